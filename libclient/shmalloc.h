@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shmalloc.h - shared memory that survives kill -9.
+ *
+ * Processes attach to an arena, allocate objects in it, pass them to one another as 64-bit handles,
+ * and write log records into the arena's ring. Whatever one of them held when it died returns to
+ * the arena; whatever was persistent, published or committed to the log stays.
+ *
+ * Conventions, unless a call says otherwise:
+ *  - sizes and offsets are bytes, times are nanoseconds;
+ *  - calls that return int give 0 (or a count) or -errno; calls that return a handle or a pointer
+ *    give SHMA_NULL or NULL and set errno;
+ *  - every call is safe from several threads; none is async-signal-safe but the shma_log calls,
+ *    made by a thread that has logged or allocated in this arena before;
+ *  - after fork() the child is a new client: it owns nothing, and its first call claims a client
+ *    slot of its own. After exec() the process counts as dead and its objects are returned;
+ *  - nothing here prints, exits, aborts or waits without bound for another process, running,
+ *    stopped or dead; only SHMA_LOG_BLOCK writers and shma_reader_next() wait, as they were told.
+ */
+#ifndef SHMALLOC_H
+#define SHMALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SHMA_API __attribute__((visibility("default")))
+
+/* One process's attachment to one arena. Opening the same arena twice gives the same attachment. */
+typedef struct shma shma;
+
+/* An object, by arena tag, generation and offset: the same value in every process. */
+typedef uint64_t shma_handle;
+#define SHMA_NULL ((shma_handle)0)
+
+/* shma_open() flags */
+#define SHMA_CREATE   0x01u /* create the arena if it does not exist */
+#define SHMA_EXCL     0x02u /* with SHMA_CREATE: -EEXIST if it does */
+#define SHMA_RDONLY   0x04u /* read objects and log only; takes no client slot */
+#define SHMA_EMBEDDED 0x08u /* no daemon: open or create the arena's file directly */
+
+/* What a log writer meets when the ring is full, that is when its consumer has not read on. */
+enum {
+	SHMA_LOG_OVERWRITE = 0, /* the oldest records go, and are counted as lost */
+	SHMA_LOG_DROP = 1,      /* the new record goes, and is counted as lost: -EAGAIN */
+	SHMA_LOG_BLOCK = 2      /* the writer waits for the consumer */
+};
+
+struct shma_options {
+	size_t struct_size;    /* sizeof(struct shma_options) */
+	uint64_t capacity;     /* bytes, 16 MiB to 16 TiB; 0: 1 GiB. Sparse: only what is used is taken */
+	uint64_t log_capacity; /* bytes; 0: 4 MiB */
+	uint64_t client_quota; /* bytes one client may own; 0: no limit */
+	int log_policy;        /* SHMA_LOG_... */
+	unsigned mode;         /* permission bits of the arena's file; 0: 0600 */
+	const char *socket;    /* the daemon's; NULL: $SHMALLOC_SOCKET, else the default */
+};
+
+/*
+ * Attaches to an arena. A name holds letters, digits, '.', '_' and '-', at most 63; with
+ * SHMA_EMBEDDED a name with a '/' is the path of a file arena.
+ * -ENOENT, -EEXIST, -EACCES, -EINVAL, -EPROTO (made by another version), -EXDEV (made in another
+ * pid namespace), -ENOSPC (no room in /dev/shm), -EFBIG (a resource limit is below the arena's size),
+ * -EUSERS (all client slots taken), -EUCLEAN (not an arena, or a damaged one), -ETIMEDOUT (the
+ * daemon was silent for 2 s), -ECONNREFUSED or -ENOENT (no daemon).
+ */
+SHMA_API int shma_open(shma **ret, const char *arena, unsigned flags, const struct shma_options *opt);
+/* Detaches. Live objects stay owned by the process until it ends. Pointers into it become invalid. */
+SHMA_API int shma_close(shma *a);
+
+/* shma_alloc() flags */
+#define SHMA_ZERO    0x01u /* filled with zeros */
+#define SHMA_SHARED  0x02u /* others may take and free it */
+#define SHMA_PERSIST 0x04u /* outlives its owner; implies shared */
+#define SHMA_TEMP    0x08u /* hint: short-lived */
+#define SHMA_LARGE   0x10u /* hint: whole pages, whatever the size */
+/* Alignment in bytes: a power of two up to 2 MiB. */
+#define SHMA_ALIGN(bytes) ((unsigned)__builtin_ctzll(bytes) << 8)
+
+/*
+ * A new object of at least size bytes, 16-byte aligned, owned by this process and private to it.
+ * ENOMEM (arena or /dev/shm full), EDQUOT (client quota), EINVAL (size 0 or above the capacity, bad
+ * alignment), EROFS (attached read-only), EUSERS (all client or thread slots taken).
+ */
+SHMA_API shma_handle shma_alloc(shma *a, size_t size, unsigned flags);
+/* -ESTALE: already freed; -EPERM: another's private object; -EBUSY: published; -EINVAL: not a handle
+ * of this arena; -EROFS. */
+SHMA_API int shma_free(shma *a, shma_handle h);
+/* What SHMA_SHARED does at allocation; a persistent or shared object stays as it is. */
+SHMA_API int shma_share(shma *a, shma_handle h);
+/* May move; the old handle is stale if it did, and the object untouched if the call fails. */
+SHMA_API shma_handle shma_resize(shma *a, shma_handle h, size_t size);
+/* Checked: bounds, liveness, generation; NULL with ESTALE or EINVAL. Valid until the object is freed. */
+SHMA_API void *shma_ptr(shma *a, shma_handle h);
+/* The handle of an object that the caller knows to be live, from the pointer to its start. */
+SHMA_API shma_handle shma_handle_of(shma *a, const void *start);
+/* Copies up to len bytes from offset on, then checks the handle again: safe on objects of others,
+ * whoever dies or frees meanwhile. Bytes copied (0 at and beyond the end), -ESTALE, -EINVAL; never a
+ * fault. */
+SHMA_API ssize_t shma_read(shma *a, shma_handle h, size_t offset, void *to, size_t len);
+/* Usable bytes; 0 with errno. */
+SHMA_API size_t shma_size(shma *a, shma_handle h);
+/* The caller becomes the owner of a shared or persistent object, which is private again. Of several
+ * takers of one offer exactly one wins: -EBUSY taken (by another or by the caller) or published,
+ * -ESTALE freed, -EPERM private and never offered. */
+SHMA_API int shma_take(shma *a, shma_handle h);
+/* The caller's object outlives it, and its handle stands in *cell, which lies in a live persistent or
+ * published object: both or neither, whenever the caller dies. -EINVAL: the cell does not. */
+SHMA_API int shma_persist(shma *a, shma_handle h, shma_handle *cell);
+/* A named root, all or nothing: the object outlives its owner. One name an object; at most 95 bytes
+ * a name. -EEXIST, -EPERM, -EBUSY (object has a name), -ENOSPC (all names taken), -ENAMETOOLONG. */
+SHMA_API int shma_publish(shma *a, const char *name, shma_handle h);
+SHMA_API shma_handle shma_lookup(shma *a, const char *name); /* ENOENT */
+/* Ownership returns to the caller; the object is private to it. -ENOENT, -EBUSY (another call is at
+ * work on this name). */
+SHMA_API int shma_unpublish(shma *a, const char *name);
+
+/* ---- log ring ---- */
+
+struct shma_record {
+	void *data;       /* reserve: write here; reader: own copy, good until the next call */
+	size_t len;       /* bytes */
+	int level;        /* syslog severity, 0..7 */
+	pid_t pid, tid;   /* writer */
+	uint64_t time_ns; /* CLOCK_REALTIME */
+	uint64_t seq;     /* of the writing thread, from 1 */
+	uint64_t lost;    /* reader: records lost before this one since the last call */
+	int late;         /* reader: published outside the order window */
+	uint64_t priv[4]; /* the library's own */
+};
+
+#define SHMA_RECORD_MAX ((size_t)1 << 20) /* bytes of one record */
+
+/* printf-like. -EAGAIN (full, policy drop), -EMSGSIZE, -EINVAL (level), -EROFS, -ENOMEM. */
+SHMA_API int shma_log(shma *a, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+SHMA_API int shma_log_write(shma *a, int level, const void *data, size_t len);
+/* Room for a record of len bytes, to be written in place through rec->data, then committed (made
+ * visible) or aborted by the same thread. -EPERM: commit by another thread or a forked child. */
+SHMA_API int shma_log_reserve(shma *a, struct shma_record *rec, int level, size_t len);
+SHMA_API int shma_log_commit(shma *a, struct shma_record *rec);
+SHMA_API int shma_log_abort(shma *a, struct shma_record *rec);
+
+struct shma_reader;
+#define SHMA_FROM_OLDEST 0x1u
+#define SHMA_FROM_NOW    0x2u
+#define SHMA_CONSUMER    0x4u /* the one reader whose position is what "full" means; -EBUSY */
+
+SHMA_API int shma_reader_open(shma *a, struct shma_reader **ret, unsigned flags);
+/* 1: a record; 0: none within timeout_ms (-1: wait for ever, 0: do not wait); -errno. One thread a
+ * reader. Records come in order of time within a window of 10 ms. */
+SHMA_API int shma_reader_next(struct shma_reader *r, struct shma_record *rec, int timeout_ms);
+SHMA_API void shma_reader_close(struct shma_reader *r);
+
+/* ---- statistics ---- */
+
+struct shma_stats {
+	uint64_t capacity_bytes;  /* what objects and their bookkeeping may take */
+	uint64_t committed_bytes; /* pages of the heap taken from the system */
+	uint64_t live_bytes;      /* usable bytes of live objects */
+	uint64_t live_objects;
+	uint64_t cached_bytes; /* ready in threads' caches */
+	uint64_t cached_objects;
+	uint64_t persistent_objects; /* persistent or published, part of live_objects */
+	uint64_t names;
+	uint64_t clients;
+	uint64_t threads;
+	uint64_t slabs;
+	uint64_t slab_bytes;
+	uint64_t extents; /* large objects and raw extents */
+	uint64_t extent_bytes;
+	uint64_t state_bytes; /* bookkeeping of slabs */
+	uint64_t log_capacity_bytes;
+};
+
+/* Walks the arena: exact when no call is in progress and dead clients have been reclaimed. */
+SHMA_API int shma_stats(shma *a, struct shma_stats *st);
+/* Text for an errno value (positive or negative) in this library's meaning. Never NULL. */
+SHMA_API const char *shma_strerror(int err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * arena.h - an arena's file: made whole under another name and then renamed, mapped once, its pages
+ * committed before use and given back when idle. Knows nothing of what lies in the heap.
+ */
+#ifndef SHM_ARENA_H
+#define SHM_ARENA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "layout.h"
+
+struct arena_config {
+	const char *name;      /* at most 63 of [A-Za-z0-9._-] */
+	const char *path;      /* file backing: where; else NULL */
+	uint64_t capacity;     /* bytes; 0: 1 GiB */
+	uint64_t log_capacity; /* bytes; 0: 4 MiB */
+	uint64_t client_quota; /* bytes; 0: none */
+	enum arena_backing backing;
+	uint32_t log_policy; /* SHMA_LOG_... */
+	uint32_t mode;	     /* permission bits; 0: 0600 */
+	uint32_t numa_mode, huge_mode;
+	uint64_t numa_nodes;
+};
+
+/* The two descriptors that are an arena: its file, and the file of its life locks. Both O_CLOEXEC.
+ * Nothing else in a process may open the life file: closing any descriptor of it drops the lock. */
+struct arena_files {
+	int fd;
+	int life_fd;
+};
+
+/* A process's view of an arena. Private memory: processes and, in a forked child, time differ. */
+struct arena {
+	struct arena_header *header;
+	char *heap; /* base of handles' offsets */
+	struct page_entry *pages;
+	uint32_t tag;
+	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
+	_Atomic uint32_t zones_known; /* active zones this process has mapped knowledge of */
+	uint64_t pages_known;	      /* zones_known x zone_pages: page map entries below are committed */
+	char *base;		      /* of the mapping, at header */
+	struct arena_geometry g;      /* the process's own copy, checked at open */
+	struct arena_files files;
+	bool readonly;
+	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
+};
+
+/* Paths of a posix arena in /dev/shm. -ENAMETOOLONG, -EINVAL (characters). */
+int arena_name_check(const char *name);
+int arena_path(char *buf, size_t size, const char *name);
+int arena_life_path(char *buf, size_t size, const char *path);
+
+/* Makes an arena. -EEXIST, -EINVAL, -ENOSPC, -EACCES, -EFBIG … Leaves nothing behind if it fails, or if
+ * the caller dies in it, but a file of a temporary name that the next create removes. */
+int arena_create(const struct arena_config *config, struct arena_files *ret);
+/* Opens an arena's files by path. -ENOENT, -EACCES. */
+int arena_open(const char *path, bool readonly, struct arena_files *ret);
+int arena_unlink(const char *path);
+
+/* Maps it; the view owns the descriptors from then on. -EUCLEAN (not an arena, truncated), -EPROTO
+ * (another version), -EXDEV (another pid namespace; not for readonly), -EFBIG, -ENOMEM. */
+int arena_map(struct arena *a, struct arena_files files, bool readonly);
+void arena_unmap(struct arena *a);
+
+/* Takes memory for a range of the file from the system; idempotent. -ENOMEM: there is none. */
+int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length);
+/* Gives it back. */
+int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length);
+
+/* Learns of zones that others have put into use. */
+void arena_refresh(struct arena *a);
+
+static inline void *arena_at(const struct arena *a, uint64_t file_offset)
+{
+	return a->base + file_offset;
+}
+
+#endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layout.h - every byte that processes share: the real ABI. No logic here.
+ *
+ * An arena is one sparse file, mapped once by each process:
+ *
+ *   header | client words | thread words | name words | zones | class hints | name entries
+ *          | zone indexes | page map | client areas | log ring | heap
+ *
+ * Nothing in it is a pointer. "Page" numbers and heap offsets count from the start of the heap;
+ * every other offset counts from the start of the file.
+ *
+ * Truth and index: a fact's truth is changed by one aligned store or compare-and-swap (its commit
+ * point); an index may be wrong after a death and is recomputed from the truth, never repaired.
+ * Each field below says which it is, who writes it (W) and who reads it (R).
+ */
+#ifndef SHM_LAYOUT_H
+#define SHM_LAYOUT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT_MAGIC "SHMALLOC"
+#define LAYOUT_VERSION 1u
+#define LAYOUT_ENDIAN 0x01020304u
+
+#define PAGE_SHIFT 12
+#define PAGE_SIZE (1u << PAGE_SHIFT)
+
+/* A region: the unit in which pages are committed and in which clients note where they own things. */
+#define REGION_PAGES 16u
+#define REGION_SHIFT 16
+
+#define CAPACITY_MIN (UINT64_C(16) << 20)
+#define CAPACITY_MAX (UINT64_C(16) << 40)
+#define ZONES_MIN 8u
+#define ZONE_PAGES_MAX 65536u /* 256 MiB: one summary word covers a zone's region hints */
+#define ZONE_ORDERS 17u	      /* block orders 0..16 */
+
+#define CLIENTS_MAX 4096u /* number 0 is nobody */
+#define THREADS_MAX 8192u
+#define NAMES_MAX 4096u
+#define NAME_BYTES 96u /* of a published name, terminator included */
+#define ARENA_NAME_BYTES 64u
+
+#define CLASSES 80u   /* size classes to 32 KiB, see sizeclass.h */
+#define SHAPES 16u    /* slab records by their number of state words, in sixteens */
+#define HINT_ROWS (CLASSES + SHAPES)
+#define SLAB_OBJECTS_MAX 256u
+#define CACHES 128u /* per-thread caches: classes, then extents by page count */
+
+/* ---- handles: arena tag 8 | generation 16 | heap offset / 16, 40 bits ---- */
+
+#define HANDLE_OFFSET_BITS 40
+#define HANDLE_GEN_SHIFT 40
+#define HANDLE_TAG_SHIFT 56
+
+/* ---- page map: 16 bytes a page, two words; word 1 is written first ---- */
+
+enum page_kind {
+	PAGE_FREE = 0,	   /* every page that no extent covers, and the inside of extents */
+	PAGE_RAW = 1,	   /* an extent owned by word 0's client, in no other use (or a use below) */
+	PAGE_RETURNED = 2, /* raw, given up by its owner: whoever holds the zone's lock frees it */
+	PAGE_LARGE = 3,	   /* one large object; word 0 is its state word */
+	PAGE_SLAB = 4,	   /* every page of a slab has an entry */
+	PAGE_STATE = 5,	   /* slab records; stays for the arena's life */
+	PAGE_SPAN = 6,	   /* a later zone's piece of a large extent, live while its head covers it */
+	PAGE_LOG = 7,	   /* holds one large log record */
+	PAGE_KINDS
+};
+
+/* What a raw extent is for (in the class field); for display only. */
+enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2 };
+
+/*
+ * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | class, shape or use 36-43
+ * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
+ * word 1, pages of slabs:    distance to head in pages 0-7 | slab record, heap offset / 64, 8-45
+ * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
+ */
+#define PW0_KIND_SHIFT 0
+#define PW0_OBJECT_SHIFT 4
+#define PW0_CLIENT_SHIFT 8
+#define PW0_GEN_SHIFT 20
+#define PW0_CLASS_SHIFT 36
+#define PW1_LENGTH_BITS 33
+#define PW1_NEXT_SHIFT 33
+#define PW1_NEXT_BITS 17
+#define PW1_SPAN_HEAD_SHIFT 17
+#define PW1_DIST_BITS 8
+#define PW1_RECORD_SHIFT 8
+#define PW1_RECORD_BITS 38
+
+struct page_entry {
+	/* TRUTH. W: kind free <-> not free under the zone's lock only; else the extent's owner, or
+	 * whoever wins the compare-and-swap on a large object. R: anyone. */
+	_Atomic uint64_t w0;
+	/* TRUTH, valid while word 0 is not free. W: whoever is about to write word 0. R: anyone. */
+	_Atomic uint64_t w1;
+};
+_Static_assert(sizeof(struct page_entry) == 16, "page entry");
+
+/* ---- state words: 32 bits an object: kind 0-3 | client 4-15 | generation 16-31 ---- */
+
+enum object_kind {
+	OBJECT_FREE = 0,
+	OBJECT_PRIVATE = 1,    /* its client's: live, or ready in a cache of one of its threads */
+	OBJECT_TAKEN = 2,      /* private to its client, which took it */
+	OBJECT_SHARED = 3,     /* its client's, offered to takers */
+	OBJECT_PERSISTENT = 4, /* the arena's, offered to takers */
+	OBJECT_PUBLISHED = 5,  /* the arena's, held by a name */
+	OBJECT_INTERNAL = 6,   /* its client's bookkeeping (cache arrays): not live, not cached */
+	OBJECT_KINDS
+};
+
+#define STATE_CLIENT_SHIFT 4
+#define STATE_GEN_SHIFT 16
+
+/* Slab record: one slab's bookkeeping, in a state block. A multiple of 64 bytes, 64 + 64 x shape. */
+enum record_owner { RECORD_FREE = 0, RECORD_LIVE = 1, RECORD_BUSY = 2 /* | client << 4 */ };
+
+struct slab_record {
+	/* TRUTH (checked against the page map after a death). W: compare-and-swap free -> busy; then
+	 * its client. R: anyone. */
+	_Atomic uint32_t owner;
+	_Atomic uint32_t head;	     /* TRUTH. W: busy owner. The slab's first page. R: anyone */
+	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. R: anyone */
+	uint32_t reserved[5];
+	_Atomic uint64_t bitmap[4]; /* INDEX, hint: objects free. W: anyone, by fetch_or and fetch_and */
+	/* TRUTH. W: compare-and-swap, or a plain store by the object's client while private. */
+	_Atomic uint32_t words[];
+};
+_Static_assert(sizeof(struct slab_record) == 64, "slab record");
+
+/* State block: 1 page (shapes to 8) or 2 pages. */
+struct state_block {
+	uint32_t shape;	  /* W: its creator, while raw */
+	uint32_t records; /* W: its creator, while raw */
+	uint32_t reserved[14];
+	/* records follow, 64 + 64 x shape bytes each */
+};
+_Static_assert(sizeof(struct state_block) == 64, "state block");
+
+/* ---- zones ---- */
+
+struct zone {
+	pthread_mutex_t lock; /* robust, process-shared; only ever tried */
+	char pad[64 - sizeof(pthread_mutex_t)];
+	/* INDEX. W: the lock's holder. R: anyone, as a hint. */
+	_Atomic uint32_t high;	      /* pages from here on were never taken */
+	_Atomic uint32_t free_pages;
+	_Atomic uint32_t order_map;   /* bit k: a free block of order k may exist */
+	_Atomic uint32_t rebuilds;    /* times the lock's holder had died */
+	/* INDEX over PAGE_RETURNED entries: page in zone + 1 of the top one, and a counter above bit 32.
+	 * W: compare-and-swap by returning owners (push), by the lock's holder (pop). */
+	_Atomic uint64_t pending;
+	uint64_t reserved[5];
+};
+_Static_assert(sizeof(struct zone) == 128, "zone");
+
+/*
+ * A zone's index, in this order (each part a multiple of 8 bytes; sizes in struct arena_geometry):
+ *   free bits     per order k: zone_pages >> k bits, in 64-bit words. INDEX. W: lock holder
+ *   free summary  per order: a bit a word of the above. INDEX. W: lock holder
+ *   commit bits   a bit a region. TRUTH. W: set by an owner of a page of the region after its
+ *                 fallocate (fetch_or); cleared by the owner of the whole region before its punch
+ *   hint bits     HINT_ROWS x one bit a region. INDEX. W: anyone (fetch_or, fetch_and)
+ *   hint summary  HINT_ROWS x one word: a bit a word of the above. INDEX. W: likewise
+ */
+
+/* ---- clients and threads ---- */
+
+enum client_state {
+	CLIENT_FREE = 0,
+	CLIENT_OPENING = 1,   /* claimed; its record is being written */
+	CLIENT_LIVE = 2,
+	CLIENT_RECOVERING = 3 /* dead; its things are being returned by the recoverer */
+};
+/* Client word: state 0-3 | recoverer 4-15 | incarnation 16-47. TRUTH. W: free -> opening by the holder
+ * of the life lock on its byte; live -> recovering by the recoverer (compare-and-swaps). */
+#define CLIENT_RECOVERER_SHIFT 4
+#define CLIENT_INCARNATION_SHIFT 16
+
+/* One client's area starts with this; its region bitmaps follow. */
+struct client_record {
+	/* W: the client, while opening. R: anyone. */
+	_Atomic int32_t pid;
+	_Atomic uint32_t uid;
+	_Atomic uint64_t start_time; /* of the process, clock ticks since boot, /proc/PID/stat field 22 */
+	_Atomic uint64_t opened_ns;  /* CLOCK_REALTIME */
+	char command[32];
+	/* INDEX, relaxed. W: fetch_add by whoever moves ownership; recomputed when a quota is met. */
+	_Atomic int64_t owned_bytes;
+	_Atomic uint32_t flags; /* W: the daemon (fetch_or), the client (fetch_and) */
+	uint32_t reserved32;
+	uint64_t reserved[23];
+};
+_Static_assert(sizeof(struct client_record) == 256, "client record");
+
+/*
+ * Region bitmaps of a client, after its record: first the summary (a bit per 64-byte line of the
+ * leaf), then the leaf (a bit per region of the heap, from a 64-byte boundary on).
+ * TRUTH in one direction: a client owns nothing in a region whose bit is clear.
+ * W: the client's threads (fetch_or), leaf after summary, before the store that makes it an owner;
+ * cleared by its recoverer when nothing is left.
+ */
+
+/* Thread word: state 0-3 | client 4-15 | page of its thread block 16-48. TRUTH.
+ * W: free -> claimed by compare-and-swap; then the thread; then its client's recoverer. */
+enum thread_state { THREAD_FREE = 0, THREAD_CLAIMED = 1, THREAD_LIVE = 2 };
+#define THREAD_CLIENT_SHIFT 4
+#define THREAD_PAGE_SHIFT 16
+
+/* A per-thread cache of ready-made handles. W: the owning thread, plain stores. R: statistics. */
+struct cache {
+	uint64_t slots;	      /* heap offset of the array, an OBJECT_INTERNAL object; 0: none yet */
+	_Atomic uint32_t top; /* handles in it */
+	uint32_t capacity;
+	uint32_t limit;	      /* handles at which it flushes; grows on misses up to the capacity */
+	uint32_t record_page; /* hint: head page of the slab last drawn from, + 1 */
+};
+_Static_assert(sizeof(struct cache) == 24, "cache");
+
+/* shma_persist(): what its recovery must finish. W: the thread; handle and cell before armed. */
+struct persist_intent {
+	uint64_t handle;
+	uint64_t cell; /* heap offset */
+	_Atomic uint32_t armed;
+	uint32_t reserved;
+};
+
+/* ---- log ring, see ring.h ---- */
+
+#define RING_LEVELS 4u
+
+/* A thread's place in the ring. W: the thread (and its signal handlers, by level). */
+struct ring_writer {
+	uint64_t words[48];
+};
+_Static_assert(sizeof(struct ring_writer) == 384, "ring writer");
+
+/* One page a thread, RAW_THREAD. */
+struct thread_block {
+	int32_t tid;
+	uint32_t index;	    /* its thread word */
+	uint32_t own;	    /* state word of an object private to this client, generation 0 */
+	uint32_t gen_step;  /* odd, differs by thread: generation << 16 is added at each free */
+	uint64_t cache_budget; /* bytes the caches may hold; index */
+	_Atomic uint64_t cached_bytes; /* sum over caches of limit x size; index */
+	uint32_t home_zone;
+	uint32_t steal_next;
+	uint64_t reserved[3];
+	struct persist_intent intent;
+	struct ring_writer ring;
+	struct cache caches[CACHES];
+};
+_Static_assert(sizeof(struct thread_block) <= PAGE_SIZE, "thread block");
+
+/* ---- names ---- */
+
+enum name_state {
+	NAME_FREE = 0,
+	NAME_RESERVED = 1,     /* entry being written by its client */
+	NAME_CLAIMED = 2,      /* complete; a rival claimant of the same name may abort it */
+	NAME_ABORTED = 3,      /* its client frees it */
+	NAME_COMMITTED = 4,    /* the only one of its name; the object is being published */
+	NAME_LIVE = 5,
+	NAME_UNPUBLISHING = 6, /* by its client */
+};
+/* Name word: state 0-3 | client 4-15 | change count 16-31 | hash of the name 32-63. TRUTH.
+ * W: compare-and-swap; the client named in it, or that client's recoverer. */
+#define NAME_CLIENT_SHIFT 4
+#define NAME_CHANGE_SHIFT 16
+#define NAME_HASH_SHIFT 32
+
+struct name_entry {
+	_Atomic uint64_t handle; /* TRUTH. W: the client that reserved it. R: anyone, then the word again */
+	char name[NAME_BYTES];
+	uint64_t reserved[3];
+};
+_Static_assert(sizeof(struct name_entry) == 128, "name entry");
+
+/* ---- header ---- */
+
+/* Where everything is. W: the creator, before the file gets its name. R: anyone, checked at open. */
+struct arena_geometry {
+	uint64_t capacity; /* bytes of heap */
+	uint64_t zone_pages;
+	uint64_t zone_count;
+	uint64_t client_words;
+	uint64_t thread_words;
+	uint64_t name_words;
+	uint64_t zones;
+	uint64_t class_hints;	   /* HINT_ROWS x (zone words, then summary words) */
+	uint64_t class_hint_words; /* 64-bit words a row */
+	uint64_t name_entries;
+	uint64_t zone_indexes;
+	uint64_t zone_index_size;
+	uint64_t page_map;
+	uint64_t client_areas;
+	uint64_t client_area_size;
+	uint64_t ring;
+	uint64_t ring_size;
+	uint64_t heap;
+	uint64_t file_size;
+};
+
+enum arena_backing { BACKING_POSIX = 0, BACKING_MEMFD = 1, BACKING_HUGETLB = 2, BACKING_FILE = 3 };
+
+struct arena_header {
+	/* Constant. W: the creator. */
+	char magic[8];
+	uint32_t version;
+	uint32_t endian;
+	uint32_t header_size;
+	uint32_t backing;
+	uint8_t uuid[16];
+	uint64_t created_ns;
+	uint64_t pidns_dev, pidns_ino; /* of the only pid namespace whose threads may take the locks */
+	char name[ARENA_NAME_BYTES];
+	struct arena_geometry geometry;
+	uint32_t tag; /* of handles, 1..255 */
+	uint32_t log_policy_at_creation;
+	uint64_t client_quota; /* bytes; 0: none */
+	uint32_t numa_mode, huge_mode;
+	uint64_t numa_nodes;
+	uint64_t checksum; /* of all above, itself 0 */
+
+	/* Changing. */
+	_Alignas(64) _Atomic uint32_t active_zones; /* TRUTH. W: compare-and-swap n -> n + 1, once the
+						     * zone's index and page map are committed */
+	_Atomic uint32_t threads_high; /* INDEX. W: maximum, compare-and-swap. Thread words in use lie below */
+	_Atomic uint32_t damaged;      /* set once something was found that truth forbids; never cleared */
+	_Atomic uint32_t clients_high; /* INDEX, likewise */
+	_Atomic uint64_t name_changes; /* counts; hint for followers */
+	_Atomic uint32_t reap_cursor;  /* next client to be asked for its life; hint */
+	_Atomic uint32_t log_policy;   /* W: anyone allowed to write, live */
+};
+_Static_assert(sizeof(struct arena_header) <= PAGE_SIZE, "arena header");
+
+#endif
