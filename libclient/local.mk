@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# The client library. libclient.la is libshm plus the public calls, for this project's own programs
+# and tests; libshmalloc is the same with only shma_* exported.
+
+noinst_LTLIBRARIES += libclient.la
+libclient_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIB_CPPFLAGS)
+libclient_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
+libclient_la_LIBADD = libshm.la
+libclient_la_SOURCES =
+
+include_HEADERS = %D%/shmalloc.h
+pkgconfigdir = $(libdir)/pkgconfig
+pkgconfig_DATA = %D%/shmalloc.pc
+
+lib_LTLIBRARIES += libshmalloc.la
+libshmalloc_la_SOURCES =
+libshmalloc_la_LIBADD = libclient.la
+libshmalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
+	-Wl,--version-script=$(top_srcdir)/%D%/libshmalloc.map -Wl,-z,nodelete
+EXTRA_libshmalloc_la_DEPENDENCIES = %D%/libshmalloc.map
+
+EXTRA_DIST += %D%/README.md %D%/libshmalloc.map

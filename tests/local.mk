@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# All tests. A unit test needs one line: its source is the program's name with .c, and it links all of
+# libclient, which contains libshm.
+
+LDADD = libclient.la $(CHECK_LIBS)
+
+# What test scripts find in their environment.
+AM_TESTS_ENVIRONMENT = \
+	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
+	top_builddir='$(abs_top_builddir)'; export top_builddir; \
+	SHMALLOCD='$(abs_top_builddir)/shmallocd'; export SHMALLOCD; \
+	SHMCTL='$(abs_top_builddir)/shmctl-tool'; export SHMCTL; \
+	SANITIZERS='$(SANITIZERS)'; export SANITIZERS; \
+	MAKE='$(MAKE)'; export MAKE;
+
+unit_tests =
+
+if HAVE_CHECK
+check_PROGRAMS += $(unit_tests)
+TESTS += $(unit_tests)
+else
+check-local:
+	@echo "make check needs the unit test library: install check, then configure again" >&2; exit 1
+endif
+
+# Scripts: exit 0 passed, 77 skipped, else failed.
+script_tests = \
+	%D%/house/exports.sh \
+	%D%/house/header_cxx.sh
+
+TESTS += $(script_tests)
+EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh
