@@ -15,6 +15,12 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests =
 
+# Those of them that run several threads in one process: also run under ThreadSanitizer.
+thread_tests =
+check-threads:
+	$(AM_V_at)$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(thread_tests)'
+.PHONY: check-threads
+
 if HAVE_CHECK
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
@@ -29,4 +35,4 @@ script_tests = \
 	%D%/house/header_cxx.sh
 
 TESTS += $(script_tests)
-EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh
+EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
