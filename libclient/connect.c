@@ -20,7 +20,7 @@
 #define DEFAULT_ROOT "/run/shmalloc/shmallocd.sock"
 
 union control {
-	char bytes[CMSG_SPACE(2 * sizeof(int))];
+	char bytes[CMSG_SPACE(ARENA_FDS_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 
@@ -145,17 +145,17 @@ static int send_by(int fd, const struct msghdr *msg, int64_t deadline)
 	}
 }
 
-static void close_both(int fds[2])
+static void close_all(int fds[ARENA_FDS_MAX])
 {
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < ARENA_FDS_MAX; i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
 		fds[i] = -1;
 	}
 }
 
-/* At most two: the kernel discards what the control buffer has no room for. */
-static void take_descriptors(struct msghdr *msg, int fds[2])
+/* At most three: the kernel discards what the control buffer has no room for. */
+static void take_descriptors(struct msghdr *msg, int fds[ARENA_FDS_MAX])
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(msg);
 	size_t bytes;
@@ -163,11 +163,30 @@ static void take_descriptors(struct msghdr *msg, int fds[2])
 	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 		return;
 	bytes = c->cmsg_len - CMSG_LEN(0);
-	memcpy(fds, CMSG_DATA(c), bytes < 2 * sizeof(int) ? bytes : 2 * sizeof(int));
+	if (bytes > ARENA_FDS_MAX * sizeof(int))
+		bytes = ARENA_FDS_MAX * sizeof(int);
+	memcpy(fds, CMSG_DATA(c), bytes);
+}
+
+/* Gives them their places. -EBADMSG: fewer came than the reply says. */
+static int name_descriptors(const int fds[ARENA_FDS_MAX], uint32_t mask, struct arena_files *files)
+{
+	int *places[] = { &files->fd, &files->life_fd, &files->heap_fd };
+	int next = 0;
+
+	for (int i = 0; i < ARENA_FDS_MAX; i++) {
+		if (!(mask & 1u << i))
+			continue;
+		if (fds[next] < 0)
+			return -EBADMSG;
+		*places[i] = fds[next++];
+	}
+	/* More than it says: whose they are nobody knows. */
+	return next < ARENA_FDS_MAX && fds[next] >= 0 ? -EBADMSG : 0;
 }
 
 /* One message, with its descriptors if the caller wants any. */
-static ssize_t receive_by(int fd, void *bytes, size_t size, int fds[2], int64_t deadline)
+static ssize_t receive_by(int fd, void *bytes, size_t size, int *fds, int64_t deadline)
 {
 	for (;;) {
 		union control control;
@@ -198,31 +217,43 @@ static ssize_t receive_by(int fd, void *bytes, size_t size, int fds[2], int64_t 
 	}
 }
 
-/* Skips answers to earlier calls that had timed out. */
-static int await_reply(int fd, uint32_t serial, struct reply *reply, int fds[2], int64_t deadline)
+/* One reply; -EAGAIN: it answers an earlier call that had timed out. */
+static int read_reply(int fd, uint32_t serial, struct reply *reply, struct arena_files *files,
+		      int64_t deadline)
+{
+	int fds[ARENA_FDS_MAX] = { -1, -1, -1 };
+	struct reply raw;
+	ssize_t n = receive_by(fd, &raw, sizeof raw, files ? fds : NULL, deadline);
+	int err = n < 0 ? (int)n : protocol_reply_check(&raw, (size_t)n, reply);
+
+	if (!err && reply->head.serial != serial)
+		err = -EAGAIN;
+	if (!err && files && !reply->head.error)
+		err = name_descriptors(fds, reply->arena.descriptors, files);
+	if (err || reply->head.error)
+		close_all(fds);
+	if (err) {
+		memset(reply, 0, sizeof *reply);
+		if (files)
+			*files = (struct arena_files){ -1, -1, -1 };
+	}
+	return err;
+}
+
+static int await_reply(int fd, uint32_t serial, struct reply *reply, struct arena_files *files,
+		       int64_t deadline)
 {
 	while (now_ms() < deadline) {
-		struct reply raw;
-		ssize_t n = receive_by(fd, &raw, sizeof raw, fds, deadline);
-		int err = n < 0 ? (int)n : protocol_reply_check(&raw, (size_t)n, reply);
+		int err = read_reply(fd, serial, reply, files, deadline);
 
-		if (!err && reply->head.serial == serial)
-			err = reply->head.error;
-		else if (!err)
-			err = -EAGAIN;
-		else
-			memset(reply, 0, sizeof *reply);
-		if (err && fds)
-			close_both(fds);
-		if (err != -EAGAIN || reply->head.serial == serial)
-			return err;
+		if (err != -EAGAIN)
+			return err ? err : reply->head.error;
 	}
-	memset(reply, 0, sizeof *reply);
 	return -ETIMEDOUT;
 }
 
 static int call(int fd, struct msghdr *msg, const struct request *request, struct reply *reply,
-		int fds[2])
+		struct arena_files *files)
 {
 	static _Atomic uint32_t serials;
 	int64_t deadline = now_ms() + CONNECT_TIMEOUT_MS;
@@ -235,27 +266,32 @@ static int call(int fd, struct msghdr *msg, const struct request *request, struc
 	msg->msg_iov = &iov;
 	msg->msg_iovlen = 1;
 	err = send_by(fd, msg, deadline);
-	return err ? err : await_reply(fd, copy.head.serial, reply, fds, deadline);
+	return err ? err : await_reply(fd, copy.head.serial, reply, files, deadline);
 }
 
-int connect_call(int fd, const struct request *request, struct reply *reply, int fds[2])
+int connect_call(int fd, const struct request *request, struct reply *reply, struct arena_files *files)
 {
 	struct msghdr msg = { 0 };
 
-	if (fds)
-		fds[0] = fds[1] = -1;
-	return call(fd, &msg, request, reply, fds);
+	if (files)
+		*files = (struct arena_files){ -1, -1, -1 };
+	return call(fd, &msg, request, reply, files);
 }
 
-int connect_present(int fd, const struct request *request, struct reply *reply, const int fds[2])
+int connect_present(int fd, const struct request *request, struct reply *reply,
+		    const struct arena_files *files)
 {
+	int fds[ARENA_FDS_MAX] = { files->fd, files->life_fd, files->heap_fd };
+	size_t bytes = (files->heap_fd >= 0 ? 3 : 2) * sizeof(int);
 	union control control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = CMSG_SPACE(bytes) };
+	struct request copy = *request;
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
+	copy.descriptors = ARENA_FD_FILE | ARENA_FD_LIFE | (files->heap_fd >= 0 ? ARENA_FD_HEAP : 0);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(2 * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, 2 * sizeof(int));
-	return call(fd, &msg, request, reply, NULL);
+	c->cmsg_len = CMSG_LEN(bytes);
+	memcpy(CMSG_DATA(c), fds, bytes);
+	return call(fd, &msg, &copy, reply, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 
+#include "arena.h"
 #include "protocol.h"
 
 #define CONNECT_TIMEOUT_MS 2000
@@ -27,14 +28,15 @@ int connect_daemon(const char *socket);
  * there: -ETIMEDOUT, -ECONNRESET (the daemon hung up), -EPROTO (another version), -EBADMSG. *reply is
  * valid (head.type is not 0) unless the way failed.
  *
- * fds: NULL, or room for the descriptors that come along, -1 where none did. Whoever gets a life file
- * twice must not close the second descriptor while holding a lock through the first: closing any
+ * files: NULL, or where to put the descriptors that come along, -1 where none did. Whoever gets a life
+ * file twice must not close the second descriptor while holding a lock through the first: closing any
  * descriptor of a file drops all of a process's POSIX locks on it. So ask for an arena's descriptors
  * only when not attached to it, and pass NULL in every other call.
  */
-int connect_call(int fd, const struct request *request, struct reply *reply, int fds[2]);
+int connect_call(int fd, const struct request *request, struct reply *reply, struct arena_files *files);
 
-/* REQUEST_ARENA_PRESENT: the same, but two descriptors go to the daemon. */
-int connect_present(int fd, const struct request *request, struct reply *reply, const int fds[2]);
+/* REQUEST_ARENA_PRESENT: the same, but the descriptors go to the daemon. They stay open here. */
+int connect_present(int fd, const struct request *request, struct reply *reply,
+		    const struct arena_files *files);
 
 #endif

@@ -109,6 +109,15 @@ static int client_check(const struct request *r)
 	return r->client ? -EINVAL : 0;
 }
 
+static int descriptors_check(const struct request *r)
+{
+	const uint32_t needed = ARENA_FD_FILE | ARENA_FD_LIFE;
+
+	if (r->head.type != REQUEST_ARENA_PRESENT)
+		return r->descriptors ? -EINVAL : 0;
+	return (r->descriptors & ~ARENA_FD_HEAP) == needed ? 0 : -EINVAL;
+}
+
 static int terms_check(const struct request *r)
 {
 	if (r->head.type == REQUEST_ARENA_CREATE || r->flags & SHMA_CREATE)
@@ -138,6 +147,8 @@ int protocol_request_check(const void *bytes, size_t length, struct request *ret
 		err = name_check(ret);
 	if (!err)
 		err = client_check(ret);
+	if (!err)
+		err = descriptors_check(ret);
 	return err ? err : terms_check(ret);
 }
 
@@ -161,6 +172,8 @@ int protocol_reply_check(const void *bytes, size_t length, struct reply *ret)
 		return -EBADMSG;
 	memcpy(ret, bytes, sizeof *ret);
 	if (ret->head.error > 0 || ret->head.error < -4095)
+		return -EBADMSG;
+	if (ret->arena.descriptors & ~(ARENA_FD_FILE | ARENA_FD_LIFE | ARENA_FD_HEAP))
 		return -EBADMSG;
 	if (!text_padded(ret->arena.name, sizeof ret->arena.name) ||
 	    !text_padded(ret->status.io, sizeof ret->status.io) ||

@@ -28,13 +28,20 @@ enum request_type {
 	REQUEST_ARENA_LIST = 6,	 /* the first arena after name in order; -ENOENT: that was all */
 	REQUEST_ARENA_SHOW = 7,	 /* name; reply.arena */
 	REQUEST_CLIENT_ATTACHED = 8, /* name, client: of the peer's process, so that it is watched */
-	REQUEST_ARENA_PRESENT = 9, /* name; two descriptors: a lost memfd arena, handed back by a client */
+	REQUEST_ARENA_PRESENT = 9, /* name, descriptors: a lost memfd arena, handed back by a client */
 	REQUEST_TYPES
 };
 
 /* Rights in arena_info, of the peer that asked. */
 #define ARENA_RIGHT_READ 1u
 #define ARENA_RIGHT_WRITE 2u
+
+/* Which descriptors travel with a message, in this order. A reader gets no life file: a lock on a
+ * dead client's byte would make it look alive. */
+#define ARENA_FD_FILE 1u
+#define ARENA_FD_LIFE 2u
+#define ARENA_FD_HEAP 4u /* hugetlb only */
+#define ARENA_FDS_MAX 3
 
 enum arena_status {
 	ARENA_SERVED = 0,
@@ -75,7 +82,8 @@ struct request {
 	uint32_t flags;		     /* open: SHMA_CREATE, SHMA_EXCL, SHMA_RDONLY */
 	uint32_t client;	     /* attached: number */
 	struct arena_terms terms;
-	uint8_t reserved[112]; /* zeros */
+	uint32_t descriptors;  /* present: ARENA_FD_... that come with this request */
+	uint8_t reserved[108]; /* zeros */
 };
 _Static_assert(sizeof(struct request) == 256, "request");
 
@@ -91,7 +99,7 @@ struct arena_info {
 	uint32_t rights;   /* of the peer */
 	uint32_t clients;  /* live, without the daemon */
 	uint32_t daemon_client; /* the daemon's own number in it; 0: none */
-	uint32_t reserved;
+	uint32_t descriptors;	/* ARENA_FD_... that come with this reply */
 };
 _Static_assert(sizeof(struct arena_info) == 184, "arena info");
 
