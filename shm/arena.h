@@ -25,11 +25,13 @@ struct arena_config {
 	uint64_t numa_nodes;
 };
 
-/* The two descriptors that are an arena: its file, and the file of its life locks. Both O_CLOEXEC.
- * Nothing else in a process may open the life file: closing any descriptor of it drops the lock. */
+/* The descriptors that are an arena: its file, the file of its life locks, and the heap's own file for
+ * hugetlb (else -1). All O_CLOEXEC. Nothing else in a process may open the life file: closing any
+ * descriptor of it drops the lock. */
 struct arena_files {
 	int fd;
 	int life_fd;
+	int heap_fd;
 };
 
 /* A process's view of an arena. Private memory: processes and, in a forked child, time differ. */
@@ -39,11 +41,12 @@ struct arena {
 	struct page_entry *pages;
 	uint32_t tag;
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
-	_Atomic uint32_t zones_known; /* active zones this process has mapped knowledge of */
-	uint64_t pages_known;	      /* zones_known x zone_pages: page map entries below are committed */
+	_Atomic uint64_t pages_known; /* page map entries below are committed; grows by arena_refresh() */
 	char *base;		      /* of the mapping, at header */
 	struct arena_geometry g;      /* the process's own copy, checked at open */
 	struct arena_files files;
+	void *reservation; /* what mmap gave; base is aligned inside it */
+	uint64_t reservation_size;
 	bool readonly;
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 };
@@ -51,27 +54,31 @@ struct arena {
 /* Paths of a posix arena in /dev/shm. -ENAMETOOLONG, -EINVAL (characters). */
 int arena_name_check(const char *name);
 int arena_path(char *buf, size_t size, const char *name);
-int arena_life_path(char *buf, size_t size, const char *path);
 
-/* Makes an arena. -EEXIST, -EINVAL, -ENOSPC, -EACCES, -EFBIG … Leaves nothing behind if it fails, or if
- * the caller dies in it, but a file of a temporary name that the next create removes. */
+/* Makes an arena. -EEXIST, -EINVAL, -ENOSPC, -EACCES, -EFBIG (RLIMIT_FSIZE). Leaves nothing behind if it
+ * fails; if the caller dies in it, at most an empty life file, which the next create removes. */
 int arena_create(const struct arena_config *config, struct arena_files *ret);
 /* Opens an arena's files by path. -ENOENT, -EACCES. */
 int arena_open(const char *path, bool readonly, struct arena_files *ret);
+/* Removes its names. Attached processes go on with it; its memory returns when the last one ends. */
 int arena_unlink(const char *path);
+void arena_files_close(struct arena_files *files);
 
 /* Maps it; the view owns the descriptors from then on. -EUCLEAN (not an arena, truncated), -EPROTO
  * (another version), -EXDEV (another pid namespace; not for readonly), -EFBIG, -ENOMEM. */
 int arena_map(struct arena *a, struct arena_files files, bool readonly);
 void arena_unmap(struct arena *a);
+/* For the formatter: maps files that have no header yet, and leaves them open. */
+int arena_map_unformatted(struct arena *a, struct arena_files files, const struct arena_geometry *g);
+void arena_unmap_keep_files(struct arena *a);
 
 /* Takes memory for a range of the file from the system; idempotent. -ENOMEM: there is none. */
 int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length);
 /* Gives it back. */
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length);
 
-/* Learns of zones that others have put into use. */
-void arena_refresh(struct arena *a);
+/* Learns of zones that others have put into use; the number of active ones, never above zone_count. */
+uint32_t arena_refresh(struct arena *a);
 
 static inline void *arena_at(const struct arena *a, uint64_t file_offset)
 {

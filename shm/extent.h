@@ -9,20 +9,32 @@
 #include "arena.h"
 
 #define EXTENT_NONE UINT64_MAX
+#define EXTENT_ALIGN_MAX 512u /* pages */
 
 /*
  * A raw extent of this client: page number, or EXTENT_NONE with *err = -ENOMEM. align_pages: power of
- * two, at most 512. home: the zone to try first. Its memory is committed; contents are undefined.
+ * two, at most EXTENT_ALIGN_MAX. home: the zone to try first, then the one that served. Its memory is
+ * committed; contents are undefined.
  * Crash: before the page map entry is written the pages are free; after, the extent is raw and the
  * client's, and returns with it.
  */
-uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, uint32_t use,
-		      uint32_t home, int *err);
+uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enum raw_use use,
+		      uint32_t *home, int *err);
 
 /*
- * Gives back a raw extent of this client (its entry's kind must be PAGE_RAW). Never waits: where the
- * zone is busy the extent is left with the zone, to be freed by the holder of its lock.
+ * Gives back a raw extent of this client (its entry's kind is PAGE_RAW; no slab entries inside). Never
+ * waits: where the zone is busy the extent is left with the zone, for the next holder of its lock.
  */
 void extent_free(struct arena *a, uint64_t page);
+
+/* Gives back the end of an extent of this client, raw or large: its first keep pages stay. Only within
+ * one zone; false if it cannot be done now. */
+bool extent_trim(struct arena *a, uint64_t page, uint64_t keep);
+
+/* For recovery: frees a raw or returned extent of a dead client under its zone's lock. -EBUSY: the lock
+ * is held; come again. */
+int extent_reclaim(struct arena *a, uint64_t page, uint32_t client);
+/* For recovery: frees a piece of a large extent whose head no longer reaches it. -EBUSY likewise. */
+int extent_reclaim_span(struct arena *a, uint64_t page);
 
 #endif

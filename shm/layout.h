@@ -156,14 +156,16 @@ struct zone {
 	/* INDEX over PAGE_RETURNED entries: page in zone + 1 of the top one, and a counter above bit 32.
 	 * W: compare-and-swap by returning owners (push), by the lock's holder (pop). */
 	_Atomic uint64_t pending;
-	uint64_t reserved[5];
+	_Atomic uint32_t ready; /* INDEX. W: lock holder. The index has been built once */
+	uint32_t reserved32;
+	uint64_t reserved[4];
 };
 _Static_assert(sizeof(struct zone) == 128, "zone");
 
 /*
  * A zone's index, in this order (each part a multiple of 8 bytes; sizes in struct arena_geometry):
  *   free bits     per order k: zone_pages >> k bits, in 64-bit words. INDEX. W: lock holder
- *   free summary  per order: a bit a word of the above. INDEX. W: lock holder
+ *   free summary  per order: a bit a word of the above, in 64-bit words. INDEX. W: lock holder
  *   commit bits   a bit a region. TRUTH. W: set by an owner of a page of the region after its
  *                 fallocate (fetch_or); cleared by the owner of the whole region before its punch
  *   hint bits     HINT_ROWS x one bit a region. INDEX. W: anyone (fetch_or, fetch_and)
@@ -293,7 +295,7 @@ struct arena_geometry {
 	uint64_t thread_words;
 	uint64_t name_words;
 	uint64_t zones;
-	uint64_t class_hints;	   /* HINT_ROWS x (zone words, then summary words) */
+	uint64_t class_hints;	   /* HINT_ROWS x a bit a zone. INDEX. W: anyone (fetch_or, fetch_and) */
 	uint64_t class_hint_words; /* 64-bit words a row */
 	uint64_t name_entries;
 	uint64_t zone_indexes;

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "format.h"
+#include "geometry.h"
+
+#define ALIGNMENT (UINT64_C(2) << 20) /* of the mapping: large objects keep their alignment */
+#define COMMIT_STEP (UINT64_C(2) << 20)
+
+static int check_address_space_limit(uint64_t size)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur)
+		return -EFBIG;
+	return 0;
+}
+
+static int map_at(char *at, uint64_t size, int fd, bool readonly, uint64_t offset)
+{
+	void *p = mmap(at, size, readonly ? PROT_READ : PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, (off_t)offset);
+
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+/* Reserves a stretch of addresses and maps the files into it, so that the heap is 2 MiB aligned. */
+static int map_files(struct arena *a)
+{
+	uint64_t size = a->g.file_size, low;
+	int r = check_address_space_limit(size + ALIGNMENT);
+
+	if (r)
+		return r;
+	a->reservation_size = size + ALIGNMENT;
+	a->reservation = mmap(NULL, a->reservation_size, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->reservation == MAP_FAILED) {
+		a->reservation = NULL;
+		return -ENOMEM;
+	}
+	low = ((uint64_t)a->reservation + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+	a->base = (char *)low;
+	a->heap = a->base + a->g.heap;
+	a->header = (struct arena_header *)a->base;
+	a->pages = (struct page_entry *)(a->base + a->g.page_map);
+	if (a->files.heap_fd < 0)
+		return map_at(a->base, size, a->files.fd, a->readonly, 0);
+	r = map_at(a->base, a->g.heap, a->files.fd, a->readonly, 0);
+	if (!r)
+		r = map_at(a->heap, a->g.capacity, a->files.heap_fd, a->readonly, 0);
+	return r;
+}
+
+static int map_all(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly)
+{
+	int r;
+
+	memset(a, 0, sizeof(*a));
+	a->files = files;
+	a->readonly = readonly;
+	a->g = *g;
+	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));
+	if (!a->zones_marked)
+		return -ENOMEM;
+	r = map_files(a);
+	if (r) {
+		arena_unmap_keep_files(a);
+		return r;
+	}
+	madvise(a->base, g->file_size, MADV_DONTDUMP); /* a core file of the arena helps nobody */
+	return 0;
+}
+
+int arena_map_unformatted(struct arena *a, struct arena_files files, const struct arena_geometry *g)
+{
+	return map_all(a, files, g, false);
+}
+
+static int check_files(const struct arena_header *h, struct arena_files files)
+{
+	uint64_t expected = files.heap_fd >= 0 ? h->geometry.heap : h->geometry.file_size;
+	struct stat st;
+
+	if (fstat(files.fd, &st) < 0)
+		return -errno;
+	if (st.st_size < 0 || (uint64_t)st.st_size < expected)
+		return -EUCLEAN;
+	if (files.heap_fd < 0)
+		return h->backing == BACKING_HUGETLB ? -EUCLEAN : 0;
+	if (fstat(files.heap_fd, &st) < 0)
+		return -errno;
+	return st.st_size >= 0 && (uint64_t)st.st_size >= h->geometry.capacity ? 0 : -EUCLEAN;
+}
+
+/* Robust mutexes hold bare thread ids: of two namespaces, equal ids would be taken for one. */
+static int check_namespace(const struct arena_header *h)
+{
+	uint64_t dev, ino;
+	int r = format_pid_namespace(&dev, &ino);
+
+	if (r)
+		return r;
+	return dev == h->pidns_dev && ino == h->pidns_ino ? 0 : -EXDEV;
+}
+
+int arena_map(struct arena *a, struct arena_files files, bool readonly)
+{
+	struct arena_header h;
+	ssize_t n = pread(files.fd, &h, sizeof(h), 0);
+	int r;
+
+	if (n < 0)
+		return -errno;
+	if (n != (ssize_t)sizeof(h))
+		return -EUCLEAN;
+	r = format_check(&h);
+	if (!r)
+		r = check_files(&h, files);
+	if (!r && !readonly)
+		r = check_namespace(&h);
+	if (!r)
+		r = map_all(a, files, &h.geometry, readonly);
+	if (r)
+		return r;
+	a->tag = h.tag;
+	arena_refresh(a);
+	return 0;
+}
+
+void arena_unmap_keep_files(struct arena *a)
+{
+	if (a->reservation)
+		munmap(a->reservation, a->reservation_size);
+	free(a->zones_marked);
+	a->reservation = NULL;
+	a->zones_marked = NULL;
+	a->base = a->heap = NULL;
+	a->header = NULL;
+	a->pages = NULL;
+}
+
+void arena_unmap(struct arena *a)
+{
+	arena_unmap_keep_files(a);
+	arena_files_close(&a->files);
+}
+
+/* A signal makes tmpfs undo all of a call's work, so pieces shrink until one fits between two signals. */
+static int allocate_range(int fd, uint64_t offset, uint64_t length)
+{
+	uint64_t step = COMMIT_STEP;
+
+	while (length > 0) {
+		uint64_t piece = length < step ? length : step;
+
+		if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)piece) == 0) {
+			offset += piece;
+			length -= piece;
+		} else if (errno == EINTR) {
+			step = step > PAGE_SIZE ? step / 2 : PAGE_SIZE;
+		} else {
+			return errno == ENOSPC || errno == ENOMEM || errno == EDQUOT ? -ENOMEM : -errno;
+		}
+	}
+	return 0;
+}
+
+int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
+{
+	uint64_t start = file_offset & ~(uint64_t)(PAGE_SIZE - 1);
+	uint64_t end = (file_offset + length + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+	int fd = a->files.fd;
+
+	if (a->files.heap_fd >= 0 && start >= a->g.heap) {
+		fd = a->files.heap_fd;
+		start = (start - a->g.heap) & ~(ALIGNMENT - 1);
+		end = (end - a->g.heap + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
+		if (end > a->g.capacity)
+			end = a->g.capacity;
+	}
+	return allocate_range(fd, start, end - start);
+}
+
+int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length)
+{
+	/* Huge pages are kept: a region is smaller than one. */
+	if (a->files.heap_fd >= 0)
+		return 0;
+	if (fallocate(a->files.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)file_offset,
+		      (off_t)length) < 0)
+		return -errno;
+	return 0;
+}
+
+uint32_t arena_refresh(struct arena *a)
+{
+	/* PAIR(zone-activate): the count, then what it covers. */
+	uint32_t zones = atomic_load_explicit(&a->header->active_zones, memory_order_acquire);
+	uint64_t pages;
+
+	if (zones > a->g.zone_count)
+		zones = (uint32_t)a->g.zone_count;
+	pages = zones * a->g.zone_pages;
+	if (pages > geometry_heap_pages(&a->g))
+		pages = geometry_heap_pages(&a->g);
+	atomic_store_explicit(&a->pages_known, pages, memory_order_release);
+	return zones;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Binary buddies (Knowlton, CACM 1965) without headers in the pages: bit i of order k says that the
+ * block of pages [i << k, (i + 1) << k) is free and not part of a larger free block. A summary bit a
+ * word, and a word of orders in struct zone, find the lowest block of an order in three steps.
+ *
+ * An extent has any number of pages: the tail of its block goes straight back. So freeing takes runs,
+ * not blocks, and a run is cut into the largest aligned blocks, each merged upwards with its buddy.
+ *
+ * Stores are plain: the zone's lock orders them, and a holder's death discards them all.
+ */
+#include "buddy.h"
+
+#include <string.h>
+
+#include "geometry.h"
+#include "sizeclass.h"
+#include "words.h"
+#include "zone.h"
+
+static uint64_t *free_words(struct arena *a, uint32_t zone, uint32_t order)
+{
+	return (uint64_t *)(zone_index(a, zone) + geometry_free_bits(&a->g, order));
+}
+
+static uint64_t *summary_words(struct arena *a, uint32_t zone, uint32_t order)
+{
+	return (uint64_t *)(zone_index(a, zone) + geometry_free_summary(&a->g, order));
+}
+
+static uint32_t zone_orders(const struct arena *a)
+{
+	return 64 - (uint32_t)__builtin_clzll(a->g.zone_pages);
+}
+
+static bool bit_test(struct arena *a, uint32_t zone, uint32_t order, uint32_t i)
+{
+	return free_words(a, zone, order)[i / 64] >> (i % 64) & 1;
+}
+
+static void order_note(struct arena *a, uint32_t zone, uint32_t order, bool any)
+{
+	_Atomic uint32_t *map = &zone_of(a, zone)->order_map;
+	uint32_t old = atomic_load_explicit(map, memory_order_relaxed);
+
+	atomic_store_explicit(map, any ? old | 1u << order : old & ~(1u << order),
+			      memory_order_relaxed);
+}
+
+static void bit_set(struct arena *a, uint32_t zone, uint32_t order, uint32_t i)
+{
+	free_words(a, zone, order)[i / 64] |= UINT64_C(1) << (i % 64);
+	summary_words(a, zone, order)[i / 64 / 64] |= UINT64_C(1) << (i / 64 % 64);
+	order_note(a, zone, order, true);
+}
+
+static void bit_clear(struct arena *a, uint32_t zone, uint32_t order, uint32_t i)
+{
+	uint64_t *words = free_words(a, zone, order), *summary = summary_words(a, zone, order);
+	uint64_t n = geometry_words(geometry_order_words(&a->g, order));
+
+	words[i / 64] &= ~(UINT64_C(1) << (i % 64));
+	if (words[i / 64])
+		return;
+	summary[i / 64 / 64] &= ~(UINT64_C(1) << (i / 64 % 64));
+	for (uint64_t w = 0; w < n; w++)
+		if (summary[w])
+			return;
+	order_note(a, zone, order, false);
+}
+
+/* The lowest free block of an order; BUDDY_NONE. */
+static uint32_t first_block(struct arena *a, uint32_t zone, uint32_t order)
+{
+	uint64_t *words = free_words(a, zone, order), *summary = summary_words(a, zone, order);
+	uint64_t n = geometry_words(geometry_order_words(&a->g, order));
+
+	for (uint64_t s = 0; s < n; s++) {
+		uint64_t w;
+
+		if (!summary[s])
+			continue;
+		w = s * 64 + (uint64_t)__builtin_ctzll(summary[s]);
+		if (w < geometry_order_words(&a->g, order) && words[w])
+			return (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(words[w]);
+	}
+	return BUDDY_NONE;
+}
+
+static void free_count_add(struct arena *a, uint32_t zone, uint32_t pages)
+{
+	_Atomic uint32_t *count = &zone_of(a, zone)->free_pages;
+
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + pages,
+			      memory_order_relaxed);
+}
+
+static void block_put(struct arena *a, uint32_t zone, uint32_t order, uint32_t i)
+{
+	while (order + 1 < zone_orders(a) && bit_test(a, zone, order, i ^ 1)) {
+		bit_clear(a, zone, order, i ^ 1);
+		i >>= 1;
+		order++;
+	}
+	bit_set(a, zone, order, i);
+}
+
+static void run_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+{
+	while (pages > 0) {
+		uint32_t order = 31 - (uint32_t)__builtin_clz(pages);
+
+		if (start && (uint32_t)__builtin_ctz(start) < order)
+			order = (uint32_t)__builtin_ctz(start);
+		if (order >= zone_orders(a))
+			order = zone_orders(a) - 1;
+		block_put(a, zone, order, start >> order);
+		start += 1u << order;
+		pages -= 1u << order;
+	}
+}
+
+void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+{
+	run_put(a, zone, start, pages);
+	free_count_add(a, zone, pages);
+}
+
+uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t align)
+{
+	uint32_t size = pages > align ? pages : align;
+	uint32_t order = size <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(size - 1);
+	uint32_t fits, start, i;
+
+	if (order >= zone_orders(a))
+		return BUDDY_NONE;
+	fits = atomic_load_explicit(&zone_of(a, zone)->order_map, memory_order_relaxed) >> order << order;
+	if (!fits)
+		return BUDDY_NONE;
+	order = (uint32_t)__builtin_ctz(fits);
+	i = first_block(a, zone, order);
+	if (i == BUDDY_NONE)
+		return BUDDY_NONE;
+	bit_clear(a, zone, order, i);
+	start = i << order;
+	run_put(a, zone, start + pages, (1u << order) - pages);
+	free_count_add(a, zone, -pages);
+	return start;
+}
+
+/* The free block that holds a page: its order, or -1. */
+static int block_holding(struct arena *a, uint32_t zone, uint32_t page)
+{
+	for (uint32_t order = 0; order < zone_orders(a); order++)
+		if (bit_test(a, zone, order, page >> order))
+			return (int)order;
+	return -1;
+}
+
+bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+{
+	uint32_t end = start + pages, at = start;
+	int order;
+
+	while (at < end) {
+		order = block_holding(a, zone, at);
+		if (order < 0)
+			return false;
+		at = ((at >> order) + 1) << order;
+	}
+	for (at = start; at < end;) {
+		uint32_t first, last;
+
+		order = block_holding(a, zone, at);
+		first = at >> order << order;
+		last = first + (1u << order);
+		bit_clear(a, zone, (uint32_t)order, at >> order);
+		run_put(a, zone, first, at - first);
+		if (last > end)
+			run_put(a, zone, end, last - end);
+		at = last;
+	}
+	free_count_add(a, zone, -pages);
+	return true;
+}
+
+/* Pages that the entry at page p (of the whole heap) takes in its zone; 0: the page is free. A continued
+ * piece whose head no longer reaches it was left by a death and is freed here. */
+static uint64_t taken_pages(struct arena *a, uint64_t p, uint64_t zone_end)
+{
+	struct page_entry *e = &a->pages[p];
+	uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
+	uint64_t w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
+	uint64_t length = 1;
+
+	switch (pw0_kind(w0)) {
+	case PAGE_FREE:
+		return 0;
+	case PAGE_SLAB:
+		if (pw1_dist(w1) == 0 && pw0_class(w0) < CLASSES)
+			length = sizeclass_table[pw0_class(w0)].pages;
+		break;
+	case PAGE_SPAN:
+		if (!zone_span_covered(a, p, w1)) {
+			/* Crash: before, a later rebuild comes here again; after, the page is free. */
+			atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
+					      memory_order_release);
+			return 0;
+		}
+		length = pw1_span_length(w1);
+		break;
+	default:
+		length = pw1_length(w1);
+	}
+	if (length == 0)
+		length = 1;
+	return length < zone_end - p ? length : zone_end - p;
+}
+
+void buddy_rebuild(struct arena *a, uint32_t zone)
+{
+	struct zone *z = zone_of(a, zone);
+	uint64_t first = (uint64_t)zone * a->g.zone_pages;
+	uint64_t end = first + geometry_zone_span(&a->g, zone);
+	uint64_t high = first + atomic_load_explicit(&z->high, memory_order_relaxed);
+	uint64_t p = first, run = first;
+
+	memset(free_words(a, zone, 0), 0, geometry_commit_bits(&a->g));
+	atomic_store_explicit(&z->order_map, 0, memory_order_relaxed);
+	atomic_store_explicit(&z->free_pages, 0, memory_order_relaxed);
+	if (high > end)
+		high = end;
+	while (p < high) {
+		uint64_t taken = taken_pages(a, p, end);
+
+		if (taken == 0) {
+			p++;
+			continue;
+		}
+		buddy_put(a, zone, (uint32_t)(run - first), (uint32_t)(p - run));
+		p += taken;
+		run = p;
+	}
+	buddy_put(a, zone, (uint32_t)(run - first), (uint32_t)(end - run));
+}

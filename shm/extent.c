@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "extent.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "buddy.h"
+#include "client.h"
+#include "geometry.h"
+#include "span.h"
+#include "words.h"
+#include "zone.h"
+
+#define ROUNDS 3	  /* over all zones, when some were busy and none had room */
+#define POPULATE_MAX 512u /* pages whose page tables are made at once */
+
+/* ---- committing ---- */
+
+static _Atomic uint64_t *commit_word(struct arena *a, uint64_t region)
+{
+	uint64_t per_zone = a->g.zone_pages / REGION_PAGES;
+	char *bits = zone_index(a, (uint32_t)(region / per_zone)) + geometry_commit_bits(&a->g);
+
+	return (_Atomic uint64_t *)bits + region % per_zone / 64;
+}
+
+static uint64_t commit_bit(const struct arena *a, uint64_t region)
+{
+	return UINT64_C(1) << (region % (a->g.zone_pages / REGION_PAGES) % 64);
+}
+
+bool extent_region_committed(struct arena *a, uint64_t region)
+{
+	/* PAIR(commit): seen set by an owner of a page of it, whose ownership keeps it set. */
+	return atomic_load_explicit(commit_word(a, region), memory_order_acquire) &
+	       commit_bit(a, region);
+}
+
+static int commit_regions(struct arena *a, uint64_t first, uint64_t count)
+{
+	uint64_t start = a->g.heap + (first << REGION_SHIFT), length = count << REGION_SHIFT;
+	int r = arena_commit(a, start, length);
+
+	if (r)
+		return r;
+	if (count * REGION_PAGES <= POPULATE_MAX)
+		madvise(arena_at(a, start), length, MADV_POPULATE_WRITE);
+	/* PAIR(commit): the pages, then their bit. Crash: before, pages that the next owner commits again. */
+	for (uint64_t region = first; region < first + count; region++)
+		atomic_fetch_or_explicit(commit_word(a, region), commit_bit(a, region),
+					 memory_order_release);
+	return 0;
+}
+
+/* Outside any lock, by the owner of the pages. */
+static int commit_pages(struct arena *a, uint64_t page, uint64_t pages)
+{
+	uint64_t region = page / REGION_PAGES, end = (page + pages - 1) / REGION_PAGES + 1;
+	int r = 0;
+
+	while (!r && region < end) {
+		uint64_t from = region;
+
+		if (extent_region_committed(a, region)) {
+			region++;
+			continue;
+		}
+		while (region < end && !extent_region_committed(a, region))
+			region++;
+		r = commit_regions(a, from, region - from);
+	}
+	return r;
+}
+
+/* ---- taking ---- */
+
+void extent_note_taken(struct arena *a, uint64_t page, uint64_t pages, uint64_t w0, uint64_t w1)
+{
+	struct page_entry *e = &a->pages[page];
+	uint32_t zone = zone_of_page(a, page);
+	uint32_t end = (uint32_t)(page - zone * a->g.zone_pages + pages);
+	_Atomic uint32_t *high = &zone_of(a, zone)->high;
+
+	/* Before the entry: a rebuild scans below the mark only. */
+	if (atomic_load_explicit(high, memory_order_relaxed) < end)
+		atomic_store_explicit(high, end, memory_order_relaxed);
+	atomic_store_explicit(&e->w1, w1, memory_order_relaxed);
+	w0 |= (uint64_t)pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed)) << PW0_GEN_SHIFT;
+	/* Crash: before, free pages (the index is rebuilt); after, an extent of word 0's client. */
+	atomic_store_explicit(&e->w0, w0, memory_order_release);
+}
+
+static uint64_t take_from_zone(struct arena *a, uint32_t zone, uint64_t pages, uint64_t align,
+			       enum raw_use use)
+{
+	uint64_t page;
+	uint32_t start = buddy_take(a, zone, (uint32_t)pages, (uint32_t)align);
+
+	if (start == BUDDY_NONE)
+		return EXTENT_NONE;
+	page = zone * a->g.zone_pages + start;
+	client_mark(a, page);
+	extent_note_taken(a, page, pages, pw0_make(PAGE_RAW, a->client, 0, use), pw1_extent(pages, 0));
+	return page;
+}
+
+/* A look without the lock: whether a try is worth it. Pending extents may make room. */
+static bool zone_may_have(const struct arena *a, uint32_t zone, uint64_t pages)
+{
+	const struct zone *z = zone_of(a, zone);
+
+	return !atomic_load_explicit(&z->ready, memory_order_relaxed) ||
+	       atomic_load_explicit(&z->free_pages, memory_order_relaxed) >= pages ||
+	       (uint32_t)atomic_load_explicit(&z->pending, memory_order_relaxed);
+}
+
+/* One try at one zone. *busy is set if its lock was held. */
+static uint64_t try_zone(struct arena *a, uint32_t zone, uint64_t pages, uint64_t align,
+			 enum raw_use use, bool *busy)
+{
+	uint64_t page;
+	int r;
+
+	if (!zone_may_have(a, zone, pages) || client_prepare_zone(a, zone))
+		return EXTENT_NONE;
+	r = zone_trylock_patiently(a, zone);
+	if (r) {
+		*busy |= r == -EBUSY;
+		return EXTENT_NONE;
+	}
+	page = take_from_zone(a, zone, pages, align, use);
+	zone_unlock(a, zone);
+	return page;
+}
+
+static uint64_t take_anywhere(struct arena *a, uint64_t pages, uint64_t align, enum raw_use use,
+			      uint32_t *home)
+{
+	for (int round = 0; round < ROUNDS; round++) {
+		uint32_t zones = arena_refresh(a);
+		bool busy = false;
+
+		for (uint32_t i = 0; i < zones; i++) {
+			uint32_t zone = (*home + i) % zones;
+			uint64_t page = try_zone(a, zone, pages, align, use, &busy);
+
+			if (page != EXTENT_NONE) {
+				*home = zone;
+				return page;
+			}
+		}
+		if (zone_activate(a) == 0) {
+			*home = zones;
+			round = -1; /* bounded: there are so many zones */
+		} else if (!busy) {
+			break;
+		} else {
+			sched_yield();
+		}
+	}
+	return EXTENT_NONE;
+}
+
+uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enum raw_use use,
+		      uint32_t *home, int *err)
+{
+	uint64_t page;
+
+	if (pages <= a->g.zone_pages && align_pages <= a->g.zone_pages)
+		page = take_anywhere(a, pages, align_pages, use, home);
+	else
+		page = span_alloc(a, pages, use);
+	if (page != EXTENT_NONE && commit_pages(a, page, pages)) {
+		extent_free(a, page);
+		page = EXTENT_NONE;
+	}
+	if (page == EXTENT_NONE)
+		*err = -ENOMEM;
+	return page;
+}
+
+/* ---- giving back ---- */
+
+void extent_free(struct arena *a, uint64_t page)
+{
+	uint32_t zone = zone_of_page(a, page);
+	uint64_t pages = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
+
+	if (page - zone * a->g.zone_pages + pages > a->g.zone_pages)
+		pages = span_free_tail(a, page);
+	if (zone_trylock_patiently(a, zone)) {
+		zone_return_later(a, page);
+		return;
+	}
+	zone_free_run(a, zone, page, pages);
+	zone_unlock(a, zone);
+}
+
+bool extent_trim(struct arena *a, uint64_t page, uint64_t keep)
+{
+	struct page_entry *e = &a->pages[page];
+	uint32_t zone = zone_of_page(a, page);
+	uint64_t in_zone = page - zone * a->g.zone_pages;
+	uint64_t pages = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
+
+	if (in_zone + pages > a->g.zone_pages || zone_trylock_patiently(a, zone))
+		return false;
+	/* Crash: before, the whole extent is the client's; after, its tail is free, and the lock's next
+	 * holder rebuilds the index. Entries inside an extent say free already. */
+	atomic_store_explicit(&e->w1, pw1_extent(keep, 0), memory_order_release);
+	buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pages - keep));
+	zone_unlock(a, zone);
+	return true;
+}
+
+/* Entries of a slab that was being made or unmade when its client died. */
+static void clear_inside(struct arena *a, uint64_t page, uint64_t pages)
+{
+	for (uint64_t p = page + 1; p < page + pages; p++) {
+		uint64_t w0 = atomic_load_explicit(&a->pages[p].w0, memory_order_relaxed);
+
+		if (pw0_kind(w0) == PAGE_SLAB)
+			atomic_store_explicit(&a->pages[p].w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
+					      memory_order_relaxed);
+	}
+}
+
+int extent_reclaim(struct arena *a, uint64_t page, uint32_t client)
+{
+	uint32_t zone = zone_of_page(a, page);
+	struct page_entry *e = &a->pages[page];
+	uint64_t w0, pages;
+	int r;
+
+	pages = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
+	if (page - zone * a->g.zone_pages + pages > a->g.zone_pages) {
+		r = span_reclaim_tail(a, page);
+		if (r)
+			return r;
+	}
+	r = zone_trylock_patiently(a, zone);
+	if (r)
+		return r;
+	/* Taking the lock has freed what the dead left on the pending stack: look again. */
+	w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
+	pages = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
+	if ((pw0_kind(w0) == PAGE_RAW || pw0_kind(w0) == PAGE_RETURNED) && pw0_client(w0) == client &&
+	    pages > 0 && page - zone * a->g.zone_pages + pages <= a->g.zone_pages) {
+		clear_inside(a, page, pages);
+		zone_free_run(a, zone, page, pages);
+	}
+	zone_unlock(a, zone);
+	return 0;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* format.h - the first contents of a new arena, and the check of those of an old one. */
+#ifndef SHM_FORMAT_H
+#define SHM_FORMAT_H
+
+#include "arena.h"
+
+/* A header for a new arena. -EINVAL: sizes or policy out of bounds. */
+int format_header(struct arena_header *h, const struct arena_config *config);
+/* Writes the arena into its still nameless files. -ENOMEM: no memory for the fixed part. */
+int format_arena(const struct arena_header *h, struct arena_files files);
+/* Whether a header may be believed: -EUCLEAN, -EPROTO (another version or byte order). */
+int format_check(const struct arena_header *h);
+/* The pid namespace of this process. */
+int format_pid_namespace(uint64_t *dev, uint64_t *ino);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sizeclass.h - which size classes there are, and the slab of each: 16-byte steps to 512 bytes, then
+ * eight classes to a doubling, to 32 KiB. Pure functions over one constant table.
+ */
+#ifndef SHM_SIZECLASS_H
+#define SHM_SIZECLASS_H
+
+#include <stdint.h>
+
+#include "layout.h"
+
+#define SIZECLASS_MAX_BYTES 32768u
+#define SIZECLASS_RECIPROCAL_SHIFT 26
+
+struct sizeclass {
+	uint32_t bytes;	     /* object size, a multiple of 16 */
+	uint32_t reciprocal; /* of bytes / 16, see sizeclass_index() */
+	uint16_t pages;	     /* of its slab */
+	uint16_t objects;    /* in it, at most SLAB_OBJECTS_MAX */
+	uint16_t shape;	     /* of its record: 64-byte groups of state words */
+	uint16_t reserved;
+};
+_Static_assert(sizeof(struct sizeclass) == 16, "size class");
+
+extern const struct sizeclass sizeclass_table[CLASSES];
+
+/* Which object of a slab lies at an offset, in units of 16 bytes. Exact for every offset in a slab. */
+static inline uint32_t sizeclass_index(const struct sizeclass *c, uint64_t offset16)
+{
+	return (uint32_t)(offset16 * c->reciprocal >> SIZECLASS_RECIPROCAL_SHIFT);
+}
+
+/* Pages of the state block for records of a shape, and records in it. */
+static inline uint32_t shape_record_bytes(uint32_t shape)
+{
+	return 64 + 64 * shape;
+}
+
+static inline uint32_t shape_block_pages(uint32_t shape)
+{
+	return shape <= 8 ? 1 : 2;
+}
+
+static inline uint32_t shape_block_records(uint32_t shape)
+{
+	return (shape_block_pages(shape) * PAGE_SIZE - 64) / shape_record_bytes(shape);
+}
+
+/* The smallest class of at least size bytes, 1 <= size <= SIZECLASS_MAX_BYTES. */
+static inline uint32_t sizeclass_of(uint64_t size)
+{
+	if (size <= 512)
+		return (uint32_t)((size + 15) >> 4) - 1;
+	/* The top three bits below the leading one of size - 1 choose among eight. */
+	uint32_t top = 63 - (uint32_t)__builtin_clzll(size - 1);
+
+	return 32 + (top - 9) * 8 + ((uint32_t)((size - 1) >> (top - 3)) & 7);
+}
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * words.h - packing and unpacking of the words that layout.h describes: handles, page map entries,
+ * state words, client, thread and name words. Pure functions.
+ */
+#ifndef SHM_WORDS_H
+#define SHM_WORDS_H
+
+#include <stdbool.h>
+
+#include "layout.h"
+
+/* ---- handles ---- */
+
+static inline uint64_t handle_make(uint32_t tag, uint32_t gen, uint64_t offset)
+{
+	return (uint64_t)tag << HANDLE_TAG_SHIFT | (uint64_t)(gen & 0xffff) << HANDLE_GEN_SHIFT |
+	       offset >> 4;
+}
+
+static inline uint64_t handle_offset(uint64_t h)
+{
+	return (h & ((UINT64_C(1) << HANDLE_OFFSET_BITS) - 1)) << 4;
+}
+
+static inline uint32_t handle_gen(uint64_t h)
+{
+	return (uint32_t)(h >> HANDLE_GEN_SHIFT) & 0xffff;
+}
+
+static inline uint32_t handle_tag(uint64_t h)
+{
+	return (uint32_t)(h >> HANDLE_TAG_SHIFT);
+}
+
+/* ---- state words ---- */
+
+static inline uint32_t state_make(enum object_kind kind, uint32_t client, uint32_t gen)
+{
+	return (uint32_t)kind | client << STATE_CLIENT_SHIFT | gen << STATE_GEN_SHIFT;
+}
+
+static inline enum object_kind state_kind(uint32_t word)
+{
+	return (enum object_kind)(word & 0xf);
+}
+
+static inline uint32_t state_client(uint32_t word)
+{
+	return word >> STATE_CLIENT_SHIFT & 0xfff;
+}
+
+static inline uint32_t state_gen(uint32_t word)
+{
+	return word >> STATE_GEN_SHIFT;
+}
+
+/* ---- page map entries ---- */
+
+static inline enum page_kind pw0_kind(uint64_t w0)
+{
+	return (enum page_kind)(w0 & 0xf);
+}
+
+static inline uint32_t pw0_client(uint64_t w0)
+{
+	return (uint32_t)(w0 >> PW0_CLIENT_SHIFT) & 0xfff;
+}
+
+static inline uint32_t pw0_gen(uint64_t w0)
+{
+	return (uint32_t)(w0 >> PW0_GEN_SHIFT) & 0xffff;
+}
+
+/* Class of a slab page, shape of a state block, use of a raw extent. */
+static inline uint32_t pw0_class(uint64_t w0)
+{
+	return (uint32_t)(w0 >> PW0_CLASS_SHIFT) & 0xff;
+}
+
+static inline uint64_t pw0_make(enum page_kind kind, uint32_t client, uint32_t gen, uint32_t class)
+{
+	return (uint64_t)kind | (uint64_t)client << PW0_CLIENT_SHIFT |
+	       (uint64_t)(gen & 0xffff) << PW0_GEN_SHIFT | (uint64_t)class << PW0_CLASS_SHIFT;
+}
+
+/* A large object's word 0 holds a state word: kind, client and generation lie together. */
+static inline uint64_t pw0_large(uint32_t state)
+{
+	return (uint64_t)PAGE_LARGE | (uint64_t)state_kind(state) << PW0_OBJECT_SHIFT |
+	       (uint64_t)state_client(state) << PW0_CLIENT_SHIFT |
+	       (uint64_t)state_gen(state) << PW0_GEN_SHIFT;
+}
+
+static inline uint32_t pw0_state(uint64_t w0)
+{
+	return state_make((enum object_kind)(w0 >> PW0_OBJECT_SHIFT & 0xf), pw0_client(w0), pw0_gen(w0));
+}
+
+static inline uint64_t pw1_length(uint64_t w1)
+{
+	return w1 & ((UINT64_C(1) << PW1_LENGTH_BITS) - 1);
+}
+
+/* Pending stack: page in zone + 1 of the next, 0 at the end. */
+static inline uint32_t pw1_next(uint64_t w1)
+{
+	return (uint32_t)(w1 >> PW1_NEXT_SHIFT) & ((1u << PW1_NEXT_BITS) - 1);
+}
+
+static inline uint64_t pw1_extent(uint64_t length, uint32_t next)
+{
+	return length | (uint64_t)next << PW1_NEXT_SHIFT;
+}
+
+static inline uint32_t pw1_dist(uint64_t w1)
+{
+	return (uint32_t)w1 & ((1u << PW1_DIST_BITS) - 1);
+}
+
+/* Heap offset of a slab's record. */
+static inline uint64_t pw1_record(uint64_t w1)
+{
+	return (w1 >> PW1_RECORD_SHIFT & ((UINT64_C(1) << PW1_RECORD_BITS) - 1)) << 6;
+}
+
+static inline uint64_t pw1_slab(uint32_t dist, uint64_t record_offset)
+{
+	return dist | (record_offset >> 6) << PW1_RECORD_SHIFT;
+}
+
+static inline uint64_t pw1_span(uint64_t length, uint64_t head)
+{
+	return length | head << PW1_SPAN_HEAD_SHIFT;
+}
+
+static inline uint64_t pw1_span_length(uint64_t w1)
+{
+	return w1 & ((1u << PW1_SPAN_HEAD_SHIFT) - 1);
+}
+
+static inline uint64_t pw1_span_head(uint64_t w1)
+{
+	return w1 >> PW1_SPAN_HEAD_SHIFT & ((UINT64_C(1) << 33) - 1);
+}
+
+/* ---- slab records ---- */
+
+static inline uint32_t record_busy(uint32_t client)
+{
+	return RECORD_BUSY | client << 4;
+}
+
+static inline uint32_t record_state(uint32_t owner)
+{
+	return owner & 0xf;
+}
+
+static inline uint32_t record_client(uint32_t owner)
+{
+	return owner >> 4;
+}
+
+/* ---- client words ---- */
+
+static inline uint64_t client_word(enum client_state state, uint32_t recoverer, uint32_t incarnation)
+{
+	return (uint64_t)state | (uint64_t)recoverer << CLIENT_RECOVERER_SHIFT |
+	       (uint64_t)incarnation << CLIENT_INCARNATION_SHIFT;
+}
+
+static inline enum client_state client_word_state(uint64_t word)
+{
+	return (enum client_state)(word & 0xf);
+}
+
+static inline uint32_t client_word_recoverer(uint64_t word)
+{
+	return (uint32_t)(word >> CLIENT_RECOVERER_SHIFT) & 0xfff;
+}
+
+static inline uint32_t client_word_incarnation(uint64_t word)
+{
+	return (uint32_t)(word >> CLIENT_INCARNATION_SHIFT);
+}
+
+/* ---- thread words ---- */
+
+static inline uint64_t thread_word(enum thread_state state, uint32_t client, uint64_t page)
+{
+	return (uint64_t)state | (uint64_t)client << THREAD_CLIENT_SHIFT | page << THREAD_PAGE_SHIFT;
+}
+
+static inline enum thread_state thread_word_state(uint64_t word)
+{
+	return (enum thread_state)(word & 0xf);
+}
+
+static inline uint32_t thread_word_client(uint64_t word)
+{
+	return (uint32_t)(word >> THREAD_CLIENT_SHIFT) & 0xfff;
+}
+
+static inline uint64_t thread_word_page(uint64_t word)
+{
+	return word >> THREAD_PAGE_SHIFT & ((UINT64_C(1) << 33) - 1);
+}
+
+/* ---- name words ---- */
+
+static inline uint64_t name_word(enum name_state state, uint32_t client, uint32_t change, uint32_t hash)
+{
+	return (uint64_t)state | (uint64_t)client << NAME_CLIENT_SHIFT |
+	       (uint64_t)(change & 0xffff) << NAME_CHANGE_SHIFT | (uint64_t)hash << NAME_HASH_SHIFT;
+}
+
+static inline enum name_state name_word_state(uint64_t word)
+{
+	return (enum name_state)(word & 0xf);
+}
+
+static inline uint32_t name_word_client(uint64_t word)
+{
+	return (uint32_t)(word >> NAME_CLIENT_SHIFT) & 0xfff;
+}
+
+static inline uint32_t name_word_change(uint64_t word)
+{
+	return (uint32_t)(word >> NAME_CHANGE_SHIFT) & 0xffff;
+}
+
+static inline uint32_t name_word_hash(uint64_t word)
+{
+	return (uint32_t)(word >> NAME_HASH_SHIFT);
+}
+
+#endif
