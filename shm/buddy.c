@@ -14,8 +14,7 @@
 #include <string.h>
 
 #include "geometry.h"
-#include "sizeclass.h"
-#include "words.h"
+#include "pagemap.h"
 #include "zone.h"
 
 static uint64_t *free_words(struct arena *a, uint32_t zone, uint32_t order)
@@ -191,27 +190,16 @@ static uint64_t taken_pages(struct arena *a, uint64_t p, uint64_t zone_end)
 	struct page_entry *e = &a->pages[p];
 	uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
 	uint64_t w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
-	uint64_t length = 1;
+	uint64_t length;
 
-	switch (pw0_kind(w0)) {
-	case PAGE_FREE:
+	if (pw0_kind(w0) == PAGE_FREE)
 		return 0;
-	case PAGE_SLAB:
-		if (pw1_dist(w1) == 0 && pw0_class(w0) < CLASSES)
-			length = sizeclass_table[pw0_class(w0)].pages;
-		break;
-	case PAGE_SPAN:
-		if (!zone_span_covered(a, p, w1)) {
-			/* Crash: before, a later rebuild comes here again; after, the page is free. */
-			atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
-					      memory_order_release);
-			return 0;
-		}
-		length = pw1_span_length(w1);
-		break;
-	default:
-		length = pw1_length(w1);
+	if (pw0_kind(w0) == PAGE_SPAN && !zone_span_covered(a, p, w1)) {
+		/* Crash: before, a later rebuild comes here again; after, the page is free. */
+		atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0), memory_order_release);
+		return 0;
 	}
+	length = pagemap_length(w0, w1);
 	if (length == 0)
 		length = 1;
 	return length < zone_end - p ? length : zone_end - p;

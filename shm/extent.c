@@ -9,7 +9,7 @@
 #include "client.h"
 #include "geometry.h"
 #include "span.h"
-#include "words.h"
+#include "pagemap.h"
 #include "zone.h"
 
 #define ROUNDS 3	  /* over all zones, when some were busy and none had room */
@@ -214,15 +214,16 @@ bool extent_trim(struct arena *a, uint64_t page, uint64_t keep)
 	return true;
 }
 
-/* Entries of a slab that was being made or unmade when its client died. */
-static void clear_inside(struct arena *a, uint64_t page, uint64_t pages)
+void extent_clear_inside(struct arena *a, uint64_t page, uint64_t pages)
 {
 	for (uint64_t p = page + 1; p < page + pages; p++) {
 		uint64_t w0 = atomic_load_explicit(&a->pages[p].w0, memory_order_relaxed);
 
-		if (pw0_kind(w0) == PAGE_SLAB)
-			atomic_store_explicit(&a->pages[p].w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
-					      memory_order_relaxed);
+		if (pw0_kind(w0) != PAGE_SLAB)
+			continue;
+		atomic_store_explicit(&a->pages[p].w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
+				      memory_order_release);
+		atomic_store_explicit(&a->pages[p].w1, 0, memory_order_relaxed);
 	}
 }
 
@@ -230,10 +231,10 @@ int extent_reclaim(struct arena *a, uint64_t page, uint32_t client)
 {
 	uint32_t zone = zone_of_page(a, page);
 	struct page_entry *e = &a->pages[page];
-	uint64_t w0, pages;
+	uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
+	uint64_t pages = pagemap_length(w0, atomic_load_explicit(&e->w1, memory_order_relaxed));
 	int r;
 
-	pages = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
 	if (page - zone * a->g.zone_pages + pages > a->g.zone_pages) {
 		r = span_reclaim_tail(a, page);
 		if (r)
@@ -244,10 +245,12 @@ int extent_reclaim(struct arena *a, uint64_t page, uint32_t client)
 		return r;
 	/* Taking the lock has freed what the dead left on the pending stack: look again. */
 	w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
-	pages = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
+	pages = pagemap_length(w0, atomic_load_explicit(&e->w1, memory_order_relaxed));
 	if ((pw0_kind(w0) == PAGE_RAW || pw0_kind(w0) == PAGE_RETURNED) && pw0_client(w0) == client &&
 	    pages > 0 && page - zone * a->g.zone_pages + pages <= a->g.zone_pages) {
-		clear_inside(a, page, pages);
+		extent_clear_inside(a, page, pages);
+		/* A slab's word would lead stale handles on to its record. */
+		atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
 		zone_free_run(a, zone, page, pages);
 	}
 	zone_unlock(a, zone);

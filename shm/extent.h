@@ -31,6 +31,16 @@ void extent_free(struct arena *a, uint64_t page);
  * one zone; false if it cannot be done now. */
 bool extent_trim(struct arena *a, uint64_t page, uint64_t keep);
 
+/* Whether a region's pages have been taken from the system. */
+bool extent_region_committed(struct arena *a, uint64_t region);
+
+/* Makes the slab entries behind the head of a raw extent free ones. Idempotent. */
+void extent_clear_inside(struct arena *a, uint64_t page, uint64_t pages);
+
+/* Writes the entry of an extent just taken off the zone's index (lock held): w0 without generation,
+ * which stays the page's. */
+void extent_note_taken(struct arena *a, uint64_t page, uint64_t pages, uint64_t w0, uint64_t w1);
+
 /* For recovery: frees a raw or returned extent of a dead client under its zone's lock. -EBUSY: the lock
  * is held; come again. */
 int extent_reclaim(struct arena *a, uint64_t page, uint32_t client);

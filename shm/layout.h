@@ -71,13 +71,15 @@ enum page_kind {
 	PAGE_KINDS
 };
 
-/* What a raw extent is for (in the class field); for display only. */
-enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2 };
+/* What a raw extent is for (in the class field). From RAW_SLAB on: it is becoming a slab of class
+ * (use - RAW_SLAB), or ceasing to be one; word 1 may be of either form, the length is the class's. */
+enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2, RAW_SLAB = 128 };
 
 /*
  * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | class, shape or use 36-43
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
- * word 1, pages of slabs:    distance to head in pages 0-7 | slab record, heap offset / 64, 8-45
+ * word 1, pages of slabs:    distance to head in pages 0-7 | slab record, heap offset / 64, 8-45 |
+ *                            class 46-53 | 1 at 63. Enough by itself to find an object's state word
  * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
  */
 #define PW0_KIND_SHIFT 0
@@ -92,6 +94,8 @@ enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2 };
 #define PW1_DIST_BITS 8
 #define PW1_RECORD_SHIFT 8
 #define PW1_RECORD_BITS 38
+#define PW1_CLASS_SHIFT 46
+#define PW1_SLAB_SHIFT 63
 
 struct page_entry {
 	/* TRUTH. W: kind free <-> not free under the zone's lock only; else the extent's owner, or
@@ -180,10 +184,12 @@ enum client_state {
 	CLIENT_LIVE = 2,
 	CLIENT_RECOVERING = 3 /* dead; its things are being returned by the recoverer */
 };
-/* Client word: state 0-3 | recoverer 4-15 | incarnation 16-47. TRUTH. W: free -> opening by the holder
- * of the life lock on its byte; live -> recovering by the recoverer (compare-and-swaps). */
+/* Client word: state 0-3 | recoverer 4-15, 0 nobody | incarnation 16-47 | handover 48-63, counts changes
+ * of the recoverer. TRUTH. W: free -> opening by the holder of the life lock on its byte; live ->
+ * recovering by the recoverer (compare-and-swaps). */
 #define CLIENT_RECOVERER_SHIFT 4
 #define CLIENT_INCARNATION_SHIFT 16
+#define CLIENT_HANDOVER_SHIFT 48
 
 /* One client's area starts with this; its region bitmaps follow. */
 struct client_record {
@@ -197,7 +203,10 @@ struct client_record {
 	_Atomic int64_t owned_bytes;
 	_Atomic uint32_t flags; /* W: the daemon (fetch_or), the client (fetch_and) */
 	uint32_t reserved32;
-	uint64_t reserved[23];
+	/* Where the client maps the arena: tells its memory from that of a program it became by exec.
+	 * Never used as an address. W: the client, while opening. R: who asks whether it lives. */
+	_Atomic uint64_t base;
+	uint64_t reserved[22];
 };
 _Static_assert(sizeof(struct client_record) == 256, "client record");
 
@@ -228,18 +237,188 @@ _Static_assert(sizeof(struct cache) == 24, "cache");
 /* shma_persist(): what its recovery must finish. W: the thread; handle and cell before armed. */
 struct persist_intent {
 	uint64_t handle;
-	uint64_t cell; /* heap offset */
+	uint64_t cell;	    /* heap offset */
+	uint64_t container; /* handle of the object that the cell lies in */
+	uint64_t old;	    /* what the cell held */
 	_Atomic uint32_t armed;
 	uint32_t reserved;
 };
 
-/* ---- log ring, see ring.h ---- */
+/* ---- log ring, see RING.md ---- */
 
-#define RING_LEVELS 4u
+/*
+ * The ring's area, from arena_geometry.ring on:
+ *
+ *   ring header (a page) | doorbell (a page) | block words | block heads | slots | blocks
+ *
+ * All but the slots and the blocks is committed at creation; those when first leased.
+ */
+#define RING_MAGIC 0x474e4952u
+#define RING_LEVELS 4u /* a record within a record (signal handlers, open reserves), each its own block */
+#define RING_SHIFT_MIN 12u
+#define RING_SHIFT_MAX 20u
+#define RING_BLOCKS_MIN 16u
+#define RING_BLOCKS_MAX (1u << 24)
+#define RING_SLOT_SHIFT 8u /* a slot for each 256 bytes of a block */
+#define RING_SLOTS_MAX 256u
+
+enum ring_state {
+	RING_FREE = 0,	    /* never written; its memory may not be there */
+	RING_RESETTING = 1, /* being prepared for a new lease by word's client; what was in it is lost */
+	RING_OPEN = 2,	    /* leased: to word's client and thread, or shared */
+	RING_SEALED = 3,    /* complete; whoever wins the compare-and-swap may reset it */
+	RING_DRAINING = 4   /* complete and being copied out by word's client: not to be reset */
+};
+/*
+ * Block word: state 0-2 | shared 3 | client 4-15 | thread 16-31 | lap 32-63. TRUTH. Dense, so that a
+ * lease and a reader can look at all of them.
+ * W: sealed, free or done-with shared -> resetting, lap + 1: compare-and-swap by anyone; open -> sealed,
+ * resetting -> open or free: its client and thread, or that client's recoverer.
+ */
+#define RING_SHARED_BIT (UINT64_C(1) << 3)
+#define RING_CLIENT_SHIFT 4
+#define RING_THREAD_SHIFT 16
+#define RING_LAP_SHIFT 32
+
+/* Committed word: bytes 0-22 | shared 23 | records 24-47 | lap's low bits 48-63. */
+#define RING_COMMITTED_SHARED (UINT64_C(1) << 23)
+#define RING_RECORDS_SHIFT 24
+#define RING_TAG_SHIFT 48
+
+struct ring_block {
+	/* Of the lease. W: the resetter (word says so), but for consumed. R: anyone; then the word again. */
+	_Atomic uint64_t base[2];     /* TRUTH. By the lap's parity: records of all earlier laps */
+	_Atomic uint64_t ticket;      /* of this lease, counted over the ring */
+	_Atomic uint64_t real_offset; /* CLOCK_REALTIME minus the records' clock */
+	_Atomic uint32_t incarnation; /* of the word's client */
+	_Atomic int32_t pid, tid;     /* its */
+	_Atomic uint32_t memory;      /* TRUTH. 1: the block's pages are committed; stays */
+	/* TRUTH. Records of this block, all laps, that the consumer is done with. W: the consumer. */
+	_Atomic uint64_t consumed;
+	uint64_t reserved64;
+
+	/* W: the leasing thread at each record, plain stores; the resetter. R: readers, the resetter. */
+	_Atomic uint64_t committed; /* TRUTH: what of the block is valid */
+	_Atomic uint32_t busy;	    /* a record of a time already read is not committed yet */
+	_Atomic uint32_t close;	    /* W: 1, anyone who misses blocks; honoured at the next record */
+	uint64_t reserved[6];
+};
+_Static_assert(sizeof(struct ring_block) == 128, "ring block");
+
+/* A record in a block, 8-byte aligned, its payload behind it. W: the lease's owner, before committed. */
+struct ring_record {
+	uint32_t info;	   /* payload bytes 0-20 | level 21-23 | large 24: payload is a ring_reference */
+	uint32_t reserved;
+	uint64_t time; /* of the order; ring_block.real_offset makes it CLOCK_REALTIME */
+	uint64_t seq;  /* of the writing thread, from 1 */
+};
+_Static_assert(sizeof(struct ring_record) == 24, "ring record");
+#define RING_INFO_LENGTH_BITS 21
+#define RING_INFO_LEVEL_SHIFT 21
+#define RING_INFO_LARGE (1u << 24)
+
+/* In a shared block the writer precedes the record. */
+struct ring_author {
+	int32_t pid, tid;
+};
+_Static_assert(sizeof(struct ring_author) == 8, "ring author");
+
+/*
+ * Slot of a shared block: state 0-2 | client 4-15 | units of 16 bytes 16-32 | lap's low bits 33-63.
+ * TRUTH. A slot with another lap's bits is free. Taken in order: a record begins where the one of the
+ * slot before ends. W: free -> claimed or closed: compare-and-swap by anyone; then its client, or that
+ * client's recoverer; done -> consumed: the consumer.
+ */
+enum ring_slot_state {
+	RING_SLOT_CLAIMED = 1,	/* being written */
+	RING_SLOT_RESERVED = 2, /* an open reserve */
+	RING_SLOT_DONE = 3,
+	RING_SLOT_CONSUMED = 4,
+	RING_SLOT_DEAD = 5,  /* aborted, or its writer died */
+	RING_SLOT_CLOSED = 6 /* no slot from here on is ever claimed in this lap */
+};
+#define RING_SLOT_CLIENT_SHIFT 4
+#define RING_SLOT_UNITS_SHIFT 16
+#define RING_SLOT_UNITS_BITS 17
+#define RING_SLOT_LAP_SHIFT 33
+
+/* Payload of a large record: the extent that holds the real one. */
+struct ring_reference {
+	uint32_t page;
+	uint32_t pages;
+	uint32_t gen; /* of the page map entry */
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct ring_reference) == 16, "ring reference");
+
+/* Such an extent (PAGE_LOG) begins with the place of its record. W: its writer, while raw. */
+struct ring_extent {
+	uint32_t block, lap;
+	uint32_t position; /* of the ring_reference in the block */
+	uint32_t slot;	   /* in a shared block, + 1 */
+	uint64_t reserved[6];
+};
+_Static_assert(sizeof(struct ring_extent) == 64, "ring extent");
+
+struct ring_header {
+	/* Constant. W: the creator. R: anyone, checked against the area's size at each use. */
+	uint32_t magic;
+	uint32_t block_shift;
+	uint32_t blocks;
+	uint32_t reserved32;
+	uint64_t created; /* in the records' clock */
+
+	_Alignas(64) _Atomic uint64_t cursor; /* INDEX: the block to try next is this modulo blocks */
+	_Atomic uint32_t shared;	      /* INDEX: block shared last, + 1 */
+	_Atomic uint64_t real_offset;	      /* of new leases; changed when the clock was set */
+	_Alignas(64) _Atomic uint64_t tickets; /* leases given; grows before the block opens */
+	/* TRUTH. Records dropped under SHMA_LOG_DROP. W: fetch_add by the writers, just before they say
+	 * so. Crash: between the two the caller never learns what it was told. */
+	_Alignas(64) _Atomic uint64_t dropped;
+	/* TRUTH: client 0-11 | tid 12-43, 0: none. W: 0 -> consumer by compare-and-swap; back by it or by
+	 * its client's recoverer. */
+	_Alignas(64) _Atomic uint64_t consumer;
+};
+_Static_assert(sizeof(struct ring_header) <= PAGE_SIZE, "ring header");
+
+/* A page of its own: readers that map all else read-only may have it writable. All hints: a wrong value
+ * costs a wake-up too many, or one late by the longest sleep. */
+struct ring_bell {
+	_Atomic uint32_t armed;	  /* W: a token by a reader about to sleep; 0 by the writer that woke it */
+	_Atomic uint32_t blind;	  /* W: 1 by a writer without membarrier: readers poll, for good */
+	uint32_t reserved[14];
+	_Atomic uint32_t rings;	  /* futex of readers. W: fetch_add by writers */
+	_Atomic uint32_t tokens;  /* W: fetch_add by readers */
+	uint32_t reserved2[14];
+	_Atomic uint32_t waiting; /* W: 1 by a writer about to wait for room; 0 by the consumer */
+	_Atomic uint32_t room;	  /* futex of writers. W: fetch_add by the consumer */
+};
+_Static_assert(sizeof(struct ring_bell) <= PAGE_SIZE, "ring bell");
+
+/* One nesting level of a thread. W: the thread; the taken word first, so that a signal handler that comes
+ * later uses another level. R: nobody else; what it says of the block is checked before each use. */
+struct ring_level {
+	uint64_t committed; /* as the block's committed word */
+	uint64_t head;	    /* file offset of its struct ring_block; 0: no lease */
+	uint64_t data;	    /* file offset of its bytes */
+	uint32_t end;	    /* of its bytes */
+	uint32_t inline_max; /* longer records go to extents */
+	uint64_t word;	     /* the block word of the lease */
+	uint32_t block;
+	uint32_t taken;	     /* a record is being written, or a reserve is open */
+	uint32_t reserved;   /* an open reserve: its length + 1 */
+	uint32_t extent_pages; /* of large records in the block */
+	uint32_t share;	       /* records that go to shared blocks before the next try to lease */
+	uint32_t extent;       /* an open reserve: page of its extent + 1 */
+};
+_Static_assert(sizeof(struct ring_level) == 64, "ring level");
 
 /* A thread's place in the ring. W: the thread (and its signal handlers, by level). */
 struct ring_writer {
-	uint64_t words[48];
+	uint64_t seq; /* of the last record */
+	uint64_t reserved[7];
+	struct ring_level levels[RING_LEVELS];
+	uint64_t reserved2[8];
 };
 _Static_assert(sizeof(struct ring_writer) == 384, "ring writer");
 
@@ -255,7 +434,7 @@ struct thread_block {
 	uint32_t steal_next;
 	uint64_t reserved[3];
 	struct persist_intent intent;
-	struct ring_writer ring;
+	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];
 };
 _Static_assert(sizeof(struct thread_block) <= PAGE_SIZE, "thread block");

@@ -124,9 +124,20 @@ static inline uint64_t pw1_record(uint64_t w1)
 	return (w1 >> PW1_RECORD_SHIFT & ((UINT64_C(1) << PW1_RECORD_BITS) - 1)) << 6;
 }
 
-static inline uint64_t pw1_slab(uint32_t dist, uint64_t record_offset)
+static inline bool pw1_is_slab(uint64_t w1)
 {
-	return dist | (record_offset >> 6) << PW1_RECORD_SHIFT;
+	return w1 >> PW1_SLAB_SHIFT;
+}
+
+static inline uint32_t pw1_class(uint64_t w1)
+{
+	return (uint32_t)(w1 >> PW1_CLASS_SHIFT) & 0x7f;
+}
+
+static inline uint64_t pw1_slab(uint32_t dist, uint64_t record_offset, uint32_t class)
+{
+	return dist | (record_offset >> 6) << PW1_RECORD_SHIFT | (uint64_t)class << PW1_CLASS_SHIFT |
+	       UINT64_C(1) << PW1_SLAB_SHIFT;
 }
 
 static inline uint64_t pw1_span(uint64_t length, uint64_t head)

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hint.h"
+
+#include "client.h"
+#include "geometry.h"
+#include "zone.h"
+
+typedef _Atomic uint64_t word;
+
+static uint64_t regions_per_zone(const struct arena *a)
+{
+	return a->g.zone_pages / REGION_PAGES;
+}
+
+static word *zone_words(struct arena *a, uint32_t row, uint32_t zone)
+{
+	return (word *)(zone_index(a, zone) + geometry_hint_bits(&a->g, row));
+}
+
+static word *zone_summary(struct arena *a, uint32_t row, uint32_t zone)
+{
+	return (word *)(zone_index(a, zone) + geometry_hint_summary(&a->g, row));
+}
+
+static word *arena_words(struct arena *a, uint32_t row)
+{
+	return (word *)(a->base + a->g.class_hints) + row * a->g.class_hint_words;
+}
+
+/* Sets a bit unless it is set. The load must not be taken before the caller's own store below it:
+ * PAIR(hint): free it, then look at the bit; against: clear the bit, then look for free ones. */
+static void bit_raise(word *w, uint64_t bit)
+{
+	uint64_t mask = UINT64_C(1) << (bit % 64);
+
+	if (!(atomic_load_explicit(w, memory_order_seq_cst) & mask))
+		atomic_fetch_or_explicit(w, mask, memory_order_seq_cst);
+}
+
+static void bit_lower(word *w, uint64_t bit)
+{
+	atomic_fetch_and_explicit(w, ~(UINT64_C(1) << (bit % 64)), memory_order_seq_cst);
+}
+
+void hint_set(struct arena *a, uint32_t row, uint64_t page)
+{
+	uint64_t region = page / REGION_PAGES;
+	uint32_t zone = (uint32_t)(region / regions_per_zone(a));
+	uint64_t in_zone = region % regions_per_zone(a);
+
+	bit_raise(&zone_words(a, row, zone)[in_zone / 64], in_zone);
+	bit_raise(zone_summary(a, row, zone), in_zone / 64);
+	bit_raise(&arena_words(a, row)[zone / 64], zone);
+}
+
+bool hint_test(struct arena *a, uint32_t row, uint64_t region)
+{
+	uint32_t zone = (uint32_t)(region / regions_per_zone(a));
+	uint64_t in_zone = region % regions_per_zone(a);
+
+	return atomic_load_explicit(&zone_words(a, row, zone)[in_zone / 64], memory_order_relaxed) >>
+		       (in_zone % 64) &
+	       1;
+}
+
+void hint_clear(struct arena *a, uint32_t row, uint64_t region)
+{
+	uint32_t zone = (uint32_t)(region / regions_per_zone(a));
+	uint64_t in_zone = region % regions_per_zone(a);
+	word *leaf = &zone_words(a, row, zone)[in_zone / 64], *summary = zone_summary(a, row, zone);
+
+	/* Crash: a bit cleared and not looked after is set again by our recovery, which comes to every
+	 * region we have marked. */
+	if (client_mark_page(a, region * REGION_PAGES))
+		return;
+	bit_lower(leaf, in_zone);
+	if (atomic_load_explicit(leaf, memory_order_seq_cst))
+		return;
+	bit_lower(summary, in_zone / 64);
+	if (atomic_load_explicit(leaf, memory_order_seq_cst)) {
+		bit_raise(summary, in_zone / 64);
+		return;
+	}
+	if (atomic_load_explicit(summary, memory_order_seq_cst))
+		return;
+	bit_lower(&arena_words(a, row)[zone / 64], zone);
+	if (atomic_load_explicit(summary, memory_order_seq_cst))
+		bit_raise(&arena_words(a, row)[zone / 64], zone);
+}
+
+/* The first set bit at or after from, below end, of an array of words; end if none. */
+static uint64_t next_bit(const word *w, uint64_t from, uint64_t end)
+{
+	while (from < end) {
+		uint64_t bits = atomic_load_explicit(&w[from / 64], memory_order_relaxed) >> (from % 64);
+
+		if (bits) {
+			from += (uint64_t)__builtin_ctzll(bits);
+			return from < end ? from : end;
+		}
+		from = (from / 64 + 1) * 64;
+	}
+	return end;
+}
+
+static uint64_t next_in_zone(struct arena *a, uint32_t row, uint32_t zone, uint64_t from)
+{
+	uint64_t end = regions_per_zone(a), words = geometry_words(end);
+	uint64_t w = from / 64, at;
+
+	while (w < words) {
+		at = next_bit(zone_words(a, row, zone), from, (w + 1) * 64 < end ? (w + 1) * 64 : end);
+		if (at < end && at < (w + 1) * 64)
+			return at;
+		w = next_bit(zone_summary(a, row, zone), w + 1, words);
+		from = w * 64;
+	}
+	return end;
+}
+
+uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
+{
+	uint64_t per_zone = regions_per_zone(a), zones = (end + per_zone - 1) / per_zone;
+	uint64_t zone = from / per_zone, in_zone = from % per_zone;
+
+	while (zone < zones) {
+		uint64_t at;
+
+		zone = next_bit(arena_words(a, row), zone, zones);
+		if (zone >= zones)
+			break;
+		if (zone != from / per_zone)
+			in_zone = 0;
+		at = next_in_zone(a, row, (uint32_t)zone, in_zone);
+		if (at < per_zone)
+			return zone * per_zone + at < end ? zone * per_zone + at : UINT64_MAX;
+		zone++;
+	}
+	return UINT64_MAX;
+}

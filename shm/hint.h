@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hint.h - where a free object of a class, or a free record of a shape, may be found: a bit a region,
+ * with two levels above it (words of a zone, zones of the arena). All index: a set bit may be wrong and
+ * costs a look; a clear one may be wrong for as long as its clearer is between two steps (see
+ * hint_settle), and a search that finds nothing at all looks at the truth before it gives up.
+ */
+#ifndef SHM_HINT_H
+#define SHM_HINT_H
+
+#include "arena.h"
+
+/* Rows: size classes, then shapes. */
+static inline uint32_t hint_row_of_shape(uint32_t shape)
+{
+	return CLASSES + shape - 1;
+}
+
+/* Something may be free in the region of this page. Cheap when already set. */
+void hint_set(struct arena *a, uint32_t row, uint64_t page);
+
+/* The first region (number in the whole heap) at or after from, below end, with its bit set;
+ * UINT64_MAX. Skips whole zones and words. */
+uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end);
+
+/* Nothing was found in a region: clears its bit. The caller looks once more afterwards, and sets it
+ * again if it was wrong: PAIR(hint) with who frees first and then looks at the bit. */
+void hint_clear(struct arena *a, uint32_t row, uint64_t region);
+bool hint_test(struct arena *a, uint32_t row, uint64_t region);
+
+#endif

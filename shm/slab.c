@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Truth: the page map says what is a slab; each object's state word says whose it is. Index: the
+ * record's bitmap of free objects, and the hints (hint.h) of regions with such slabs.
+ *
+ * A claimer takes bits off the bitmap first, which keeps claimers apart, and then tries each object's
+ * word. The word's generation makes that safe when the slab was given back and its record reused in
+ * between: every new slab starts each word at another generation, so the compare-and-swap fails.
+ */
+#include "slab.h"
+
+#include <errno.h>
+
+#include "client.h"
+#include "extent.h"
+#include "geometry.h"
+#include "hint.h"
+#include "pagemap.h"
+#include "record.h"
+
+/* ---- finding ---- */
+
+int slab_find(const struct arena *a, uint64_t heap_offset, struct slab_place *place)
+{
+	uint64_t page = heap_offset >> PAGE_SHIFT, w1, at, delta;
+	const struct sizeclass *c;
+
+	if (page >= atomic_load_explicit(&a->pages_known, memory_order_acquire))
+		return -ENOENT;
+	/* One word says class, distance and record, so a slab that changes meanwhile cannot mix them. */
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	if (!pw1_is_slab(w1) || pw1_class(w1) >= CLASSES || pw1_dist(w1) > page)
+		return -ENOENT;
+	c = &sizeclass_table[pw1_class(w1)];
+	at = pw1_record(w1);
+	if (!record_plausible(a, at, c->shape))
+		return -ENOENT;
+	place->head = page - pw1_dist(w1);
+	place->class = pw1_class(w1);
+	place->record = record_at(a, at);
+	delta = heap_offset - (place->head << PAGE_SHIFT);
+	place->index = sizeclass_index(c, delta >> 4);
+	if (place->index >= c->objects)
+		return -EINVAL;
+	place->offset = (uint32_t)(delta - (uint64_t)place->index * c->bytes);
+	return 0;
+}
+
+/* The record of the slab whose head this page is, if it is one of this class; else NULL. */
+static struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class)
+{
+	uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
+	uint64_t w1;
+
+	if (pw0_kind(w0) != PAGE_SLAB)
+		return NULL;
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	if (!pw1_is_slab(w1) || pw1_class(w1) != class || pw1_dist(w1) != 0 ||
+	    !record_plausible(a, pw1_record(w1), sizeclass_table[class].shape))
+		return NULL;
+	return record_at(a, pw1_record(w1));
+}
+
+static bool record_serves(struct slab_record *r, uint64_t head, uint32_t class)
+{
+	return atomic_load_explicit(&r->owner, memory_order_acquire) == RECORD_LIVE &&
+	       atomic_load_explicit(&r->head, memory_order_relaxed) == head &&
+	       atomic_load_explicit(&r->class_index, memory_order_relaxed) == class;
+}
+
+static uint64_t object_handle(const struct arena *a, uint64_t head, uint32_t class, uint32_t index,
+			      uint32_t gen)
+{
+	return handle_make(a->tag, gen,
+			   (head << PAGE_SHIFT) + (uint64_t)index * sizeclass_table[class].bytes);
+}
+
+/* ---- claiming ---- */
+
+struct claim {
+	struct arena *a;
+	uint64_t head;
+	uint32_t class;
+	enum object_kind kind;
+	uint32_t want, count;
+	uint64_t *out;
+};
+
+static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
+{
+	_Atomic uint32_t *word = &r->words[index];
+	uint32_t seen, gen;
+
+	/* A late bit of the record's last slab may lie behind this one's objects. */
+	if (index >= sizeclass_table[c->class].objects)
+		return;
+	seen = atomic_load_explicit(word, memory_order_acquire);
+	gen = state_gen(seen);
+	/* The slab is looked at between the word's load and its exchange: if it was another's slab
+	 * before, the generation differs now. */
+	if (state_kind(seen) != OBJECT_FREE || !record_serves(r, c->head, c->class))
+		return;
+	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery:
+	 * the region is marked); after, ours. */
+	if (atomic_compare_exchange_strong_explicit(word, &seen,
+						    state_make(c->kind, c->a->client, gen),
+						    memory_order_acq_rel, memory_order_relaxed))
+		c->out[c->count++] = object_handle(c->a, c->head, c->class, index, gen);
+}
+
+/* The lowest bits of a set, at most n. */
+static uint64_t lowest_bits(uint64_t bits, uint32_t n)
+{
+	uint64_t left = bits;
+
+	if ((uint32_t)__builtin_popcountll(bits) <= n)
+		return bits;
+	while (n--)
+		left &= left - 1;
+	return bits & ~left;
+}
+
+static void claim_from_slab(struct claim *c)
+{
+	struct slab_record *r = slab_at(c->a, c->head, c->class);
+
+	if (!r || !record_serves(r, c->head, c->class) || client_mark_page(c->a, c->head))
+		return;
+	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
+		uint64_t bits = atomic_load_explicit(&r->bitmap[w], memory_order_relaxed);
+
+		while (bits && c->count < c->want) {
+			uint64_t pick = lowest_bits(bits, c->want - c->count);
+			uint64_t got;
+
+			got = atomic_fetch_and_explicit(&r->bitmap[w], ~pick, memory_order_acq_rel) & pick;
+			for (; got; got &= got - 1)
+				claim_object(c, r, w * 64 + (uint32_t)__builtin_ctzll(got));
+			bits &= ~pick;
+		}
+	}
+}
+
+static void claim_from_region(struct claim *c, uint64_t region, struct slab_source *from)
+{
+	uint64_t page = region * REGION_PAGES, end = page + REGION_PAGES;
+
+	for (; page < end && c->count < c->want; page++) {
+		uint32_t before = c->count;
+
+		c->head = page;
+		claim_from_slab(c);
+		if (c->count > before)
+			from->head = (uint32_t)page + 1;
+	}
+}
+
+/* All regions with a hint, the home zone's first. */
+static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t first, uint64_t end)
+{
+	uint64_t region = first;
+
+	while (c->count == 0 && (region = hint_next(c->a, c->class, region, end)) != UINT64_MAX) {
+		claim_from_region(c, region, from);
+		if (c->count == 0) {
+			hint_clear(c->a, c->class, region);
+			/* PAIR(hint): cleared, then looked at once more. */
+			claim_from_region(c, region, from);
+			if (c->count)
+				hint_set(c->a, c->class, region * REGION_PAGES);
+		}
+		region++;
+	}
+}
+
+/* ---- making ---- */
+
+static uint32_t mix(uint32_t x)
+{
+	x ^= x >> 16;
+	x *= 0x7feb352du; /* Wellons' hash prospector */
+	x ^= x >> 15;
+	x *= 0x846ca68bu;
+	return x ^ x >> 16;
+}
+
+/* The first want objects become the claimer's at once, the others free. Each word's generation moves on
+ * from what it was in the record's last slab by a step that is never 0 and that nobody foresees. */
+static void init_words(struct claim *c, struct slab_record *r)
+{
+	uint32_t objects = sizeclass_table[c->class].objects;
+	uint32_t step = 1 + (mix((uint32_t)c->head ^ (uint32_t)(uintptr_t)c->out) & 0x7fff);
+	uint64_t bits[4] = {0};
+
+	for (uint32_t i = 0; i < objects; i++) {
+		uint32_t old = atomic_load_explicit(&r->words[i], memory_order_relaxed);
+		uint32_t gen = (state_gen(old) + step) & 0xffff;
+		uint32_t word = state_make(OBJECT_FREE, 0, gen);
+
+		if (i < c->want) {
+			word = state_make(c->kind, c->a->client, gen);
+			c->out[c->count++] = object_handle(c->a, c->head, c->class, i, gen);
+		} else {
+			bits[i / 64] |= UINT64_C(1) << (i % 64);
+		}
+		atomic_store_explicit(&r->words[i], word, memory_order_relaxed);
+	}
+	for (int w = 0; w < 4; w++)
+		atomic_store_explicit(&r->bitmap[w], bits[w], memory_order_relaxed);
+}
+
+/* Changes the use of a raw extent: its length is the class's from here on, whatever word 1 says. */
+static void set_raw_use(struct arena *a, uint64_t page, uint32_t use)
+{
+	_Atomic uint64_t *w0 = &a->pages[page].w0;
+	uint32_t gen = pw0_gen(atomic_load_explicit(w0, memory_order_relaxed));
+
+	atomic_store_explicit(w0, pw0_make(PAGE_RAW, a->client, gen, use), memory_order_release);
+}
+
+static void enter_pages(struct arena *a, uint64_t head, uint32_t class, uint64_t record)
+{
+	for (uint32_t dist = sizeclass_table[class].pages; dist-- > 0;) {
+		struct page_entry *e = &a->pages[head + dist];
+		uint32_t gen = pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed));
+
+		atomic_store_explicit(&e->w1, pw1_slab(dist, record, class), memory_order_release);
+		/* Crash: before the head's, which is last, a raw extent of ours with slab entries inside,
+		 * which recovery clears; after, a slab, its record busy with us: recovery makes it live. */
+		atomic_store_explicit(&e->w0, pw0_make(PAGE_SLAB, 0, gen, class), memory_order_release);
+	}
+}
+
+static int make_slab(struct claim *c, struct slab_source *from)
+{
+	const struct sizeclass *class = &sizeclass_table[c->class];
+	struct slab_record *r;
+	uint64_t at;
+	int err = 0;
+
+	c->head = extent_alloc(c->a, class->pages, 1, RAW_PLAIN, from->home, &err);
+	if (c->head == EXTENT_NONE)
+		return err;
+	at = record_alloc(c->a, class->shape, from->home, &err);
+	if (!at) {
+		extent_free(c->a, c->head);
+		return err;
+	}
+	r = record_at(c->a, at);
+	atomic_store_explicit(&r->head, (uint32_t)c->head, memory_order_relaxed);
+	atomic_store_explicit(&r->class_index, c->class, memory_order_relaxed);
+	if (c->want > class->objects)
+		c->want = class->objects;
+	init_words(c, r);
+	set_raw_use(c->a, c->head, RAW_SLAB + c->class);
+	enter_pages(c->a, c->head, c->class, at);
+	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);
+	if (c->want < class->objects)
+		hint_set(c->a, c->class, c->head);
+	from->head = (uint32_t)c->head + 1;
+	return 0;
+}
+
+uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, enum object_kind kind,
+		    uint64_t *out, int *err)
+{
+	struct claim c = {.a = a, .class = from->class, .kind = kind, .want = want, .out = out};
+	uint64_t end = atomic_load_explicit(&a->pages_known, memory_order_relaxed) / REGION_PAGES;
+	uint64_t home = *from->home * (a->g.zone_pages / REGION_PAGES);
+
+	if (from->head && from->head - 1 < end * REGION_PAGES) {
+		c.head = from->head - 1;
+		claim_from_slab(&c);
+	}
+	if (c.count == 0)
+		claim_by_hints(&c, from, home, end);
+	if (c.count == 0)
+		claim_by_hints(&c, from, 0, home);
+	if (c.count == 0)
+		*err = make_slab(&c, from);
+	if (c.count == 0 && slab_rescan(a, c.class))
+		claim_by_hints(&c, from, 0, end);
+	return c.count;
+}
+
+/* ---- putting back ---- */
+
+static uint32_t free_bits(const struct slab_record *r)
+{
+	uint32_t n = 0;
+
+	for (int w = 0; w < 4; w++)
+		n += (uint32_t)__builtin_popcountll(
+			atomic_load_explicit(&r->bitmap[w], memory_order_relaxed));
+	return n;
+}
+
+/* Sets the bits of all free objects; whether there are any. */
+static bool refresh_bits(struct slab_record *r, uint32_t objects)
+{
+	bool any = false;
+
+	for (uint32_t w = 0; w * 64 < objects; w++) {
+		uint64_t bits = 0;
+
+		for (uint32_t i = w * 64; i < objects && i < w * 64 + 64; i++)
+			if (state_kind(atomic_load_explicit(&r->words[i], memory_order_relaxed)) ==
+			    OBJECT_FREE)
+				bits |= UINT64_C(1) << (i % 64);
+		if (bits & ~atomic_load_explicit(&r->bitmap[w], memory_order_relaxed))
+			atomic_fetch_or_explicit(&r->bitmap[w], bits, memory_order_seq_cst);
+		any |= bits != 0;
+	}
+	return any;
+}
+
+/* Frees the first count objects, which the caller has claimed, again. */
+static void unclaim(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t gen = state_gen(atomic_load_explicit(&r->words[i], memory_order_relaxed));
+
+		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_release);
+	}
+	if (refresh_bits(r, sizeclass_table[class].objects))
+		hint_set(a, class, head);
+}
+
+/* All objects of a slab, or none. */
+static bool claim_all(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
+{
+	uint32_t objects = sizeclass_table[class].objects;
+	uint64_t out[SLAB_OBJECTS_MAX];
+	struct claim c = {.a = a, .head = head, .class = class, .kind = OBJECT_INTERNAL, .out = out};
+
+	for (uint32_t w = 0; w * 64 < objects; w++)
+		atomic_fetch_and_explicit(&r->bitmap[w], 0, memory_order_acq_rel);
+	for (uint32_t i = 0; i < objects; i++) {
+		claim_object(&c, r, i);
+		if (c.count != i + 1) {
+			unclaim(a, r, head, class, i);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void give_back(struct arena *a, uint64_t head, uint32_t class)
+{
+	struct page_entry *e = &a->pages[head];
+	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
+	uint32_t pages = sizeclass_table[class].pages;
+
+	atomic_store_explicit(&record_at(a, at)->owner, record_busy(a->client), memory_order_release);
+	/* Crash: before, a slab all of whose objects are ours, its record busy with us; after, a raw
+	 * extent of ours. Either way recovery frees both. */
+	set_raw_use(a, head, RAW_SLAB + class);
+	extent_clear_inside(a, head, pages);
+	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
+	set_raw_use(a, head, RAW_PLAIN);
+	extent_free(a, head);
+	record_free(a, at, sizeclass_table[class].shape);
+}
+
+/* Returns an empty slab's pages. Claims all its objects as any client would, so that nobody else can
+ * have one meanwhile. */
+static void retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
+{
+	if (client_mark_page(a, head) ||
+	    client_mark_page(a, (uint64_t)((char *)r - a->heap) >> PAGE_SHIFT))
+		return;
+	if (record_serves(r, head, class) && claim_all(a, r, head, class))
+		give_back(a, head, class);
+}
+
+/* One object's word; whether it was this client's to put back. */
+static bool put_word(struct arena *a, const struct slab_place *p, uint64_t handle)
+{
+	_Atomic uint32_t *word = &p->record->words[p->index];
+	uint32_t gen = handle_gen(handle);
+
+	if (p->offset != 0 || atomic_load_explicit(word, memory_order_relaxed) !=
+				      state_make(OBJECT_PRIVATE, a->client, gen))
+		return false;
+	atomic_store_explicit(word, state_make(OBJECT_FREE, 0, gen), memory_order_release);
+	return true;
+}
+
+/* Tells of freed objects of one bitmap word of a slab. */
+static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, uint64_t bits, uint32_t keep)
+{
+	/* PAIR(hint): the bits, then the look at the region's hint. */
+	atomic_fetch_or_explicit(&p->record->bitmap[w], bits, memory_order_seq_cst);
+	hint_set(a, p->class, p->head);
+	if (p->head + 1 != keep && free_bits(p->record) == sizeclass_table[p->class].objects)
+		retire(a, p->record, p->head, p->class);
+}
+
+void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
+{
+	struct slab_place last = {0}, p;
+	uint64_t bits = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (slab_find(a, handle_offset(handles[i]), &p))
+			continue;
+		/* Neighbours in one bitmap word are told of together; before any of theirs is freed
+		 * that lets the slab go. */
+		if (bits && (p.head != last.head || p.index / 64 != last.index / 64)) {
+			put_bits(a, &last, last.index / 64, bits, keep);
+			bits = 0;
+		}
+		if (put_word(a, &p, handles[i])) {
+			bits |= UINT64_C(1) << (p.index % 64);
+			last = p;
+		}
+	}
+	if (bits)
+		put_bits(a, &last, last.index / 64, bits, keep);
+}
+
+/* ---- recovering ---- */
+
+static bool belongs_to(uint32_t word, uint32_t client)
+{
+	switch (state_kind(word)) {
+	case OBJECT_PRIVATE:
+	case OBJECT_TAKEN:
+	case OBJECT_SHARED:
+	case OBJECT_INTERNAL:
+		return state_client(word) == client;
+	default:
+		return false;
+	}
+}
+
+/* Frees a dead client's object under a new generation. Nobody but its heir touches its private words;
+ * a shared one may be taken by another at this moment. */
+static void free_word(_Atomic uint32_t *word, uint32_t client)
+{
+	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
+
+	while (belongs_to(seen, client)) {
+		uint32_t freed = state_make(OBJECT_FREE, 0, (state_gen(seen) + 1) & 0xffff);
+
+		if (state_kind(seen) != OBJECT_SHARED) {
+			atomic_store_explicit(word, freed, memory_order_release);
+			return;
+		}
+		if (atomic_compare_exchange_weak_explicit(word, &seen, freed, memory_order_acq_rel,
+							  memory_order_acquire))
+			return;
+	}
+}
+
+void slab_recover(struct arena *a, uint64_t head, uint32_t client)
+{
+	uint64_t w0 = atomic_load_explicit(&a->pages[head].w0, memory_order_acquire);
+	uint32_t class = pw0_class(w0);
+	struct slab_record *r = class < CLASSES ? slab_at(a, head, class) : NULL;
+
+	if (!r)
+		return;
+	/* Killed between its head's entry and this store, or in retire() before the head's entry. */
+	if (atomic_load_explicit(&r->owner, memory_order_acquire) == record_busy(client))
+		atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_release);
+	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++)
+		free_word(&r->words[i], client);
+	if (refresh_bits(r, sizeclass_table[class].objects))
+		hint_set(a, class, head);
+	if (free_bits(r) == sizeclass_table[class].objects)
+		retire(a, r, head, class);
+}
+
+bool slab_rescan(struct arena *a, uint32_t class)
+{
+	uint64_t pages = atomic_load_explicit(&a->pages_known, memory_order_relaxed);
+	bool any = false;
+
+	for (uint64_t page = 0; page < pages;) {
+		uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
+		struct slab_record *r = slab_at(a, page, class);
+		uint64_t length = 1;
+
+		if (r && record_serves(r, page, class) && refresh_bits(r, sizeclass_table[class].objects)) {
+			hint_set(a, class, page);
+			any = true;
+		}
+		if (pw0_kind(w0) == PAGE_LARGE || pw0_kind(w0) == PAGE_RAW)
+			length = pagemap_length(w0, atomic_load_explicit(&a->pages[page].w1,
+									 memory_order_relaxed));
+		page += length ? length : 1;
+	}
+	return any;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slab.h - slabs of one size class each: runs of pages cut into objects, whose states lie in a record
+ * apart from them. Nobody owns a slab; its objects are claimed and put back one compare-and-swap or
+ * store each, without a lock. An empty slab's pages go back to the buddy.
+ */
+#ifndef SHM_SLAB_H
+#define SHM_SLAB_H
+
+#include "arena.h"
+#include "sizeclass.h"
+#include "words.h"
+
+/* What a thread asks with: where it drew from last, and where to make new slabs. */
+struct slab_source {
+	uint32_t class;
+	uint32_t head;	/* page of the slab last drawn from + 1, or 0; updated */
+	uint32_t *home; /* zone; updated */
+};
+
+/*
+ * Claims up to want objects of a class for this client, as the given kind; their handles, in out. How
+ * many; 0 with *err (-ENOMEM). Makes a new slab only if no object can be found.
+ * Crash: each object is free before its own compare-and-swap, and this client's after.
+ */
+uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, enum object_kind kind,
+		    uint64_t *out, int *err);
+
+/*
+ * Puts back objects that are private to this client, given by their handles; entries whose word says
+ * otherwise are dropped. Slabs that become empty are given back, except the one at keep (head + 1).
+ * Crash: each object is this client's before its own store, and free after.
+ */
+void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep);
+
+/* What an offset in the heap lies in, if that is a slab's object. */
+struct slab_place {
+	struct slab_record *record;
+	uint64_t head; /* page */
+	uint32_t class;
+	uint32_t index;
+	uint32_t offset; /* within the object */
+};
+
+/* 0; -ENOENT: not in a slab; -EINVAL: in a slab, but behind its last object. */
+int slab_find(const struct arena *a, uint64_t heap_offset, struct slab_place *place);
+
+/* For recovery: puts back what a dead client owned in a slab, sets its hints anew, and gives it back if
+ * it is empty. */
+void slab_recover(struct arena *a, uint64_t head, uint32_t client);
+/* Sets the hints of every slab of a class that has a free object, from the truth; for a search that
+ * found nothing. Whether there is any. */
+bool slab_rescan(struct arena *a, uint32_t class);
+
+#endif
