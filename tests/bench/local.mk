@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# The benchmark: a driver, and one plug-in for each allocator. Nothing here judges by time: make check
+# only shows that everything runs.
+
+check_PROGRAMS += %D%/bench
+%C%_bench_SOURCES = \
+	%D%/bench.c \
+	%D%/report.c %D%/report.h \
+	%D%/work.c %D%/work.h \
+	%D%/work_one.c %D%/work_many.c %D%/work_memory.c %D%/work_trace.c \
+	%D%/peer.h
+%C%_bench_LDADD = -ldl -lm
+
+# Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
+bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
+bench_flags = $(DEFS) -I$(top_srcdir)/libclient -D_GNU_SOURCE $(CPPFLAGS)
+bench_shared = -fPIC -shared -pthread -ftls-model=initial-exec -fvisibility=hidden
+
+%D%/peer_null.so: %D%/peer_null.c %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) $(bench_flags) $(AM_CFLAGS) $(CFLAGS) $(bench_shared) -o $@ $(srcdir)/%D%/peer_null.c $(LDFLAGS)
+%D%/peer_malloc.so: %D%/peer_malloc.c %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) $(bench_flags) $(AM_CFLAGS) $(CFLAGS) $(bench_shared) -o $@ $(srcdir)/%D%/peer_malloc.c $(LDFLAGS) -ldl
+# The shared library as a user links it, or where there is none the archive.
+%D%/peer_shmalloc.so: %D%/peer_shmalloc.c %D%/peer.h libclient/shmalloc.h libshmalloc.la
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_CCLD)if test -f .libs/libshmalloc.so; then \
+		lib="-L.libs -Wl,-rpath,$(abs_builddir)/.libs -lshmalloc"; \
+	else \
+		lib=".libs/libshmalloc.a $(NUMA_LIBS) $(ZSTD_LIBS)"; \
+	fi; \
+	$(CC) $(bench_flags) $(AM_CFLAGS) $(CFLAGS) $(bench_shared) -o $@ $(srcdir)/%D%/peer_shmalloc.c $(LDFLAGS) $$lib
+
+# The one peer in C++. Without its headers, or without a compiler, the driver reports it missing.
+BENCH_CXX = c++
+%D%/peer_boost.so: %D%/peer_boost.cc %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_GEN)if echo '#include <boost/interprocess/managed_shared_memory.hpp>' | \
+			$(BENCH_CXX) -x c++ -fsyntax-only - 2>/dev/null; then \
+		$(BENCH_CXX) -O2 -g $(bench_flags) $(bench_shared) -o $@ $(srcdir)/%D%/peer_boost.cc -lrt; \
+	else \
+		echo "bench: NO Boost.Interprocess: install libboost-dev and g++" >&2; \
+	fi
+
+check_DATA += $(bench_plugins)
+script_tests += %D%/smoke.sh
+
+# Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
+BENCH_FLAGS =
+bench_results = --results $(abs_builddir)/%D%/results
+bench_ready = %D%/bench$(EXEEXT) $(bench_plugins) %D%/peer_boost.so
+
+bench: $(bench_ready)
+	$(AM_V_at)%D%/bench$(EXEEXT) $(bench_results) --title bench $(BENCH_FLAGS)
+bench-short: $(bench_ready)
+	$(AM_V_at)%D%/bench$(EXEEXT) --short $(bench_results) --title bench-short $(BENCH_FLAGS)
+bench-callgrind: $(bench_ready)
+	$(AM_V_at)$(SHELL) $(srcdir)/%D%/callgrind.sh %D%/bench$(EXEEXT)
+.PHONY: bench bench-short bench-callgrind
+
+CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/results/*.csv
+EXTRA_DIST += %D%/README.md %D%/smoke.sh %D%/callgrind.sh %D%/peer_null.c %D%/peer_malloc.c \
+	%D%/peer_shmalloc.c %D%/peer_boost.cc

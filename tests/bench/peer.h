@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * peer.h - what the benchmark driver sees of an allocator. Each peer is a plug-in, loaded by dlopen
+ * into a process of its own and called through one table of function pointers, so that every peer
+ * pays the same two indirect calls; the peer "null" shows what they and the workload itself cost.
+ */
+#ifndef BENCH_PEER_H
+#define BENCH_PEER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a workload holds of an object: a pointer to it, or for a peer with ptr() a handle. 0: none. */
+typedef uintptr_t peer_ref;
+
+struct peer_ops {
+	const char *version;
+	peer_ref (*alloc)(size_t size); /* 0: no memory */
+	void (*free)(peer_ref ref);
+	void *(*ptr)(peer_ref ref); /* NULL: a ref is a pointer */
+
+	/* Only peers whose heap several processes share have the rest. The first process of a run opens
+	 * with create set; a token means the same object in every process. */
+	peer_ref (*alloc_shared)(size_t size); /* an object that another process may free */
+	uint64_t (*token)(peer_ref ref);
+	peer_ref (*untoken)(uint64_t token);
+
+	/* Bytes of memory the heap has taken from the system; NULL: the process's own resident set. */
+	uint64_t (*footprint)(void);
+
+	/* One record to a log that other processes can read. 0 or -errno. */
+	int (*log)(const void *data, size_t len);
+};
+
+struct peer_config {
+	const char *variant; /* one plug-in may serve several peers */
+	const char *arena;   /* unique name for whatever is shared by name */
+	uint64_t capacity;   /* bytes a shared heap must be able to hold */
+	int create;	     /* first process of this run */
+};
+
+/* The only symbol of a plug-in. NULL with a reason in err. */
+typedef const struct peer_ops *peer_open_fn(const struct peer_config *config, char *err,
+					    size_t err_size);
+__attribute__((visibility("default"))) peer_open_fn peer_open;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

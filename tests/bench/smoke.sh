@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Every workload of the benchmark runs, with tiny counts, and leaves nothing behind. No time is judged.
+set -eu
+bench=$top_builddir/tests/bench/bench
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+# Another malloc inside a process that a sanitizer watches shows nothing.
+peers=null,glibc,jemalloc,mimalloc,tcmalloc,shmalloc,shmalloc-handle
+[ "${SANITIZERS:-no}" = no ] || peers=null,glibc,shmalloc,shmalloc-handle
+
+# A trace of two objects, one of them resized: SMTRACE1, objects, threads, events.
+trace=$results/small.trace
+printf 'SMTRACE1\002\000\000\000\001\000\000\000' >"$trace"
+event() { # op object size, all below 256
+	printf "\\$(printf %03o "$1")\\0\\0\\0\\$(printf %03o "$2")\\0\\0\\0\\$(printf %03o "$3")\\0\\0\\0" >>"$trace"
+}
+event 1 0 100
+event 1 1 40
+event 3 0 200
+event 2 1 0
+event 2 0 0
+
+"$bench" --tiny --peers "$peers" --trace "$trace" --results "$results" --title smoke
+grep -q '^ws,,ns,ns,shmalloc,1,0,' "$results/smoke.csv"
+grep -q '^trace,small,warm,ns,shmalloc,1,0,' "$results/smoke.csv"
+grep -q '^procs2,,rate,M/s,shmalloc-handle,1,0,' "$results/smoke.csv"

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * work.c - the table of workloads and what they have in common.
+ */
+#include "work.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS(name, title)                  \
+	{                                \
+		name, title, "ns", false \
+	}
+#define MPS(name, title)                 \
+	{                                \
+		name, title, "M/s", true \
+	}
+#define ABOVE(name, title)              \
+	{                               \
+		name, title, "%", false \
+	}
+
+const struct workload workloads[] = {
+	{"pair128", 0, work_pair, 128, {NS("ns", "128 B pair")}},
+	{"pair4k", 0, work_pair, 4096, {NS("ns", "4 KiB pair")}},
+	{"ws", 0, work_replace, 4096, {NS("ns", "random replace, 4,096 of 16-1024 B")}},
+	{"order",
+	 0,
+	 work_order,
+	 1000,
+	 {NS("fifo", "1,000 x 128 B, first in first out"),
+	  NS("lifo", "1,000 x 128 B, last in first out"),
+	  NS("shuffled", "1,000 x 128 B, shuffled")}},
+	{"bulk",
+	 0,
+	 work_bulk,
+	 100000,
+	 {NS("cold_alloc", "100,000 of 1-1024 B, cold: alloc"), NS("cold_free", "  … cold: free"),
+	  NS("warm_alloc", "  … warm: alloc"), NS("warm_free", "  … warm: free")}},
+	{"logmix", 0, work_logmix, 20000, {NS("ns", "log mix, 20,000 live")}},
+	{"bare64k", 0, work_pair_bare, 65536, {NS("ns", "64 KiB untouched")}},
+	{"pages64k", 0, work_pair_pages, 65536, {NS("ns", "64 KiB touched")}},
+	{"bare1m", 0, work_pair_bare, 1048576, {NS("ns", "1 MiB untouched")}},
+	{"pages1m", 0, work_pair_pages, 1048576, {NS("ns", "1 MiB touched")}},
+	{"latency",
+	 0,
+	 work_latency,
+	 4096,
+	 {NS("p50", "128 B operation, p50"), NS("p99", "  … p99"), NS("p99.9", "  … p99.9")}},
+	{"threads_pair",
+	 0,
+	 work_threads_pair,
+	 16,
+	 {NS("ns", "16 threads 128 B pair, ns x CPUs"), NS("cpu", "  … CPU time")}},
+	{"threads_ws",
+	 0,
+	 work_threads_replace,
+	 16,
+	 {NS("ns", "16 threads random replace, ns x CPUs"), NS("cpu", "  … CPU time")}},
+	{"pass_threads",
+	 0,
+	 work_pass_threads,
+	 2,
+	 {MPS("rate", "producer thread to consumer thread")}},
+	{"procs1",
+	 NEEDS_SHARED,
+	 work_processes,
+	 1,
+	 {NS("ns", "1 process, random replace, ns x CPUs")}},
+	{"procs2",
+	 NEEDS_SHARED,
+	 work_processes,
+	 2,
+	 {NS("ns", "2 processes, random replace, ns x CPUs"), MPS("rate", "  … both together")}},
+	{"pass_procs",
+	 NEEDS_SHARED,
+	 work_pass_processes,
+	 2,
+	 {MPS("rate", "producer process to consumer process")}},
+	{"log",
+	 NEEDS_LOG,
+	 work_log,
+	 128,
+	 {NS("ns", "log record of 128 B"), NS("clock", "  … clock_gettime alone"),
+	  NS("memcpy", "  … memcpy of 128 B alone")}},
+	{"log1",
+	 NEEDS_LOG | NEEDS_SHARED,
+	 work_log_processes,
+	 1,
+	 {NS("ns", "1 writer process, ns x CPUs"), MPS("rate", "  … together")}},
+	{"log2",
+	 NEEDS_LOG | NEEDS_SHARED,
+	 work_log_processes,
+	 2,
+	 {NS("ns", "2 writer processes, ns x CPUs"), MPS("rate", "  … together")}},
+	{"log4",
+	 NEEDS_LOG | NEEDS_SHARED,
+	 work_log_processes,
+	 4,
+	 {NS("ns", "4 writer processes, ns x CPUs"), MPS("rate", "  … together")}},
+	{"trace",
+	 NEEDS_TRACE | NO_NULL,
+	 work_trace,
+	 0,
+	 {NS("warm", "an event, again"), NS("cold", "an event, fresh process")}},
+	{"trace_memory",
+	 NEEDS_TRACE | NO_NULL,
+	 work_trace,
+	 1,
+	 {ABOVE("memory", "above peak live")}},
+	{"memory",
+	 FULL_ONLY | NO_NULL,
+	 work_memory_small,
+	 200000,
+	 {ABOVE("above", "above live: 200,000 of 100-500 B")}},
+	{"memory_logmix",
+	 FULL_ONLY | NO_NULL,
+	 work_memory_logmix,
+	 20000,
+	 {ABOVE("above", "above live: log mix")}},
+	{0},
+};
+
+const struct workload *workload_find(const char *name)
+{
+	for (const struct workload *w = workloads; w->name; w++)
+		if (!strcmp(w->name, name))
+			return w;
+	return NULL;
+}
+
+void work_emit(const char *name, double value)
+{
+	printf("%s %.4f\n", name, value);
+	fflush(stdout);
+}
+
+void work_no_memory(size_t size)
+{
+	fprintf(stderr, "allocation of %zu bytes failed: %s\n", size, strerror(errno));
+	_exit(3);
+}
+
+uint64_t work_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t work_cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static cpu_set_t all_cpus;
+
+void work_pin(int cpu)
+{
+	cpu_set_t set;
+
+	if (!CPU_COUNT(&all_cpus))
+		sched_getaffinity(0, sizeof(all_cpus), &all_cpus);
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+void work_unpin(void)
+{
+	if (CPU_COUNT(&all_cpus))
+		sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+double work_median(double *values, size_t n)
+{
+	if (!n)
+		return 0;
+	qsort(values, n, sizeof(*values), compare_doubles);
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+#define BATCH_NS 500000u
+#define BATCHES 4096u
+#define WARM_PART 4u /* a quarter of the time, before measuring */
+
+static size_t calibrate(struct run *r, batch_fn *batch, void *state)
+{
+	size_t n = 16;
+
+	while (!r->tiny) {
+		uint64_t start = work_now_ns();
+
+		batch(r, state, n);
+		if (work_now_ns() - start >= BATCH_NS || n >= (1u << 24))
+			break;
+		n *= 2;
+	}
+	return n;
+}
+
+double work_steady(struct run *r, batch_fn *batch, void *state)
+{
+	static double per_op[BATCHES];
+	uint64_t budget = (uint64_t)(r->seconds * 1e9);
+	size_t n = calibrate(r, batch, state), count = 0;
+	uint64_t now = work_now_ns(), warm_end = now + budget / WARM_PART, end = warm_end + budget;
+
+	if (r->ops) { /* an exact number, to be counted from outside; the first batch warms up */
+		batch(r, state, 4096);
+		batch(r, state, r->ops);
+		return 0;
+	}
+	while (now < warm_end) {
+		batch(r, state, n);
+		now = work_now_ns();
+	}
+	while ((now < end || count < 5) && count < BATCHES) {
+		uint64_t start = work_now_ns();
+
+		batch(r, state, n);
+		now = work_now_ns();
+		per_op[count++] = (double)(now - start) / (double)n;
+	}
+	return work_median(per_op, count);
+}
+
+uint32_t work_size_16_1024(uint64_t *random)
+{
+	return work_range(random, 16, 1024);
+}
+
+/* What a log server allocates: 90 % lines of 100-500 bytes, 8 % buffers of 4 KiB, 2 % of 1 MiB. */
+uint32_t work_size_logmix(uint64_t *random)
+{
+	uint32_t percent = work_range(random, 0, 99);
+
+	if (percent < 90)
+		return work_range(random, 100, 500);
+	return percent < 98 ? 4096 : 1u << 20;
+}
+
+int replace_init(struct replace *s, const struct peer_ops *p, uint32_t slots, size_fn *size,
+		 uint64_t seed)
+{
+	uint64_t random = seed;
+
+	memset(s, 0, sizeof(*s));
+	s->slots = slots;
+	s->live = calloc(slots, sizeof(*s->live));
+	s->steps = malloc(REPLACE_STEPS * sizeof(*s->steps));
+	if (!s->live || !s->steps)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < REPLACE_STEPS; i++) {
+		s->steps[i].slot = work_range(&random, 0, slots - 1);
+		s->steps[i].size = size(&random);
+	}
+	for (uint32_t i = 0; i < slots; i++) {
+		s->live[i] = work_alloc(p, size(&random));
+		work_touch(p, s->live[i], p->ptr);
+	}
+	return 0;
+}
+
+void replace_fini(struct replace *s, const struct peer_ops *p)
+{
+	for (uint32_t i = 0; i < s->slots; i++)
+		p->free(s->live[i]);
+	free(s->live);
+	free(s->steps);
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * work_one.c - workloads of one thread.
+ */
+#include "work.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+/* ---- pairs: allocate, touch, free ---- */
+
+static ALWAYS_INLINE void pair_batch(struct run *r, void *state, size_t n, bool handle)
+{
+	const struct peer_ops *p = r->peer;
+	size_t size = *(size_t *)state;
+
+	for (size_t i = 0; i < n; i++) {
+		peer_ref ref = work_alloc(p, size);
+
+		work_touch(p, ref, handle);
+		p->free(ref);
+	}
+}
+BOTH_FORMS(pair_batch)
+
+static ALWAYS_INLINE void pages_batch(struct run *r, void *state, size_t n, bool handle)
+{
+	const struct peer_ops *p = r->peer;
+	size_t size = *(size_t *)state;
+
+	for (size_t i = 0; i < n; i++) {
+		peer_ref ref = work_alloc(p, size);
+
+		work_touch_pages(p, ref, size, handle);
+		p->free(ref);
+	}
+}
+BOTH_FORMS(pages_batch)
+
+static void bare_batch(struct run *r, void *state, size_t n)
+{
+	const struct peer_ops *p = r->peer;
+	size_t size = *(size_t *)state;
+
+	for (size_t i = 0; i < n; i++)
+		p->free(work_alloc(p, size));
+}
+
+/* A program has other objects live: some of the same size, so that no peer measures an empty heap. */
+static void other_objects(struct run *r, size_t size)
+{
+	int n = size > 65536 ? 4 : 100;
+
+	for (int i = 0; i < n; i++)
+		work_touch(r->peer, work_alloc(r->peer, size), r->peer->ptr);
+}
+
+static int pair(struct run *r, batch_fn *batch)
+{
+	size_t size = (size_t)r->work->arg;
+
+	other_objects(r, size);
+	work_emit("ns", work_steady(r, batch, &size));
+	return 0;
+}
+
+int work_pair(struct run *r)
+{
+	return pair(r, FORM(r, pair_batch));
+}
+
+int work_pair_pages(struct run *r)
+{
+	return pair(r, FORM(r, pages_batch));
+}
+
+int work_pair_bare(struct run *r)
+{
+	return pair(r, bare_batch);
+}
+
+/* ---- a thousand objects, then all freed, in three orders ---- */
+
+#define ORDER_MAX 1000u
+
+struct order {
+	peer_ref refs[ORDER_MAX];
+	uint32_t free_at[ORDER_MAX];
+};
+
+/* n counts pairs, in rounds of ORDER_MAX; a smaller rest is a smaller round. */
+static ALWAYS_INLINE void order_batch(struct run *r, void *state, size_t n, bool handle)
+{
+	const struct peer_ops *p = r->peer;
+	struct order *s = state;
+
+	for (size_t done = 0; done < n; done += ORDER_MAX) {
+		for (size_t i = 0; i < ORDER_MAX; i++) {
+			s->refs[i] = work_alloc(p, 128);
+			work_touch(p, s->refs[i], handle);
+		}
+		for (size_t i = 0; i < ORDER_MAX; i++)
+			p->free(s->refs[s->free_at[i]]);
+	}
+}
+BOTH_FORMS(order_batch)
+
+/* work_steady() divides by powers of two: whole rounds are counted here. */
+static ALWAYS_INLINE void order_rounds(struct run *r, void *state, size_t n)
+{
+	FORM(r, order_batch)(r, state, n * ORDER_MAX);
+}
+
+static void order_shuffle(struct order *s, uint64_t seed)
+{
+	uint64_t random = seed;
+
+	for (uint32_t i = ORDER_MAX - 1; i > 0; i--) {
+		uint32_t j = work_range(&random, 0, i), t = s->free_at[i];
+
+		s->free_at[i] = s->free_at[j];
+		s->free_at[j] = t;
+	}
+}
+
+int work_order(struct run *r)
+{
+	static struct order s;
+
+	r->seconds /= 3;
+	for (uint32_t i = 0; i < ORDER_MAX; i++)
+		s.free_at[i] = i;
+	work_emit("fifo", work_steady(r, order_rounds, &s) / ORDER_MAX);
+	for (uint32_t i = 0; i < ORDER_MAX; i++)
+		s.free_at[i] = ORDER_MAX - 1 - i;
+	work_emit("lifo", work_steady(r, order_rounds, &s) / ORDER_MAX);
+	order_shuffle(&s, WORK_SEED);
+	work_emit("shuffled", work_steady(r, order_rounds, &s) / ORDER_MAX);
+	return 0;
+}
+
+/* ---- random replace ---- */
+
+static ALWAYS_INLINE void replace_batch(struct run *r, void *state, size_t n, bool handle)
+{
+	replace_some(r->peer, state, n, handle);
+}
+BOTH_FORMS(replace_batch)
+
+static int replace(struct run *r, size_fn *size)
+{
+	uint32_t slots = r->tiny ? 64 : (uint32_t)r->work->arg;
+	struct replace s;
+	int e = replace_init(&s, r->peer, slots, size, WORK_SEED);
+
+	if (e)
+		return e;
+	work_emit("ns", work_steady(r, FORM(r, replace_batch), &s));
+	replace_fini(&s, r->peer);
+	return 0;
+}
+
+int work_replace(struct run *r)
+{
+	return replace(r, work_size_16_1024);
+}
+
+int work_logmix(struct run *r)
+{
+	return replace(r, work_size_logmix);
+}
+
+/* ---- many objects, then all freed: the first round in a fresh process is the cold one ---- */
+
+struct bulk {
+	peer_ref *refs;
+	uint32_t *sizes;
+	size_t n;
+};
+
+static ALWAYS_INLINE void bulk_round(const struct peer_ops *p, struct bulk *s, double *alloc_ns,
+				     double *free_ns, bool handle)
+{
+	uint64_t start = work_now_ns(), middle;
+
+	for (size_t i = 0; i < s->n; i++) {
+		s->refs[i] = work_alloc(p, s->sizes[i]);
+		work_touch(p, s->refs[i], handle);
+	}
+	middle = work_now_ns();
+	for (size_t i = 0; i < s->n; i++)
+		p->free(s->refs[i]);
+	*alloc_ns = (double)(middle - start) / (double)s->n;
+	*free_ns = (double)(work_now_ns() - middle) / (double)s->n;
+}
+
+static void bulk_any(const struct peer_ops *p, struct bulk *s, double *alloc_ns, double *free_ns)
+{
+	if (p->ptr)
+		bulk_round(p, s, alloc_ns, free_ns, true);
+	else
+		bulk_round(p, s, alloc_ns, free_ns, false);
+}
+
+#define BULK_ROUNDS 64
+
+int work_bulk(struct run *r)
+{
+	size_t n = r->tiny ? 500 : (size_t)r->work->arg, count = 0;
+	double allocs[BULK_ROUNDS], frees[BULK_ROUNDS];
+	struct bulk s = {malloc(n * sizeof(peer_ref)), malloc(n * sizeof(uint32_t)), n};
+	uint64_t random = WORK_SEED, end;
+
+	if (!s.refs || !s.sizes)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		s.sizes[i] = work_range(&random, 1, 1024);
+		s.refs[i] = 0; /* the driver's own page faults come now */
+	}
+	bulk_any(r->peer, &s, &allocs[0], &frees[0]);
+	work_emit("cold_alloc", allocs[0]);
+	work_emit("cold_free", frees[0]);
+	end = work_now_ns() + (uint64_t)(r->seconds * 1e9);
+	while (count < 3 || (count < BULK_ROUNDS && work_now_ns() < end)) {
+		bulk_any(r->peer, &s, &allocs[count], &frees[count]);
+		count++;
+	}
+	work_emit("warm_alloc", work_median(allocs, count));
+	work_emit("warm_free", work_median(frees, count));
+	free(s.refs);
+	free(s.sizes);
+	return 0;
+}
+
+/* ---- latency of one operation ---- */
+
+#if defined(__x86_64__)
+static ALWAYS_INLINE uint64_t ticks(void)
+{
+	uint64_t t;
+
+	_mm_lfence();
+	t = __rdtsc();
+	_mm_lfence();
+	return t;
+}
+#else
+static ALWAYS_INLINE uint64_t ticks(void)
+{
+	return work_now_ns();
+}
+#endif
+
+#define TICKS_MAX 65536u /* longer ones count as that */
+
+struct histogram {
+	uint64_t count[TICKS_MAX];
+	uint64_t total;
+};
+
+static ALWAYS_INLINE void histogram_add(struct histogram *h, uint64_t t)
+{
+	h->count[t < TICKS_MAX ? t : TICKS_MAX - 1]++;
+	h->total++;
+}
+
+static double histogram_at(const struct histogram *h, double part)
+{
+	uint64_t want = (uint64_t)((double)h->total * part), seen = 0;
+
+	for (uint32_t i = 0; i < TICKS_MAX; i++) {
+		seen += h->count[i];
+		if (seen > want)
+			return i;
+	}
+	return TICKS_MAX;
+}
+
+static ALWAYS_INLINE void latency_round(const struct peer_ops *p, struct replace *s,
+					struct histogram *h, bool handle)
+{
+	for (uint32_t i = 0; i < REPLACE_STEPS; i++) {
+		uint32_t slot = s->steps[i].slot;
+		uint64_t t0 = ticks(), t1, t2;
+		peer_ref ref;
+
+		p->free(s->live[slot]);
+		t1 = ticks();
+		ref = work_alloc(p, 128);
+		t2 = ticks();
+		work_touch(p, ref, handle);
+		s->live[slot] = ref;
+		histogram_add(h, t1 - t0);
+		histogram_add(h, t2 - t1);
+	}
+}
+
+static uint32_t size_128(uint64_t *random)
+{
+	(void)random;
+	return 128;
+}
+
+/* What measuring nothing gives, as a median. */
+static double empty_ticks(void)
+{
+	static struct histogram h;
+
+	for (int i = 0; i < 20000; i++) {
+		uint64_t t0 = ticks();
+
+		histogram_add(&h, ticks() - t0);
+	}
+	return histogram_at(&h, 0.5);
+}
+
+int work_latency(struct run *r)
+{
+	static struct histogram h;
+	struct replace s;
+	int e = replace_init(&s, r->peer, r->tiny ? 64 : (uint32_t)r->work->arg, size_128,
+			     WORK_SEED);
+	double empty = empty_ticks(), ns_per_tick;
+	uint64_t start_ns, start, end_ns;
+
+	if (e)
+		return e;
+	for (int i = 0; i < 4; i++)
+		latency_round(r->peer, &s, &h, r->peer->ptr);
+	memset(&h, 0, sizeof(h));
+	start = ticks();
+	start_ns = work_now_ns();
+	end_ns = start_ns + (uint64_t)(r->seconds * 1e9);
+	do
+		latency_round(r->peer, &s, &h, r->peer->ptr);
+	while (work_now_ns() < end_ns);
+	ns_per_tick = (double)(work_now_ns() - start_ns) / (double)(ticks() - start);
+	work_emit("p50", (histogram_at(&h, 0.5) - empty) * ns_per_tick);
+	work_emit("p99", (histogram_at(&h, 0.99) - empty) * ns_per_tick);
+	work_emit("p99.9", (histogram_at(&h, 0.999) - empty) * ns_per_tick);
+	replace_fini(&s, r->peer);
+	return 0;
+}
