@@ -3,10 +3,12 @@
 # and tests; libshmalloc is the same with only shma_* exported.
 
 noinst_LTLIBRARIES += libclient.la
-libclient_la_CPPFLAGS = $(AM_CPPFLAGS) $(LIB_CPPFLAGS)
+libclient_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS)
 libclient_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
 libclient_la_LIBADD = libshm.la
-libclient_la_SOURCES =
+libclient_la_SOURCES = \
+	%D%/protocol.h %D%/protocol.c \
+	%D%/connect.h %D%/connect.c
 
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# All tests. A unit test needs one line: its source is the program's name with .c, and it links all of
-# libclient, which contains libshm.
+# All tests. A unit test needs one line: its source is the program's name with .c, and it links
+# whatever it needs of the tool, the daemon and libclient, which contains libshm.
 
-LDADD = libclient.la $(CHECK_LIBS)
+LDADD = libshmctl.la libclient.la $(CHECK_LIBS)
 
 # What test scripts find in their environment.
 AM_TESTS_ENVIRONMENT = \
@@ -13,7 +13,11 @@ AM_TESTS_ENVIRONMENT = \
 	SANITIZERS='$(SANITIZERS)'; export SANITIZERS; \
 	MAKE='$(MAKE)'; export MAKE;
 
-unit_tests =
+unit_tests = \
+	%D%/unit/test_emit \
+	%D%/unit/test_parse \
+	%D%/unit/test_trace \
+	%D%/unit/test_walk
 
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
 thread_tests =
@@ -29,8 +33,11 @@ check-local:
 	@echo "make check needs the unit test library: install check, then configure again" >&2; exit 1
 endif
 
+check_DATA =
+
 # Scripts: exit 0 passed, 77 skipped, else failed.
 script_tests = \
+	%D%/readme/run.sh \
 	%D%/house/exports.sh \
 	%D%/house/header_cxx.sh
 
