@@ -21,8 +21,9 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 16
-#define RING 1024u /* refs under way between two workers */
-#define LINE 64
+#define RING	    1024u /* refs under way between two workers */
+#define BURST	    32u	  /* refs handed over at once: it is not the ring that is to be measured */
+#define LINE	    64
 
 enum phase { PHASE_WAIT, PHASE_WARM, PHASE_MEASURE, PHASE_STOP };
 
@@ -168,8 +169,10 @@ static void role_produce(struct worker *w)
 			pause_a_little(&turns);
 		}
 		g->ring[put++ % RING] = token;
+		if (put % BURST)
+			continue;
 		atomic_store_explicit(&g->put, put, memory_order_release);
-		if (!worker_on(w, 1))
+		if (!worker_on(w, BURST))
 			return;
 	}
 }
@@ -207,8 +210,10 @@ static void role_consume(struct worker *w)
 			pause_a_little(&turns);
 		}
 		consume_one(w, w->run->peer, g->ring[got++ % RING]);
+		if (got % BURST)
+			continue;
 		atomic_store_explicit(&g->got, got, memory_order_release);
-		if (!worker_on(w, 1))
+		if (!worker_on(w, BURST))
 			return;
 	}
 }
@@ -231,8 +236,8 @@ static const struct role {
 	const char *name;
 	void (*fn)(struct worker *);
 } roles[] = {
-	{"pair", role_pair},	   {"replace", role_replace}, {"produce", role_produce},
-	{"consume", role_consume}, {"log", role_log},	      {0},
+	{ "pair", role_pair },	     { "replace", role_replace }, { "produce", role_produce },
+	{ "consume", role_consume }, { "log", role_log },	  { 0 },
 };
 
 static const struct role *role_find(const char *name)
@@ -258,7 +263,7 @@ static struct gate *gate_make(int *fd)
 
 static void sleep_seconds(double seconds)
 {
-	struct timespec ts = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+	struct timespec ts = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
 
 	nanosleep(&ts, NULL);
 }
@@ -269,7 +274,7 @@ static int lead(struct run *r, struct gate *g, uint32_t workers, uint64_t *wall_
 	uint64_t start;
 
 	while (atomic_load(&g->ready) < workers) {
-		siginfo_t info = {0};
+		siginfo_t info = { 0 };
 
 		if (!waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid)
 			return -ECHILD;
@@ -303,7 +308,7 @@ static int run_threads(struct run *r, struct gate *g, const char *const *names, 
 	for (; started < n && !e; started++) {
 		struct worker *w = &workers[started];
 
-		*w = (struct worker){.run = r, .gate = g, .index = started};
+		*w = (struct worker){ .run = r, .gate = g, .index = started };
 		role = role_find(names[started]);
 		w->role = role ? role->fn : NULL;
 		work_pin(r->cpu[started % r->ncpu]); /* inherited by the thread */
@@ -400,7 +405,7 @@ static int run_workers(struct run *r, const char *const *names, int n, bool proc
 int work_join(struct run *r, const char *role_name, int gate_fd, int index)
 {
 	const struct role *role = role_find(role_name);
-	struct worker w = {.run = r, .index = index, .processes = true};
+	struct worker w = { .run = r, .index = index, .processes = true };
 
 	w.gate = mmap(NULL, sizeof(*w.gate), PROT_READ | PROT_WRITE, MAP_SHARED, gate_fd, 0);
 	if (w.gate == MAP_FAILED || !role || index < 0 || index >= WORKERS_MAX)
@@ -475,7 +480,7 @@ int work_log_processes(struct run *r)
 
 static int pass_workload(struct run *r, bool processes)
 {
-	static const char *const names[] = {"produce", "consume"};
+	static const char *const names[] = { "produce", "consume" };
 	struct sum sum;
 	int e = run_workers(r, names, 2, processes, &sum);
 
