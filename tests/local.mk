@@ -39,7 +39,8 @@ check_DATA =
 script_tests = \
 	%D%/readme/run.sh \
 	%D%/house/exports.sh \
-	%D%/house/header_cxx.sh
+	%D%/house/header_cxx.sh \
+	%D%/house/layers.sh
 
 TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
