@@ -154,7 +154,6 @@ static void write_record(struct arena *a, uint32_t client)
 			      (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
 			      memory_order_relaxed);
 	atomic_store_explicit(&r->owned_bytes, 0, memory_order_relaxed);
-	atomic_store_explicit(&r->flags, 0, memory_order_relaxed);
 	memcpy(r->command, self.command, sizeof(r->command));
 	atomic_store_explicit(&r->pid, getpid(), memory_order_release);
 }
