@@ -287,7 +287,12 @@ int connect_present(int fd, const struct request *request, struct reply *reply,
 	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = CMSG_SPACE(bytes) };
 	struct request copy = *request;
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	int err;
 
+	copy.descriptors = 0;
+	err = connect_call(fd, &copy, reply, NULL);
+	if (err)
+		return err;
 	copy.descriptors = ARENA_FD_FILE | ARENA_FD_LIFE | (files->heap_fd >= 0 ? ARENA_FD_HEAP : 0);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;

@@ -35,7 +35,8 @@ int connect_daemon(const char *socket);
  */
 int connect_call(int fd, const struct request *request, struct reply *reply, struct arena_files *files);
 
-/* REQUEST_ARENA_PRESENT: the same, but the descriptors go to the daemon. They stay open here. */
+/* REQUEST_ARENA_PRESENT: asks whether it may, then gives the descriptors to the daemon. They stay open
+ * here too. */
 int connect_present(int fd, const struct request *request, struct reply *reply,
 		    const struct arena_files *files);
 

@@ -115,7 +115,7 @@ static int descriptors_check(const struct request *r)
 
 	if (r->head.type != REQUEST_ARENA_PRESENT)
 		return r->descriptors ? -EINVAL : 0;
-	return (r->descriptors & ~ARENA_FD_HEAP) == needed ? 0 : -EINVAL;
+	return !r->descriptors || (r->descriptors & ~ARENA_FD_HEAP) == needed ? 0 : -EINVAL;
 }
 
 static int terms_check(const struct request *r)

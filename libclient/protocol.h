@@ -82,7 +82,7 @@ struct request {
 	uint32_t flags;		     /* open: SHMA_CREATE, SHMA_EXCL, SHMA_RDONLY */
 	uint32_t client;	     /* attached: number */
 	struct arena_terms terms;
-	uint32_t descriptors;  /* present: ARENA_FD_... that come with this request */
+	uint32_t descriptors;  /* present: ARENA_FD_... that come along; 0: may they? */
 	uint8_t reserved[108]; /* zeros */
 };
 _Static_assert(sizeof(struct request) == 256, "request");

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reaper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "guard.h"
+#include "liveness.h"
+#include "msg.h"
+#include "recovery.h"
+#include "words.h"
+
+#define SECOND UINT64_C(1000000000)
+#define SWEEP_RARE (10 * SECOND) /* everybody is watched: only for who never told and execs */
+#define SWEEP_OFTEN SECOND	 /* somebody is not */
+#define HURRY 4			 /* sweeps after a hint, each later than the one before */
+
+/* One client's process. Belongs to the loop as long as its poll is pending, forgotten or not. */
+struct watch {
+	struct loop_op op; /* first */
+	struct served *served; /* NULL: forgotten */
+	uint32_t client;
+	uint32_t incarnation;
+	int pidfd;
+};
+
+static struct {
+	struct loop *loop;
+	struct registry *registry;
+	struct loop_op timer;
+	uint64_t timer_at;
+	struct reaper_counts counts;
+} reaper;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- when ---- */
+
+static void set_timer(void)
+{
+	uint64_t now = now_ns(), at = now + SWEEP_RARE;
+
+	for (const struct served *s = reaper.registry->first; s; s = s->next)
+		if (s->status == ARENA_SERVED && s->sweep_at < at)
+			at = s->sweep_at;
+	reaper.timer_at = at;
+	loop_timer(reaper.loop, &reaper.timer, at > now ? at - now : 0);
+}
+
+/* An arena's next sweep was moved forward: done() sets the timer anew. */
+static void wake(const struct served *s)
+{
+	if (reaper.timer.pending && s->sweep_at < reaper.timer_at)
+		loop_cancel(reaper.loop, &reaper.timer);
+}
+
+void reaper_suspect(struct served *s)
+{
+	s->sweep_at = now_ns();
+	s->sweep_hurry = HURRY;
+	wake(s);
+}
+
+void reaper_adopt(struct served *s)
+{
+	s->sweep_at = now_ns();
+	wake(s);
+}
+
+/* 4, 32, 256 ms: a hang-up may come a little before the lock is dropped. */
+static uint64_t next_sweep(struct served *s)
+{
+	if (s->sweep_hurry > 1) {
+		s->sweep_hurry--;
+		return UINT64_C(4000000) << 3 * (HURRY - 1 - s->sweep_hurry);
+	}
+	s->sweep_hurry = 0;
+	return s->unwatched ? SWEEP_OFTEN : SWEEP_RARE;
+}
+
+/* ---- watches ---- */
+
+static void free_watch(struct watch *w)
+{
+	close(w->pidfd);
+	free(w);
+}
+
+static void drop_watch(struct served *s, uint32_t client)
+{
+	struct watch *w = s->watches[client];
+
+	if (!w)
+		return;
+	s->watches[client] = NULL;
+	reaper.counts.watched--;
+	w->served = NULL;
+	if (w->op.pending)
+		loop_cancel(reaper.loop, &w->op);
+	else
+		free_watch(w);
+}
+
+static void process_ended(struct loop_op *op, int result)
+{
+	struct watch *w = (struct watch *)op;
+	struct served *s = w->served;
+
+	(void)result;
+	if (!s) {
+		free_watch(w);
+		return;
+	}
+	drop_watch(s, w->client);
+	reaper_suspect(s);
+}
+
+/*
+ * A descriptor of the process of a client's record. Between the record and pidfd_open() the number may
+ * have passed to another process: then its start time is another.
+ */
+static int open_process(const struct client_view *view)
+{
+	struct client_process process;
+	int fd = pidfd_open(view->pid, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = client_process(view->pid, &process);
+	if (!err && process.start_time != view->start_time)
+		err = -ESRCH;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static int watch(struct served *s, uint32_t client, const struct client_view *view)
+{
+	struct watch *w = s->watches[client];
+	int fd;
+
+	if (w && w->incarnation == view->incarnation)
+		return 0;
+	drop_watch(s, client);
+	fd = open_process(view);
+	if (fd < 0)
+		return fd;
+	w = calloc(1, sizeof *w);
+	if (!w) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*w = (struct watch){ .op.done = process_ended,
+			     .served = s,
+			     .client = client,
+			     .incarnation = view->incarnation,
+			     .pidfd = fd };
+	s->watches[client] = w;
+	reaper.counts.watched++;
+	loop_poll(reaper.loop, &w->op, fd, POLLIN);
+	return 0;
+}
+
+void reaper_forget(struct served *s)
+{
+	for (uint32_t i = 0; i < CLIENTS_MAX; i++)
+		drop_watch(s, i);
+}
+
+struct attaching {
+	struct served *s;
+	uint32_t client;
+	pid_t pid;
+	int err;
+};
+
+static void attach(void *user)
+{
+	struct attaching *at = user;
+	struct client_view view;
+
+	at->err = client_view(&at->s->arena, at->client, &view);
+	if (!at->err && (view.state != CLIENT_LIVE || view.pid != at->pid))
+		at->err = -EINVAL;
+	/* What cannot be watched is swept. */
+	if (!at->err && watch(at->s, at->client, &view)) {
+		at->s->unwatched = true;
+		reaper_suspect(at->s);
+	}
+}
+
+int reaper_attached(struct served *s, uint32_t client, pid_t pid)
+{
+	struct attaching at = { .s = s, .client = client, .pid = pid };
+
+	if (client == s->arena.client)
+		return -EINVAL;
+	if (guard_run(&s->arena, attach, &at)) {
+		registry_refuse(reaper.registry, s, -EUCLEAN);
+		return -EUCLEAN;
+	}
+	return at.err;
+}
+
+/* ---- the sweep ---- */
+
+static void recover(struct served *s, uint32_t client)
+{
+	struct client_view view;
+	int err = client_view(&s->arena, client, &view);
+
+	if (err || view.state == CLIENT_FREE)
+		return;
+	err = recovery_run(&s->arena, client, true);
+	if (err) {
+		/* Another client is at it, or it is to be tried again. */
+		s->unwatched = true;
+		return;
+	}
+	drop_watch(s, client);
+	reaper.counts.deaths++;
+	view.command[sizeof view.command - 1] = 0;
+	msg_info("arena %s: client %u is dead (process %d, %s): what it held is returned",
+		 s->record.name, client, (int)view.pid, view.command);
+}
+
+static void look_at(struct served *s, uint32_t client)
+{
+	struct client_view view;
+
+	switch (liveness_of(&s->arena, client)) {
+	case LIVENESS_NONE:
+		drop_watch(s, client);
+		break;
+	case LIVENESS_DEAD:
+		recover(s, client);
+		break;
+	case LIVENESS_UNSURE:
+		s->unwatched = true;
+		break;
+	case LIVENESS_ALIVE:
+		if (client_view(&s->arena, client, &view) || watch(s, client, &view))
+			s->unwatched = true;
+		break;
+	}
+}
+
+static void sweep(void *user)
+{
+	struct served *s = user;
+	struct arena *a = &s->arena;
+	uint32_t high = client_high(a);
+
+	if (!a->client && client_claim(a)) {
+		s->unwatched = true;
+		return;
+	}
+	arena_refresh(a);
+	s->unwatched = false;
+	for (uint32_t i = 1; i < high; i++)
+		if (i != a->client)
+			look_at(s, i);
+	/* Words above it were given back since. */
+	for (uint32_t i = high; i < CLIENTS_MAX; i++)
+		drop_watch(s, i);
+}
+
+static void timer_done(struct loop_op *op, int result)
+{
+	uint64_t now = now_ns();
+	struct served *next;
+
+	(void)op;
+	(void)result;
+	for (struct served *s = reaper.registry->first; s; s = next) {
+		next = s->next;
+		if (s->status != ARENA_SERVED || s->sweep_at > now)
+			continue;
+		if (guard_run(&s->arena, sweep, s))
+			registry_refuse(reaper.registry, s, -EUCLEAN);
+		else
+			s->sweep_at = now_ns() + next_sweep(s);
+	}
+	set_timer();
+}
+
+void reaper_start(struct loop *loop, struct registry *registry)
+{
+	reaper.loop = loop;
+	reaper.registry = registry;
+	reaper.timer.done = timer_done;
+	loop_timer(loop, &reaper.timer, 0);
+}
+
+struct reaper_counts reaper_counts(void)
+{
+	return reaper.counts;
+}

@@ -1,0 +1,871 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "format.h"
+#include "guard.h"
+#include "msg.h"
+#include "notify.h"
+#include "reaper.h"
+#include "words.h"
+
+#define FILES "files"
+
+static bool is_named(const struct served *s)
+{
+	uint32_t backing = s->record.terms.backing;
+
+	return backing == BACKING_POSIX || backing == BACKING_FILE;
+}
+
+/* ---- the list ---- */
+
+static struct served **find_link(struct registry *r, const char *name)
+{
+	struct served **link = &r->first;
+
+	while (*link && strcmp((*link)->record.name, name) < 0)
+		link = &(*link)->next;
+	return link;
+}
+
+static struct served *add(struct registry *r, const struct state_record *record)
+{
+	struct served **link = find_link(r, record->name);
+	struct served *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->record = *record;
+	s->status = ARENA_REFUSED;
+	s->arena.files = (struct arena_files){ -1, -1, -1 };
+	s->read_fd = s->read_heap_fd = -1;
+	s->next = *link;
+	*link = s;
+	r->count++;
+	return s;
+}
+
+static void set_status(struct registry *r, struct served *s, enum arena_status status, int why)
+{
+	r->lost -= s->status == ARENA_LOST;
+	s->status = status;
+	s->why = why;
+	r->lost += status == ARENA_LOST;
+}
+
+/* ---- mapping ---- */
+
+static int reopen(int fd)
+{
+	char path[64];
+	int copy;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	copy = open(path, O_RDONLY | O_CLOEXEC);
+	return copy < 0 ? -errno : copy;
+}
+
+static int open_readers(struct served *s)
+{
+	s->read_fd = reopen(s->arena.files.fd);
+	if (s->read_fd >= 0 && s->arena.files.heap_fd >= 0)
+		s->read_heap_fd = reopen(s->arena.files.heap_fd);
+	if (s->read_fd < 0)
+		return s->read_fd;
+	return s->arena.files.heap_fd >= 0 && s->read_heap_fd < 0 ? s->read_heap_fd : 0;
+}
+
+static void close_readers(struct served *s)
+{
+	if (s->read_fd >= 0)
+		close(s->read_fd);
+	if (s->read_heap_fd >= 0)
+		close(s->read_heap_fd);
+	s->read_fd = s->read_heap_fd = -1;
+}
+
+/* What the file itself says goes before what the book says. */
+static int note_file(struct served *s)
+{
+	struct arena_terms *t = &s->record.terms;
+	const struct arena_header *h = s->arena.header;
+	struct stat st;
+
+	if (fstat(s->arena.files.fd, &st) < 0)
+		return -errno;
+	s->dev = st.st_dev;
+	s->ino = st.st_ino;
+	s->record.uid = st.st_uid;
+	s->record.gid = st.st_gid;
+	t->mode = st.st_mode & 0777;
+	t->capacity = s->arena.g.capacity;
+	t->log_capacity = s->arena.g.ring_size;
+	t->client_quota = h->client_quota;
+	t->log_policy = h->log_policy_at_creation;
+	memcpy(s->record.uuid, h->uuid, sizeof s->record.uuid);
+	s->record.created_ns = h->created_ns;
+	return 0;
+}
+
+struct claiming {
+	struct served *s;
+	int err;
+};
+
+static void claim_slot(void *user)
+{
+	struct claiming *c = user;
+
+	c->err = note_file(c->s);
+	if (!c->err)
+		c->err = client_claim(&c->s->arena);
+}
+
+/*
+ * From files to an arena that is served. Fails without closing the files. All client slots taken is no
+ * reason to refuse service: the reaper recovers the dead among them, then asks again.
+ */
+static int serve(struct registry *r, struct served *s, struct arena_files files)
+{
+	struct claiming claiming = { .s = s };
+	int err = arena_map(&s->arena, files, false);
+
+	if (err) {
+		s->arena.files = (struct arena_files){ -1, -1, -1 };
+		return err;
+	}
+	err = open_readers(s);
+	if (!err)
+		err = guard_run(&s->arena, claim_slot, &claiming);
+	if (!err)
+		err = claiming.err == -EUSERS ? 0 : claiming.err;
+	if (err) {
+		close_readers(s);
+		arena_unmap_keep_files(&s->arena);
+		s->arena.files = (struct arena_files){ -1, -1, -1 };
+		return err;
+	}
+	set_status(r, s, ARENA_SERVED, 0);
+	reaper_adopt(s);
+	return 0;
+}
+
+struct releasing {
+	struct served *s;
+	int err;
+};
+
+static void release_slot(void *user)
+{
+	struct releasing *c = user;
+
+	if (c->s->arena.client)
+		c->err = client_release(&c->s->arena);
+}
+
+/* After a fault the mapping stays, and with it the descriptors of an arena that is gone anyway. */
+static void unserve(struct served *s)
+{
+	struct releasing releasing = { .s = s };
+
+	if (s->status != ARENA_SERVED)
+		return;
+	reaper_forget(s);
+	close_readers(s);
+	if (guard_run(&s->arena, release_slot, &releasing)) {
+		arena_files_close(&s->arena.files);
+		return;
+	}
+	if (releasing.err)
+		msg_warning("arena %s: the daemon's own slot is left to be recovered: %s",
+			    s->record.name, strerror(-releasing.err));
+	arena_unmap(&s->arena);
+}
+
+void registry_refuse(struct registry *r, struct served *s, int why)
+{
+	reaper_forget(s);
+	close_readers(s);
+	arena_files_close(&s->arena.files);
+	set_status(r, s, ARENA_REFUSED, why);
+	msg_error("arena %s: no longer served: %s", s->record.name, strerror(-why));
+}
+
+static void drop(struct registry *r, struct served *s)
+{
+	struct served **link = find_link(r, s->record.name);
+
+	assert(*link == s);
+	unserve(s);
+	set_status(r, s, ARENA_REFUSED, 0);
+	*link = s->next;
+	r->count--;
+	free(s);
+}
+
+/* ---- paths and descriptors that are kept ---- */
+
+static int arena_file_path(const struct registry *r, const struct state_record *record, char *buf,
+			   size_t size)
+{
+	if (record->terms.backing == BACKING_POSIX)
+		return arena_path(buf, size, record->name);
+	if ((size_t)snprintf(buf, size, "%s/" FILES "/%s", r->config->state_dir, record->name) >= size)
+		return -ENAMETOOLONG;
+	return 0;
+}
+
+static const char *const kept_kinds[ARENA_FDS_MAX] = { "arena", "life", "heap" };
+
+static void kept_name(char *buf, size_t size, int kind, const char *name)
+{
+	snprintf(buf, size, "%s.%s", kept_kinds[kind], name);
+}
+
+static void keep_descriptors(const struct served *s)
+{
+	const int fds[] = { s->arena.files.fd, s->arena.files.life_fd, s->arena.files.heap_fd };
+	bool kept = true;
+	char name[96];
+
+	for (int i = 0; i < ARENA_FDS_MAX; i++) {
+		kept_name(name, sizeof name, i, s->record.name);
+		if (fds[i] >= 0 && kept)
+			kept = notify_store(name, fds[i]);
+	}
+	if (!kept)
+		msg_notice("arena %s: no service manager keeps its memory: it is lost if the daemon "
+			   "ends, but for clients that have it", s->record.name);
+}
+
+static void forget_descriptors(const struct served *s)
+{
+	char name[96];
+
+	for (int i = 0; i < ARENA_FDS_MAX; i++) {
+		kept_name(name, sizeof name, i, s->record.name);
+		notify_forget(name);
+	}
+}
+
+static int take_descriptors(const struct state_record *record, struct arena_files *ret)
+{
+	int *fds[] = { &ret->fd, &ret->life_fd, &ret->heap_fd };
+	char name[96];
+
+	for (int i = 0; i < ARENA_FDS_MAX; i++) {
+		kept_name(name, sizeof name, i, record->name);
+		*fds[i] = notify_take(name);
+	}
+	return ret->fd >= 0 && ret->life_fd >= 0 ? 0 : -ESTALE;
+}
+
+/* ---- adoption ---- */
+
+/* A file arena lies where only the daemon can go, so its owner is whom the book names. */
+static int give_to(const struct arena_files *files, const struct state_record *record)
+{
+	const int fds[] = { files->fd, files->life_fd, files->heap_fd };
+	uint32_t mode = record->terms.mode ? record->terms.mode & 0666 : 0600;
+
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+		if (fds[i] < 0)
+			continue;
+		if (geteuid() == 0 && fchown(fds[i], record->uid, record->gid) < 0)
+			return -errno;
+		/* A memfd is born with 0777, and could be opened for writing through a reader's
+		 * descriptor. */
+		if (fchmod(fds[i], mode) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int open_named(const struct registry *r, const struct state_record *record,
+		      struct arena_files *files)
+{
+	char path[PATH_MAX];
+	int err = arena_file_path(r, record, path, sizeof path);
+
+	return err ? err : arena_open(path, false, files);
+}
+
+static int adopt_files(struct registry *r, struct served *s)
+{
+	struct state_record *record = &s->record;
+	struct arena_files files = { -1, -1, -1 };
+	bool finish = record->phase == STATE_CREATING && record->terms.backing == BACKING_FILE;
+	int err = is_named(s) ? open_named(r, record, &files) : take_descriptors(record, &files);
+
+	if (!err && finish)
+		err = give_to(&files, record);
+	if (!err)
+		err = serve(r, s, files);
+	if (err) {
+		arena_files_close(&files);
+		return err;
+	}
+	record->phase = STATE_LIVE;
+	return finish ? state_write(r->state_dir, record) : 0;
+}
+
+/* -ENOENT: nothing is there, and the book no longer says so. */
+static int adopt(struct registry *r, struct served *s)
+{
+	int err = adopt_files(r, s);
+
+	if (err == -ESTALE && s->record.phase == STATE_CREATING)
+		err = -ENOENT;
+	if (err == -ESTALE) {
+		set_status(r, s, ARENA_LOST, err);
+		msg_warning("arena %s: lost: its memory was held by the daemon that ended", s->record.name);
+	} else if (err && err != -ENOENT) {
+		set_status(r, s, ARENA_REFUSED, err);
+		msg_error("arena %s: not served: %s", s->record.name, strerror(-err));
+	}
+	return err;
+}
+
+static void finish_destruction(struct registry *r, const struct state_record *record)
+{
+	char path[PATH_MAX];
+
+	if (record->terms.backing == BACKING_FILE && !arena_file_path(r, record, path, sizeof path))
+		arena_unlink(path);
+	/* A posix name may be another arena's by now: the uuid tells. */
+	if (record->terms.backing == BACKING_POSIX && !arena_path(path, sizeof path, record->name)) {
+		struct arena_files files = { -1, -1, -1 };
+		struct arena_header h;
+
+		if (arena_open(path, true, &files) == 0 &&
+		    pread(files.fd, &h, sizeof h, 0) == (ssize_t)sizeof h &&
+		    memcmp(h.uuid, record->uuid, sizeof h.uuid) == 0)
+			arena_unlink(path);
+		arena_files_close(&files);
+	}
+	state_remove(r->state_dir, record->name);
+	msg_info("arena %s: its destruction was completed", record->name);
+}
+
+static void take_record(void *user, const struct state_record *record)
+{
+	struct registry *r = user;
+	struct served *s;
+	int err;
+
+	if (record->phase == STATE_DESTROYING) {
+		finish_destruction(r, record);
+		return;
+	}
+	s = add(r, record);
+	if (!s)
+		return;
+	err = adopt(r, s);
+	if (err == -ENOENT) {
+		if (record->phase == STATE_LIVE)
+			msg_notice("arena %s: its file is gone", record->name);
+		state_remove(r->state_dir, record->name);
+		drop(r, s);
+	} else if (!err) {
+		msg_info("arena %s: adopted", record->name);
+	}
+}
+
+static void complain(void *user, const char *file, int err)
+{
+	(void)user;
+	msg_error("%s in the state directory is left alone: %s", file, strerror(-err));
+}
+
+int registry_open(struct registry *r, const struct config *config)
+{
+	memset(r, 0, sizeof *r);
+	r->config = config;
+	r->state_dir = open(config->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->state_dir < 0)
+		return -errno;
+	if (mkdirat(r->state_dir, FILES, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	return state_scan(r->state_dir, take_record, complain, r);
+}
+
+void registry_close(struct registry *r)
+{
+	while (r->first)
+		drop(r, r->first);
+	close(r->state_dir);
+}
+
+/* ---- finding ---- */
+
+/* Somebody may have removed the file, or put another arena in its place, without asking. */
+static bool name_still_means(const struct registry *r, const struct served *s)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (s->status != ARENA_SERVED || !is_named(s))
+		return true;
+	if (arena_file_path(r, &s->record, path, sizeof path))
+		return true;
+	return lstat(path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino;
+}
+
+static uint32_t rights_of(uint32_t mode, uid_t uid, gid_t gid, const struct peer *peer)
+{
+	if (peer_is_privileged(peer))
+		return ARENA_RIGHT_READ | ARENA_RIGHT_WRITE;
+	return peer_rights(mode, peer->uid == uid, peer_in_group(peer, gid));
+}
+
+uint32_t registry_rights(const struct served *s, const struct peer *peer)
+{
+	return rights_of(s->record.terms.mode, s->record.uid, s->record.gid, peer);
+}
+
+static int room_for_one(const struct registry *r, uid_t uid)
+{
+	unsigned own = 0, limit = r->config->max_arenas;
+
+	if (r->count >= limit)
+		return -EMFILE;
+	if (uid == 0 || uid == geteuid())
+		return 0;
+	for (const struct served *s = r->first; s; s = s->next)
+		own += s->record.uid == uid;
+	return own < (limit + 1) / 2 ? 0 : -EMFILE;
+}
+
+static struct served *add_checked(struct registry *r, const struct state_record *record, uid_t uid,
+				  int *err)
+{
+	struct served *s = NULL;
+
+	*err = room_for_one(r, uid);
+	if (!*err) {
+		s = add(r, record);
+		*err = s ? 0 : -ENOMEM;
+	}
+	return s;
+}
+
+/* An arena that embedded processes made. */
+static int adopt_unknown(struct registry *r, const char *name, const struct peer *peer,
+			 struct served **ret)
+{
+	struct state_record record = { .phase = STATE_LIVE, .terms.backing = BACKING_POSIX };
+	struct arena_files files = { -1, -1, -1 };
+	struct served *s;
+	struct stat st;
+	int err;
+
+	strcpy(record.name, name);
+	err = open_named(r, &record, &files);
+	if (!err && fstat(files.fd, &st) < 0)
+		err = -errno;
+	if (!err && !rights_of(st.st_mode, st.st_uid, st.st_gid, peer))
+		err = -EACCES;
+	if (err) {
+		arena_files_close(&files);
+		return err;
+	}
+	s = add_checked(r, &record, st.st_uid, &err);
+	if (!err)
+		err = serve(r, s, files);
+	if (!err)
+		err = state_write(r->state_dir, &s->record);
+	else
+		arena_files_close(&files);
+	if (err && s)
+		drop(r, s);
+	if (!err)
+		msg_info("arena %s: adopted, it was made without the daemon", name);
+	*ret = err ? NULL : s;
+	return err;
+}
+
+/* A refused one may have been repaired meanwhile. */
+static int try_again(struct registry *r, struct served *s)
+{
+	int err = s->status == ARENA_REFUSED && is_named(s) ? adopt_files(r, s) : s->why;
+
+	if (err && s->status == ARENA_REFUSED)
+		s->why = err;
+	return err;
+}
+
+int registry_find(struct registry *r, const char *name, const struct peer *peer, struct served **ret)
+{
+	struct served *s = *find_link(r, name);
+	int err;
+
+	*ret = NULL;
+	if (s && strcmp(s->record.name, name) == 0) {
+		if (name_still_means(r, s)) {
+			*ret = s;
+			if (s->status == ARENA_SERVED)
+				return 0;
+			err = try_again(r, s);
+			if (err != -ENOENT)
+				return err;
+			*ret = NULL;
+		}
+		msg_notice("arena %s: its file was removed", name);
+		state_remove(r->state_dir, name);
+		drop(r, s);
+	}
+	return adopt_unknown(r, name, peer, ret);
+}
+
+struct served *registry_after(const struct registry *r, const char *name)
+{
+	struct served *s = r->first;
+
+	while (s && strcmp(s->record.name, name) <= 0)
+		s = s->next;
+	return s;
+}
+
+/* ---- making ---- */
+
+static void use_defaults(struct arena_terms *t, const struct arena_terms *defaults)
+{
+	if (!t->capacity)
+		t->capacity = defaults->capacity;
+	if (!t->log_capacity)
+		t->log_capacity = defaults->log_capacity;
+	if (!t->client_quota)
+		t->client_quota = defaults->client_quota;
+	if (!t->mode)
+		t->mode = defaults->mode;
+}
+
+static int create_files(const struct registry *r, const struct state_record *record,
+			struct arena_files *files)
+{
+	const struct arena_terms *t = &record->terms;
+	char path[PATH_MAX];
+	struct arena_config config = {
+		.name = record->name,
+		.path = t->backing == BACKING_FILE ? path : NULL,
+		.capacity = t->capacity,
+		.log_capacity = t->log_capacity,
+		.client_quota = t->client_quota,
+		.backing = (enum arena_backing)t->backing,
+		.log_policy = t->log_policy,
+		.mode = t->mode,
+		.numa_mode = t->numa_mode,
+		.huge_mode = t->huge_mode,
+		.numa_nodes = t->numa_nodes,
+	};
+
+	if (t->backing == BACKING_FILE) {
+		int err = arena_file_path(r, record, path, sizeof path);
+
+		if (err)
+			return err;
+	}
+	return arena_create(&config, files);
+}
+
+/*
+ * In /dev/shm anybody may make files, so a file there belongs to its owner from the first instant:
+ * there is no moment at which the daemon's death would leave it with the wrong one, and no quota or
+ * right that the peer would not have had by itself.
+ */
+static int create_as(const struct registry *r, const struct state_record *record,
+		     struct arena_files *files)
+{
+	bool switch_user = geteuid() == 0 && record->terms.backing == BACKING_POSIX && record->uid != 0;
+	int err;
+
+	if (switch_user) {
+		setfsgid(record->gid);
+		setfsuid(record->uid);
+	}
+	err = create_files(r, record, files);
+	if (switch_user) {
+		setfsuid(geteuid());
+		setfsgid(getegid());
+	}
+	return err;
+}
+
+/* Crash: before the first record there is nothing; from it on the next daemon finds the arena whole, or
+ * not at all, and sets owner and mode as the record says. A memfd goes with its daemon. */
+static int create_owned(struct registry *r, const struct state_record *record, struct arena_files *files)
+{
+	bool file = record->terms.backing == BACKING_FILE;
+	int err = file ? state_write(r->state_dir, record) : 0;
+
+	if (!err)
+		err = create_as(r, record, files);
+	if (!err && record->terms.backing != BACKING_POSIX)
+		err = give_to(files, record);
+	if (err && file)
+		state_remove(r->state_dir, record->name);
+	return err;
+}
+
+static void undo_creation(const struct registry *r, const struct state_record *record)
+{
+	char path[PATH_MAX];
+	bool named = record->terms.backing == BACKING_POSIX || record->terms.backing == BACKING_FILE;
+
+	if (named && !arena_file_path(r, record, path, sizeof path))
+		arena_unlink(path);
+	state_remove(r->state_dir, record->name);
+}
+
+static int create_new(struct registry *r, const struct state_record *record, const struct peer *peer,
+		      struct served **ret)
+{
+	struct arena_files files = { -1, -1, -1 };
+	struct served *s = NULL;
+	int err = room_for_one(r, peer->uid);
+
+	if (!err)
+		err = create_owned(r, record, &files);
+	if (err) {
+		arena_files_close(&files);
+		return err;
+	}
+	s = add_checked(r, record, peer->uid, &err);
+	if (!err)
+		err = serve(r, s, files);
+	if (err)
+		arena_files_close(&files);
+	if (!err) {
+		s->record.phase = STATE_LIVE;
+		err = state_write(r->state_dir, &s->record);
+	}
+	if (err) {
+		if (s)
+			drop(r, s);
+		undo_creation(r, record);
+		return err;
+	}
+	*ret = s;
+	return 0;
+}
+
+int registry_create(struct registry *r, const char *name, const struct arena_terms *terms,
+		    const struct peer *peer, struct served **ret)
+{
+	struct state_record record = { .phase = STATE_CREATING,
+				       .uid = peer->uid,
+				       .gid = peer->gid,
+				       .terms = *terms };
+	int err = registry_find(r, name, peer, ret);
+
+	if (err != -ENOENT)
+		return err == 0 || *ret ? -EEXIST : err;
+	strcpy(record.name, name);
+	use_defaults(&record.terms, &r->config->arena);
+	err = create_new(r, &record, peer, ret);
+	if (err)
+		return err;
+	if (!is_named(*ret))
+		keep_descriptors(*ret);
+	msg_info("arena %s: created for user %u, process %d", name, (unsigned)peer->uid, (int)peer->pid);
+	return 0;
+}
+
+/* ---- unmaking ---- */
+
+static bool may_manage(const struct served *s, const struct peer *peer)
+{
+	return peer_is_privileged(peer) || peer->uid == s->record.uid;
+}
+
+/* Crash: once the record says destroying, the next daemon completes it. */
+int registry_destroy(struct registry *r, struct served *s, const struct peer *peer)
+{
+	char path[PATH_MAX], name[ARENA_NAME_BYTES];
+	int err = 0;
+
+	if (!may_manage(s, peer))
+		return -EPERM;
+	s->record.phase = STATE_DESTROYING;
+	err = state_write(r->state_dir, &s->record);
+	if (err) {
+		s->record.phase = STATE_LIVE;
+		return err;
+	}
+	if (is_named(s)) {
+		err = arena_file_path(r, &s->record, path, sizeof path);
+		if (!err)
+			err = arena_unlink(path);
+		/* What is no arena any more still has a name to be freed. */
+		if (err == -EUCLEAN && unlink(path) == 0)
+			err = 0;
+	} else {
+		forget_descriptors(s);
+	}
+	if (err && err != -ENOENT)
+		msg_warning("arena %s: its file stays: %s", s->record.name, strerror(-err));
+	strcpy(name, s->record.name);
+	state_remove(r->state_dir, name);
+	drop(r, s);
+	msg_info("arena %s: destroyed by user %u, process %d", name, (unsigned)peer->uid, (int)peer->pid);
+	return err == -ENOENT ? 0 : err;
+}
+
+/* ---- lost and found ---- */
+
+int registry_may_present(const struct served *s, const struct peer *peer)
+{
+	if (s->status != ARENA_LOST)
+		return -EEXIST;
+	return may_manage(s, peer) ? 0 : -EPERM;
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool is_known_life(const struct registry *r, int fd)
+{
+	for (const struct served *s = r->first; s; s = s->next)
+		if (s->arena.files.life_fd >= 0 && same_file(s->arena.files.life_fd, fd))
+			return true;
+	return false;
+}
+
+static int check_presented(const struct registry *r, const struct served *s,
+			   const struct arena_files *files)
+{
+	const int fds[] = { files->fd, files->life_fd, files->heap_fd };
+	struct arena_header h;
+
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+		if (fds[i] < 0)
+			continue;
+		/* Seals are what memory files have and others have not. */
+		if (fcntl(fds[i], F_GET_SEALS) < 0 || is_known_life(r, fds[i]) ||
+		    (fcntl(fds[i], F_GETFL) & O_ACCMODE) != O_RDWR)
+			return -EINVAL;
+	}
+	if (pread(files->fd, &h, sizeof h, 0) != (ssize_t)sizeof h)
+		return -EUCLEAN;
+	return memcmp(h.uuid, s->record.uuid, sizeof h.uuid) == 0 ? 0 : -EINVAL;
+}
+
+int registry_present(struct registry *r, struct served *s, struct arena_files files)
+{
+	int err = check_presented(r, s, &files);
+
+	if (!err)
+		err = serve(r, s, files);
+	if (err)
+		return err;
+	keep_descriptors(s);
+	msg_notice("arena %s: found again, a client has handed it back", s->record.name);
+	return 0;
+}
+
+static void lock_again(const struct served *s)
+{
+	struct flock lock = { .l_type = F_WRLCK,
+			      .l_whence = SEEK_SET,
+			      .l_start = s->arena.client,
+			      .l_len = 1 };
+
+	if (fcntl(s->arena.files.life_fd, F_SETLK, &lock) < 0)
+		msg_error("arena %s: the daemon's life lock was lost: %s", s->record.name, strerror(errno));
+}
+
+void registry_close_foreign(struct registry *r, const int *fds, int count)
+{
+	for (int i = 0; i < count; i++) {
+		bool known = fds[i] >= 0 && is_known_life(r, fds[i]);
+
+		if (fds[i] < 0)
+			continue;
+		/* Until the lock is taken again below, a client that asks goes on to look for the process
+		 * and its mapping, and finds both. */
+		close(fds[i]);
+		for (struct served *s = r->first; known && s; s = s->next)
+			if (s->status == ARENA_SERVED && s->arena.client)
+				lock_again(s);
+	}
+}
+
+/* ---- answers ---- */
+
+uint32_t registry_descriptors(const struct served *s, uint32_t rights, int fds[ARENA_FDS_MAX])
+{
+	bool write = rights & ARENA_RIGHT_WRITE;
+	const struct arena_files *f = &s->arena.files;
+	const int choice[ARENA_FDS_MAX] = {
+		write ? f->fd : s->read_fd,
+		write ? f->life_fd : -1,
+		write ? f->heap_fd : s->read_heap_fd,
+	};
+	uint32_t mask = 0;
+	int n = 0;
+
+	for (int i = 0; i < ARENA_FDS_MAX; i++) {
+		fds[i] = -1;
+		if (choice[i] >= 0) {
+			fds[n++] = choice[i];
+			mask |= 1u << i;
+		}
+	}
+	return mask;
+}
+
+struct counting {
+	const struct arena *arena;
+	uint32_t clients;
+};
+
+static void count_clients(void *user)
+{
+	struct counting *c = user;
+	uint32_t high = client_high(c->arena);
+
+	for (uint32_t i = 1; i < high; i++) {
+		uint64_t word = atomic_load_explicit(client_word_at(c->arena, i), memory_order_relaxed);
+
+		if (client_word_state(word) == CLIENT_LIVE && i != c->arena->client)
+			c->clients++;
+	}
+}
+
+void registry_info(struct registry *r, struct served *s, const struct peer *peer, struct arena_info *ret)
+{
+	struct counting counting = { .arena = &s->arena };
+
+	if (s->status == ARENA_SERVED && guard_run(&s->arena, count_clients, &counting))
+		registry_refuse(r, s, -EUCLEAN);
+	memset(ret, 0, sizeof *ret);
+	memcpy(ret->name, s->record.name, sizeof ret->name);
+	memcpy(ret->uuid, s->record.uuid, sizeof ret->uuid);
+	ret->created_ns = s->record.created_ns;
+	ret->terms = s->record.terms;
+	ret->uid = s->record.uid;
+	ret->gid = s->record.gid;
+	ret->status = s->status;
+	ret->why = s->status == ARENA_SERVED ? 0 : s->why;
+	ret->rights = registry_rights(s, peer);
+	if (s->status == ARENA_SERVED) {
+		ret->file_size = s->arena.g.file_size;
+		ret->clients = counting.clients;
+		ret->daemon_client = s->arena.client;
+	}
+}
