@@ -329,6 +329,17 @@ void emit_begin_stream(struct emit *e, FILE *out, bool json)
 	*e = (struct emit){ .out = out, .json = json, .stream = true };
 }
 
+void emit_begin_held(struct emit *e, FILE *out, bool json)
+{
+	*e = (struct emit){ .held_for = out, .json = json };
+	/* The stream keeps these addresses: e must stay where it is. */
+	e->out = must(open_memstream(&e->held, &e->held_length));
+	if (json)
+		json_open(e, NULL, '{');
+	else
+		e->depth = 1;
+}
+
 static int flushed(FILE *out)
 {
 	errno = 0;
@@ -351,7 +362,34 @@ int emit_end(struct emit *e)
 	}
 	free(e->cells);
 	e->cells = NULL;
+	if (e->held_for) {
+		must(fclose(e->out) ? NULL : e);
+		e->out = e->held_for;
+		fwrite(e->held, 1, e->held_length, e->out);
+		free(e->held);
+	}
 	return flushed(e->out);
+}
+
+void emit_drop(struct emit *e)
+{
+	cells_drop(e);
+	free(e->cells);
+	e->cells = NULL;
+	if (e->held_for) {
+		fclose(e->out);
+		free(e->held);
+	}
+}
+
+void emit_line(struct emit *e, const char *line)
+{
+	assert(!e->in_table && !e->stream);
+	if (e->json)
+		return;
+	text_fields(e);
+	fprintf(e->out, "%s\n", line);
+	e->printed = true;
 }
 
 void emit_record(struct emit *e)
@@ -543,10 +581,15 @@ static void string(struct emit *e, const char *key, const void *data, size_t len
 	}
 }
 
+void emit_none(struct emit *e, const char *key)
+{
+	value(e, key, "null", must(strdup("-")), false);
+}
+
 void emit_string(struct emit *e, const char *key, const char *v)
 {
 	if (!v)
-		value(e, key, "null", must(strdup("-")), false);
+		emit_none(e, key);
 	else
 		string(e, key, v, strlen(v), false);
 }

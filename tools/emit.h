@@ -42,13 +42,20 @@ struct emit {
 	size_t column;		 /* next in the open row */
 	struct emit_cell *cells; /* text not yet printed: of a table, or fields */
 	size_t cell_count, cell_room;
+	FILE *held_for; /* out is memory, to be written here at the end; NULL: it is not */
+	char *held;
+	size_t held_length;
 };
 
 /* Starts a document (or a stream) on out. */
 void emit_begin(struct emit *e, FILE *out, bool json);
 void emit_begin_stream(struct emit *e, FILE *out, bool json);
+/* A document of which nothing is printed before emit_end(), for what may fail half-way. */
+void emit_begin_held(struct emit *e, FILE *out, bool json);
 /* Ends it. 0, or -errno if anything could not be written. */
 int emit_end(struct emit *e);
+/* Ends it, wherever it is, without printing what was held back. */
+void emit_drop(struct emit *e);
 
 /* Streams: one record. */
 void emit_record(struct emit *e);
@@ -63,6 +70,9 @@ void emit_row(struct emit *e);
 void emit_row_end(struct emit *e);
 void emit_table_end(struct emit *e);
 
+/* A line for people only: of a picture, a legend. It is printed as it is, so must be printable. */
+void emit_line(struct emit *e, const char *line);
+
 /* Values: of a field, or of the next column of a row, whose key must be the one declared. */
 void emit_u64(struct emit *e, const char *key, uint64_t value);
 void emit_i64(struct emit *e, const char *key, int64_t value);
@@ -72,6 +82,7 @@ void emit_percent(struct emit *e, const char *key, double percent); /* not finit
 void emit_hex(struct emit *e, const char *key, uint64_t value);	    /* JSON: a string */
 void emit_bool(struct emit *e, const char *key, bool value);
 void emit_string(struct emit *e, const char *key, const char *value); /* NULL: null, - */
+void emit_none(struct emit *e, const char *key);		      /* null, - */
 void emit_data(struct emit *e, const char *key, const void *data, size_t length);
 void emit_time(struct emit *e, const char *key, uint64_t ns); /* ISO 8601: UTC in JSON, else local */
 

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verbs.c - the table of verbs, and everything that is printed or parsed from it. */
+#include <assert.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tool.h"
+
+#define NO_LIMIT 1000000
+
+const struct verb_option verb_globals[] = {
+	{ "socket", 0, "PATH", "of the daemon; default: $SHMALLOC_SOCKET, else the user's own or root's", false },
+	{ "json", 0, NULL, "print data as JSON", false },
+	{ "embedded", 0, NULL, "use no daemon: reach posix arenas directly", false },
+	{ "help", 'h', NULL, "say how to call it", false },
+	{ "version", 0, NULL, "say which version this is", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+static const struct verb_option no_options[] = { { NULL, 0, NULL, NULL, false } };
+
+static const struct verb_option create_options[] = {
+	{ "size", 0, "SIZE", "capacity, 16M to 16T; only what is used is taken", true },
+	{ "backing", 0, "posix|memfd|hugetlb|file", "what the memory is; default posix", false },
+	{ "mode", 0, "OCTAL", "permission bits; default 600", false },
+	{ "numa", 0, "local|interleave|bind:NODES", "where pages go; default local", false },
+	{ "huge", 0, "never|advise|always", "transparent huge pages; default never", false },
+	{ "log-size", 0, "SIZE", "of the log ring; default 4M", false },
+	{ "log-policy", 0, "block|drop|overwrite", "when the log is full; default overwrite", false },
+	{ "quota", 0, "SIZE", "that one client may own; default none", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+static const struct verb_option put_options[] = {
+	{ "level", 0, "L", "0 to 7, or emerg to debug; default info", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+static const struct verb_option tail_options[] = {
+	{ "follow", 'f', NULL, "go on with new records", false },
+	{ "lines", 'n', "N", "the last N records; default 10", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+static const struct verb_option cat_options[] = {
+	{ "since", 0, "T", "not before T: 2026-01-31T12:30[:15][Z], 12:30, -5m, @EPOCH, today", false },
+	{ "until", 0, "T", "not after T", false },
+	{ "level", 0, "L", "of level L or graver", false },
+	{ "client", 0, "PID", "written by this process", false },
+	{ "grep", 0, "RE", "matching an extended regular expression", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+static const struct verb_option replay_options[] = {
+	{ "arena", 0, "NAME", "in this arena; default: one of its own, gone afterwards", false },
+	{ "verify", 0, NULL, "fill objects and compare their contents; time is not of interest then", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+static const struct verb_option help_options[] = {
+	{ "man", 0, NULL, "as the manual page has it", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
+const struct verb verb_table[] = {
+	{ "arena create", "NAME", 1, 1, create_options, "make an arena", verb_arena_create },
+	{ "arena list", "", 0, 0, no_options, "all arenas", verb_arena_list },
+	{ "arena show", "NAME|PATH", 1, 1, no_options, "one arena: geometry, terms, names", verb_arena_show },
+	{ "arena map", "NAME|PATH", 1, 1, no_options, "what lies where, a character a group of pages",
+	  verb_arena_map },
+	{ "arena check", "NAME|PATH", 1, 1, no_options,
+	  "whether everything is owned by exactly one and every index is true", verb_arena_check },
+	{ "arena destroy", "NAME", 1, 1, no_options,
+	  "remove an arena; who is attached to it goes on until it ends", verb_arena_destroy },
+	{ "client list", "[NAME|PATH]", 0, 1, no_options, "processes attached to all arenas, or to one",
+	  verb_client_list },
+	{ "stats", "NAME|PATH", 1, 1, no_options, "how full it is, by class, client and zone", verb_stats },
+	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line", verb_log_put },
+	{ "log tail", "NAME|PATH", 1, 1, tail_options, "the last records", verb_log_tail },
+	{ "log cat", "NAME|PATH...", 1, NO_LIMIT, cat_options, "all records that match, in order of time",
+	  verb_log_cat },
+	{ "trace replay", "FILE", 1, 1, replay_options,
+	  "repeat a recorded program's allocations and measure them", verb_trace_replay },
+	{ "help", "[VERB...]", 0, 2, help_options, "say how to call a verb", verb_help },
+	{ NULL, NULL, 0, 0, NULL, NULL, NULL },
+};
+
+/* ---- finding ---- */
+
+static bool has_two_words(const struct verb *verb)
+{
+	return strchr(verb->name, ' ') != NULL;
+}
+
+/* Whether the name is first, or "first second". */
+static bool name_is(const struct verb *verb, const char *first, const char *second)
+{
+	size_t n = strlen(first);
+
+	if (!has_two_words(verb))
+		return !strcmp(verb->name, first);
+	return second && !strncmp(verb->name, first, n) && verb->name[n] == ' ' &&
+	       !strcmp(verb->name + n + 1, second);
+}
+
+static const struct verb *find(const char *first, const char *second)
+{
+	for (const struct verb *v = verb_table; v->name; v++) {
+		if (name_is(v, first, second))
+			return v;
+	}
+	return NULL;
+}
+
+static size_t count(const struct verb_option *options)
+{
+	size_t n = 0;
+
+	while (options[n].name)
+		n++;
+	return n;
+}
+
+const char *call_option(const struct call *call, const char *name)
+{
+	const struct verb_option *options = call->verb->options;
+
+	for (size_t i = 0; options[i].name; i++) {
+		if (!strcmp(options[i].name, name))
+			return call->values[i];
+	}
+	assert(!"the option stands in the verb's table");
+	return NULL;
+}
+
+/* ---- parsing ---- */
+
+#define GLOBALS_MAX 8
+#define OPTION_BASE 256 /* getopt's values of options: above all letters */
+
+/* getopt's view of the global options and those of a verb (or none, before it is known). */
+struct getopt_view {
+	struct option longs[GLOBALS_MAX + VERB_OPTIONS_MAX + 1];
+	char shorts[2 * (GLOBALS_MAX + VERB_OPTIONS_MAX) + 3];
+};
+
+static void view_add(struct getopt_view *view, const struct verb_option *options, int base)
+{
+	size_t at = 0;
+	char *s = view->shorts + strlen(view->shorts);
+
+	while (view->longs[at].name)
+		at++;
+	for (size_t i = 0; options[i].name; i++) {
+		view->longs[at++] = (struct option){
+			options[i].name, options[i].arg ? required_argument : no_argument, NULL, base + (int)i
+		};
+		if (options[i].letter) {
+			*s++ = options[i].letter;
+			if (options[i].arg)
+				*s++ = ':';
+			*s = 0;
+		}
+	}
+}
+
+/* The place of a short option in a list, -1: not there. */
+static int place_of_letter(const struct verb_option *options, int letter)
+{
+	for (int i = 0; options[i].name; i++) {
+		if (options[i].letter == letter)
+			return i;
+	}
+	return -1;
+}
+
+static void set_global(struct call *call, int place, const char *value)
+{
+	const char *name = verb_globals[place].name;
+
+	if (!strcmp(name, "socket"))
+		call->socket = value;
+	else if (!strcmp(name, "json"))
+		call->json = true;
+	else if (!strcmp(name, "embedded"))
+		call->embedded = true;
+	else if (!strcmp(name, "help"))
+		call->help = true;
+	else if (!strcmp(name, "version"))
+		call->version = true;
+	else
+		assert(!"every global option is known here");
+}
+
+/* Options up to the verb (call->verb is NULL), or those around and behind its operands. */
+static int parse_options(struct call *call, int argc, char **argv)
+{
+	struct getopt_view view = { .shorts = "" };
+	int c;
+
+	assert(count(verb_globals) <= GLOBALS_MAX);
+	if (!call->verb)
+		strcpy(view.shorts, "+");
+	view_add(&view, verb_globals, OPTION_BASE);
+	if (call->verb) {
+		assert(count(call->verb->options) <= VERB_OPTIONS_MAX);
+		view_add(&view, call->verb->options, 2 * OPTION_BASE);
+	}
+	while ((c = getopt_long(argc, argv, view.shorts, view.longs, NULL)) != -1) {
+		int place = c < OPTION_BASE ? place_of_letter(verb_globals, c) : c - OPTION_BASE;
+
+		if (c == '?')
+			return TOOL_USAGE;
+		if (c < 2 * OPTION_BASE && place >= 0) {
+			set_global(call, place, optarg);
+			continue;
+		}
+		place = c < OPTION_BASE ? place_of_letter(call->verb->options, c) : c - 2 * OPTION_BASE;
+		call->values[place] = optarg ? optarg : "";
+	}
+	return TOOL_OK;
+}
+
+static int parse_verb(struct call *call, int argc, char **argv, int *words)
+{
+	if (optind >= argc) {
+		tool_error("which verb? Try 'shmctl-tool help'");
+		return TOOL_USAGE;
+	}
+	const char *first = argv[optind], *second = optind + 1 < argc ? argv[optind + 1] : NULL;
+
+	call->verb = find(first, second);
+	if (!call->verb) {
+		tool_error("no such verb: %s%s%s. Try 'shmctl-tool help'", first, second ? " " : "",
+			   second ? second : "");
+		return TOOL_USAGE;
+	}
+	*words = has_two_words(call->verb) ? 2 : 1;
+	return TOOL_OK;
+}
+
+static int check_call(const struct call *call)
+{
+	const struct verb *verb = call->verb;
+
+	for (size_t i = 0; verb->options[i].name; i++) {
+		if (verb->options[i].required && !call->values[i]) {
+			tool_error("%s: --%s is missing", verb->name, verb->options[i].name);
+			return TOOL_USAGE;
+		}
+	}
+	if (call->argc < verb->operands_min || call->argc > verb->operands_max) {
+		tool_error("%s: too %s arguments", verb->name,
+			   call->argc < verb->operands_min ? "few" : "many");
+		return TOOL_USAGE;
+	}
+	return TOOL_OK;
+}
+
+int call_parse(struct call *call, int argc, char **argv)
+{
+	int words, r;
+
+	*call = (struct call){ 0 };
+	r = parse_options(call, argc, argv);
+	if (r || call->help || call->version)
+		return r;
+	r = parse_verb(call, argc, argv, &words);
+	if (r)
+		return r;
+	/* From the verb's last word on, which stands where getopt expects the program's name. */
+	char **rest = argv + optind + words - 1;
+	int rest_count = argc - (optind + words - 1);
+
+	rest[0] = argv[0];
+	optind = 0;
+	r = parse_options(call, rest_count, rest);
+	call->argc = rest_count - optind;
+	call->argv = rest + optind;
+	if (!r && !call->help && !call->version)
+		r = check_call(call);
+	if (r)
+		verbs_usage_one(stderr, call->verb);
+	return r;
+}
+
+/* ---- printing ---- */
+
+#define USAGE_WIDTH 100
+
+/* "--size SIZE" or "-f", in brackets if it may be left out. */
+static int option_usage(char *buf, size_t size, const struct verb_option *o)
+{
+	return snprintf(buf, size, "%s%s%s%s%s%s", o->required ? "" : "[", o->letter ? "-" : "--",
+			o->letter ? (char[]){ o->letter, 0 } : o->name, o->arg ? " " : "",
+			o->arg ? o->arg : "", o->required ? "" : "]");
+}
+
+/* One verb's line, broken before an option where it gets too long. */
+static void print_synopsis(FILE *out, const struct verb *verb, int indent)
+{
+	int column = indent + fprintf(out, "%s%s%s", verb->name, verb->operands[0] ? " " : "", verb->operands);
+
+	for (size_t i = 0; verb->options[i].name; i++) {
+		char text[80];
+		int n = option_usage(text, sizeof(text), &verb->options[i]);
+
+		if (column + 1 + n > USAGE_WIDTH) {
+			fprintf(out, "\n%*s", indent + 3, "");
+			column = indent + 3;
+		}
+		column += fprintf(out, " %s", text);
+	}
+	fputc('\n', out);
+}
+
+static void print_options(FILE *out, const struct verb_option *options)
+{
+	for (size_t i = 0; options[i].name; i++) {
+		const struct verb_option *o = &options[i];
+		char left[80];
+
+		snprintf(left, sizeof(left), "%s--%s%s%s",
+			 o->letter ? (char[]){ '-', o->letter, ',', ' ', 0 } : "    ", o->name,
+			 o->arg ? " " : "", o->arg ? o->arg : "");
+		if (strlen(left) > 26)
+			fprintf(out, "  %s\n  %-26s %s\n", left, "", o->help);
+		else
+			fprintf(out, "  %-26s %s\n", left, o->help);
+	}
+}
+
+void verbs_usage_one(FILE *out, const struct verb *verb)
+{
+	fputs("usage: shmctl-tool ", out);
+	print_synopsis(out, verb, (int)strlen("usage: shmctl-tool "));
+}
+
+void verbs_help_one(FILE *out, const struct verb *verb)
+{
+	verbs_usage_one(out, verb);
+	fprintf(out, "\n%s.\n\n", verb->help);
+	print_options(out, verb->options);
+	print_options(out, verb_globals);
+}
+
+void verbs_usage(FILE *out)
+{
+	fputs("usage: shmctl-tool [--socket PATH] [--json] [--embedded] VERB ...\n\n", out);
+	for (const struct verb *v = verb_table; v->name; v++) {
+		fputs("  ", out);
+		print_synopsis(out, v, 2);
+		fprintf(out, "        %s\n", v->help);
+	}
+	fputs("\n", out);
+	print_options(out, verb_globals);
+	fputs("\nSIZE takes K, M, G, T. A PATH has a '/' in it: a file is read as it lies there, without the"
+	      " daemon.\n"
+	      "Exit codes: 0 ok, 1 failed, 2 usage, 3 daemon not running, 4 damage found.\n",
+	      out);
+}
+
+/* Dashes as the minus signs that can be copied from a terminal. */
+static void print_roff(FILE *out, const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '-')
+			fputs("\\-", out);
+		else
+			fputc(*text, out);
+	}
+}
+
+static void manual_option(FILE *out, const struct verb_option *o)
+{
+	fputs(".TP\n", out);
+	if (o->letter)
+		fprintf(out, "\\fB\\-%c\\fR, ", o->letter);
+	fputs("\\fB\\-\\-", out);
+	print_roff(out, o->name);
+	fputs("\\fR", out);
+	if (o->arg) {
+		fputs(" \\fI", out);
+		print_roff(out, o->arg);
+		fputs("\\fR", out);
+	}
+	fputc('\n', out);
+	/* A line of text must not begin with a control character. */
+	fputs(o->help[0] == '.' || o->help[0] == '\'' ? "\\&" : "", out);
+	print_roff(out, o->help);
+	fputs(o->required ? " (required).\n" : ".\n", out);
+}
+
+void verbs_manual(FILE *out)
+{
+	for (const struct verb *v = verb_table; v->name; v++) {
+		fprintf(out, ".SS \"%s %s\"\n", v->name, v->operands);
+		print_roff(out, v->help);
+		fputs(".\n", out);
+		for (size_t i = 0; v->options[i].name; i++)
+			manual_option(out, &v->options[i]);
+	}
+	fputs(".SS \"Options of every verb\"\n", out);
+	for (size_t i = 0; verb_globals[i].name; i++)
+		manual_option(out, &verb_globals[i]);
+}
+
+int verb_help(const struct call *call)
+{
+	const struct verb *verb = NULL;
+
+	if (call_option(call, "man")) {
+		verbs_manual(stdout);
+		return TOOL_OK;
+	}
+	if (call->argc > 0) {
+		verb = find(call->argv[0], call->argc > 1 ? call->argv[1] : NULL);
+		if (!verb) {
+			tool_error("no such verb: %s%s%s", call->argv[0], call->argc > 1 ? " " : "",
+				   call->argc > 1 ? call->argv[1] : "");
+			return TOOL_USAGE;
+		}
+	}
+	if (verb)
+		verbs_help_one(stdout, verb);
+	else
+		verbs_usage(stdout);
+	return TOOL_OK;
+}
