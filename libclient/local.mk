@@ -8,7 +8,9 @@ libclient_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
 libclient_la_LIBADD = libshm.la
 libclient_la_SOURCES = \
 	%D%/protocol.h %D%/protocol.c \
-	%D%/connect.h %D%/connect.c
+	%D%/connect.h %D%/connect.c \
+	%D%/attach.h %D%/attach.c \
+	%D%/object_calls.c %D%/error.c
 
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig

@@ -134,41 +134,80 @@ static uint64_t try_zone(struct arena *a, uint32_t zone, uint64_t pages, uint64_
 	return page;
 }
 
-static uint64_t take_anywhere(struct arena *a, uint64_t pages, uint64_t align, enum raw_use use,
-			      uint32_t *home)
+/* What is asked for, and what was met on the way. */
+struct search {
+	struct arena *a;
+	uint64_t pages, align;
+	enum raw_use use;
+	uint32_t *home;
+	bool busy;
+};
+
+/* Zones first to end - 1, from the one at which to start, round. */
+static uint64_t try_zones(struct search *s, uint32_t first, uint32_t end, uint32_t start)
 {
-	for (int round = 0; round < ROUNDS; round++) {
-		uint32_t zones = arena_refresh(a);
-		bool busy = false;
+	for (uint32_t i = 0; first < end && i < end - first; i++) {
+		uint32_t zone = first + (start - first + i) % (end - first);
+		uint64_t page = try_zone(s->a, zone, s->pages, s->align, s->use, &s->busy);
 
-		for (uint32_t i = 0; i < zones; i++) {
-			uint32_t zone = (*home + i) % zones;
-			uint64_t page = try_zone(a, zone, pages, align, use, &busy);
-
-			if (page != EXTENT_NONE) {
-				*home = zone;
-				return page;
-			}
-		}
-		if (zone_activate(a) == 0) {
-			*home = zones;
-			round = -1; /* bounded: there are so many zones */
-		} else if (!busy) {
-			break;
-		} else {
-			sched_yield();
+		if (page != EXTENT_NONE) {
+			if (s->home)
+				*s->home = zone;
+			return page;
 		}
 	}
 	return EXTENT_NONE;
 }
 
+/*
+ * Zone 0 is for what stays: state blocks, thread blocks. Scattered, they would keep every zone from ever
+ * being empty, and so from being part of a large extent. Others come there when all else is full.
+ */
+static uint64_t try_all_zones(struct search *s, uint32_t zones, bool last_resort)
+{
+	uint32_t start;
+
+	if (!s->home)
+		return try_zones(s, 0, zones, 0);
+	start = *s->home >= 1 && *s->home < zones ? *s->home : 1;
+	return last_resort ? try_zones(s, 0, 1, 0) : try_zones(s, 1, zones, start);
+}
+
+/* A busy zone is asked again after a while; then a new one is put into use. Every round but ROUNDS of
+ * them puts one into use, so there is an end. */
+static uint64_t take_anywhere(struct search *s)
+{
+	uint64_t page = EXTENT_NONE;
+	int idle = 0;
+
+	while (page == EXTENT_NONE && idle < ROUNDS) {
+		uint32_t zones = arena_refresh(s->a);
+
+		s->busy = false;
+		page = try_all_zones(s, zones, false);
+		if (page != EXTENT_NONE)
+			break;
+		if (s->busy && idle++ == 0) {
+			sched_yield();
+		} else if (zone_activate(s->a)) {
+			page = try_all_zones(s, zones, true);
+			if (!s->busy)
+				break;
+			idle++;
+			sched_yield();
+		}
+	}
+	return page;
+}
+
 uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enum raw_use use,
 		      uint32_t *home, int *err)
 {
+	struct search s = {.a = a, .pages = pages, .align = align_pages, .use = use, .home = home};
 	uint64_t page;
 
 	if (pages <= a->g.zone_pages && align_pages <= a->g.zone_pages)
-		page = take_anywhere(a, pages, align_pages, use, home);
+		page = take_anywhere(&s);
 	else
 		page = span_alloc(a, pages, use);
 	if (page != EXTENT_NONE && commit_pages(a, page, pages)) {

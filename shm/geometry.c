@@ -11,12 +11,14 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
 	return (value + unit - 1) / unit * unit;
 }
 
-/* The largest power of two that makes at least ZONES_MIN zones, at most ZONE_PAGES_MAX. */
+/* A zone's page map is committed with it, so a small use of a large arena wants small zones; a large
+ * object in a small arena wants large ones. */
 static uint64_t zone_pages_for(uint64_t pages)
 {
+	uint64_t zones = pages < 512 * 256 ? ZONES_MIN : 2 * ZONES_MIN;
 	uint64_t zone = ZONE_PAGES_MAX;
 
-	while (zone > pages / ZONES_MIN)
+	while (zone > pages / zones)
 		zone /= 2;
 	return zone;
 }

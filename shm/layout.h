@@ -201,7 +201,8 @@ struct client_record {
 	char command[32];
 	/* INDEX, relaxed. W: fetch_add by whoever moves ownership; recomputed when a quota is met. */
 	_Atomic int64_t owned_bytes;
-	_Atomic uint32_t flags; /* W: the daemon (fetch_or), the client (fetch_and) */
+	_Atomic uint32_t shrink; /* counts the times that its threads were asked to shrink their caches.
+				  * W: the daemon (fetch_add). R: the threads, when they refill or flush */
 	uint32_t reserved32;
 	/* Where the client maps the arena: tells its memory from that of a program it became by exec.
 	 * Never used as an address. W: the client, while opening. R: who asks whether it lives. */
@@ -301,7 +302,9 @@ struct ring_block {
 	_Atomic uint64_t committed; /* TRUTH: what of the block is valid */
 	_Atomic uint32_t busy;	    /* a record of a time already read is not committed yet */
 	_Atomic uint32_t close;	    /* W: 1, anyone who misses blocks; honoured at the next record */
-	uint64_t reserved[6];
+	_Atomic uint32_t extents;   /* INDEX: a large record may be in it. W: before the record, 1 */
+	uint32_t reserved32;
+	uint64_t reserved[5];
 };
 _Static_assert(sizeof(struct ring_block) == 128, "ring block");
 
@@ -431,8 +434,10 @@ struct thread_block {
 	uint64_t cache_budget; /* bytes the caches may hold; index */
 	_Atomic uint64_t cached_bytes; /* sum over caches of limit x size; index */
 	uint32_t home_zone;
-	uint32_t steal_next;
-	uint64_t reserved[3];
+	uint32_t steal_next;  /* the cache to be asked next for some of its share */
+	uint32_t shrink_seen; /* of client_record.shrink */
+	uint32_t reserved32;
+	uint64_t reserved[2];
 	struct persist_intent intent;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];

@@ -5,22 +5,44 @@ noinst_LTLIBRARIES += libshm.la
 libshm_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS)
 libshm_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
 libshm_la_LIBADD = $(NUMA_LIBS)
+# Bottom layer first.
 libshm_la_SOURCES = \
-	%D%/layout.h \
-	%D%/words.h \
-	%D%/pagemap.h \
-	%D%/arena_file.c \
-	%D%/format.h %D%/format.c \
+	%D%/layout.h %D%/words.h %D%/pagemap.h \
 	%D%/sizeclass.h %D%/sizeclass.c \
 	%D%/geometry.h %D%/geometry.c \
-	%D%/arena.h %D%/arena.c \
-	%D%/hint.h %D%/hint.c \
-	%D%/span.h %D%/span.c \
-	%D%/buddy.h %D%/buddy.c \
+	%D%/arena.h %D%/arena.c %D%/arena_file.c \
+	%D%/format.h %D%/format.c \
+	%D%/client.h %D%/client.c \
+	%D%/liveness.h %D%/liveness.c \
 	%D%/zone.h %D%/zone.c \
+	%D%/buddy.h %D%/buddy.c \
 	%D%/extent.h %D%/extent.c \
+	%D%/span.h %D%/span.c \
+	%D%/hint.h %D%/hint.c \
 	%D%/record.h %D%/record.c \
 	%D%/slab.h %D%/slab.c \
-	%D%/walk.h %D%/walk.c
+	%D%/quota.h %D%/quota.c \
+	%D%/cache.h %D%/cache.c \
+	%D%/thread.h %D%/thread.c \
+	%D%/object.h %D%/object.c \
+	%D%/names.h %D%/names.c \
+	%D%/persist.h %D%/persist.c \
+	%D%/ring.c \
+	%D%/ring.h \
+	%D%/ring_bell.c \
+	%D%/ring_format.c \
+	%D%/ring_lease.c \
+	%D%/ring_view.h \
+	%D%/ring_words.h \
+	%D%/recovery.h %D%/recovery.c \
+	%D%/walk.h %D%/walk.c \
+	%D%/stats.h %D%/stats.c \
+	%D%/audit.c \
+	%D%/audit.h \
+	%D%/audit_heap.c \
+	%D%/audit_name.c \
+	%D%/audit_owner.c \
+	%D%/audit_run.h \
+	%D%/audit_zone.c
 
 EXTRA_DIST += %D%/README.md

@@ -85,9 +85,9 @@ static uint64_t claim_known(struct arena *a, uint32_t shape)
 }
 
 /* A new state block. All its records but the first are free for anyone. */
-static uint64_t new_block(struct arena *a, uint32_t shape, uint32_t *home, int *err)
+static uint64_t new_block(struct arena *a, uint32_t shape, int *err)
 {
-	uint64_t page = extent_alloc(a, shape_block_pages(shape), 1, RAW_PLAIN, home, err);
+	uint64_t page = extent_alloc(a, shape_block_pages(shape), 1, RAW_PLAIN, NULL, err);
 	struct state_block *block;
 	uint64_t w0;
 
@@ -110,11 +110,11 @@ static uint64_t new_block(struct arena *a, uint32_t shape, uint32_t *home, int *
 	return record_offset(page, shape, 0);
 }
 
-uint64_t record_alloc(struct arena *a, uint32_t shape, uint32_t *home, int *err)
+uint64_t record_alloc(struct arena *a, uint32_t shape, int *err)
 {
 	uint64_t at = claim_known(a, shape);
 
-	return at ? at : new_block(a, shape, home, err);
+	return at ? at : new_block(a, shape, err);
 }
 
 void record_free(struct arena *a, uint64_t heap_offset, uint32_t shape)

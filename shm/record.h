@@ -18,7 +18,7 @@ static inline struct slab_record *record_at(const struct arena *a, uint64_t heap
 bool record_plausible(const struct arena *a, uint64_t heap_offset, uint32_t shape);
 
 /* A record for a slab of this shape, busy with this client: heap offset, or 0 with *err. */
-uint64_t record_alloc(struct arena *a, uint32_t shape, uint32_t *home, int *err);
+uint64_t record_alloc(struct arena *a, uint32_t shape, int *err);
 /* Gives back a record that is busy with this client, and that no page names any more. */
 void record_free(struct arena *a, uint64_t heap_offset, uint32_t shape);
 

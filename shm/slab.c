@@ -241,7 +241,7 @@ static int make_slab(struct claim *c, struct slab_source *from)
 	c->head = extent_alloc(c->a, class->pages, 1, RAW_PLAIN, from->home, &err);
 	if (c->head == EXTENT_NONE)
 		return err;
-	at = record_alloc(c->a, class->shape, from->home, &err);
+	at = record_alloc(c->a, class->shape, &err);
 	if (!at) {
 		extent_free(c->a, c->head);
 		return err;

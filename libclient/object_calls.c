@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public calls on objects: a fast path each where there is one, and errno. */
+#include <errno.h>
+
+#include "attach.h"
+#include "names.h"
+#include "object.h"
+#include "persist.h"
+#include "recovery.h"
+#include "stats.h"
+#include "thread.h"
+
+#define ALLOC_FLAGS (SHMA_ZERO | SHMA_SHARED | SHMA_PERSIST | SHMA_TEMP | SHMA_LARGE | 0x3f00u)
+#define TICK 64 /* slow allocations between two looks at a client's life */
+
+/* errno, and nothing. */
+static uint64_t fail(int err)
+{
+	errno = -err;
+	return 0;
+}
+
+static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
+{
+	struct object_want want = {
+		.size = size,
+		.align = flags >> 8 ? UINT64_C(1) << (flags >> 8) : 0,
+		.zero = flags & SHMA_ZERO,
+		.large = flags & SHMA_LARGE,
+		.kind = flags & SHMA_PERSIST  ? OBJECT_PERSISTENT
+			: flags & SHMA_SHARED ? OBJECT_SHARED
+					      : OBJECT_PRIVATE,
+	};
+	uint64_t handle;
+	int err = 0;
+
+	if (flags & ~ALLOC_FLAGS)
+		return fail(-EINVAL);
+	if (atomic_fetch_add_explicit(&s->slow_calls, 1, memory_order_relaxed) % TICK == TICK - 1)
+		recovery_tick(&s->arena);
+	handle = object_alloc(&s->arena, &want, &err);
+	/* Memory of the dead is memory, where no daemon has brought it back yet. */
+	if (!handle && err == -ENOMEM && recovery_reap_all(&s->arena) > 0)
+		handle = object_alloc(&s->arena, &want, &err);
+	return handle ? handle : fail(err);
+}
+
+shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
+{
+	uint64_t handle;
+
+	if (__builtin_expect((flags & ~SHMA_TEMP) == 0, 1)) {
+		handle = object_alloc_fast(&s->arena, size);
+		if (__builtin_expect(handle != 0, 1))
+			return handle;
+	}
+	return alloc_slow(s, size, flags);
+}
+
+int shma_free(shma *s, shma_handle h)
+{
+	if (__builtin_expect(object_free_fast(&s->arena, h), 1))
+		return 0;
+	return object_free(&s->arena, h);
+}
+
+static void *ptr_slow(shma *s, shma_handle h)
+{
+	int err = 0;
+	void *p = object_ptr(&s->arena, h, &err);
+
+	if (!p)
+		errno = -err;
+	return p;
+}
+
+void *shma_ptr(shma *s, shma_handle h)
+{
+	void *p = object_ptr_fast(&s->arena, h);
+
+	return __builtin_expect(p != NULL, 1) ? p : ptr_slow(s, h);
+}
+
+shma_handle shma_handle_of(shma *s, const void *start)
+{
+	uint64_t handle = object_handle_of(&s->arena, start);
+
+	return handle ? handle : fail(-EINVAL);
+}
+
+int shma_share(shma *s, shma_handle h)
+{
+	return object_share(&s->arena, h);
+}
+
+int shma_take(shma *s, shma_handle h)
+{
+	return object_take(&s->arena, h);
+}
+
+shma_handle shma_resize(shma *s, shma_handle h, size_t size)
+{
+	int err = 0;
+	uint64_t handle = object_resize(&s->arena, h, size, &err);
+
+	return handle ? handle : fail(err);
+}
+
+ssize_t shma_read(shma *s, shma_handle h, size_t offset, void *to, size_t len)
+{
+	return object_read(&s->arena, h, offset, to, len);
+}
+
+size_t shma_size(shma *s, shma_handle h)
+{
+	int err = 0;
+	uint64_t bytes = object_size(&s->arena, h, &err);
+
+	return bytes ? bytes : fail(err);
+}
+
+int shma_persist(shma *s, shma_handle h, shma_handle *cell)
+{
+	int err = 0;
+	struct thread_block *t = thread_self(&s->arena, &err);
+
+	return t ? persist_object(&s->arena, t, h, (_Atomic uint64_t *)cell) : err;
+}
+
+int shma_publish(shma *s, const char *name, shma_handle h)
+{
+	int err = 0;
+
+	return thread_self(&s->arena, &err) ? names_publish(&s->arena, name, h) : err;
+}
+
+shma_handle shma_lookup(shma *s, const char *name)
+{
+	uint64_t handle = names_lookup(&s->arena, name);
+
+	return handle ? handle : fail(-ENOENT);
+}
+
+int shma_unpublish(shma *s, const char *name)
+{
+	int err = 0;
+
+	return thread_self(&s->arena, &err) ? names_unpublish(&s->arena, name) : err;
+}
+
+int shma_stats(shma *s, struct shma_stats *st)
+{
+	arena_refresh(&s->arena);
+	stats_arena(&s->arena, st);
+	return 0;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cache.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "client.h"
+#include "quota.h"
+#include "slab.h"
+#include "words.h"
+
+#define FIRST_BYTES 4096u /* what a class's cache holds at first */
+#define LIMIT_MAX 1024u	  /* handles */
+#define BUDGET_MIN (UINT64_C(64) << 10)
+#define BUDGET_PART 20 /* of what the client owns */
+#define STEAL_TRIES 8
+#define CAPACITY_MIN_SLOTS 2u
+
+static uint32_t first_limit(uint32_t class)
+{
+	uint32_t n = FIRST_BYTES / sizeclass_table[class].bytes;
+
+	return n ? n : 1;
+}
+
+static uint64_t cached_bytes(const struct thread_block *t)
+{
+	return atomic_load_explicit(&t->cached_bytes, memory_order_relaxed);
+}
+
+static void set_limit(struct thread_block *t, uint32_t class, uint32_t limit)
+{
+	struct cache *c = &t->caches[class];
+	uint64_t bytes = sizeclass_table[class].bytes;
+
+	atomic_store_explicit(&t->cached_bytes, cached_bytes(t) + limit * bytes - c->limit * bytes,
+			      memory_order_relaxed);
+	c->limit = limit;
+}
+
+/* ---- arrays ---- */
+
+static struct slab_source source_of(struct thread_block *t, uint32_t class)
+{
+	return (struct slab_source){
+		.class = class, .head = t->caches[class].record_page, .home = &t->home_zone};
+}
+
+static void array_free(struct arena *a, struct thread_block *t, uint64_t offset)
+{
+	struct slab_place p;
+	_Atomic uint32_t *word;
+	uint64_t handle;
+
+	if (slab_find(a, offset, &p))
+		return;
+	word = &p.record->words[p.index];
+	handle = handle_make(a->tag, state_gen(atomic_load_explicit(word, memory_order_relaxed)), offset);
+	atomic_store_explicit(word, t->own | handle_gen(handle) << STATE_GEN_SHIFT, memory_order_relaxed);
+	slab_put(a, &handle, 1, t->caches[p.class].record_page);
+}
+
+/* An array of at least so many slots, with the old one's handles. Crash: whichever array is named, both
+ * are this client's. */
+static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, uint32_t slots)
+{
+	struct cache *c = &t->caches[class];
+	uint32_t array_class = sizeclass_of((uint64_t)slots * 8);
+	struct slab_source from = source_of(t, array_class);
+	uint64_t handle, old = c->slots;
+	int err;
+
+	if (!slab_claim(a, &from, 1, OBJECT_INTERNAL, &handle, &err))
+		return false;
+	t->caches[array_class].record_page = from.head;
+	if (old)
+		memcpy(a->heap + handle_offset(handle), a->heap + old,
+		       atomic_load_explicit(&c->top, memory_order_relaxed) * sizeof(uint64_t));
+	c->slots = handle_offset(handle);
+	c->capacity = sizeclass_table[array_class].bytes / 8;
+	if (old)
+		array_free(a, t, old);
+	return true;
+}
+
+/* ---- shares ---- */
+
+static uint64_t budget(struct arena *a)
+{
+	int64_t owned = client_owned(a, a->client);
+	uint64_t all = owned > 0 ? (uint64_t)owned / BUDGET_PART : 0;
+	uint32_t threads = atomic_load_explicit(&a->threads, memory_order_relaxed);
+
+	if (all < BUDGET_MIN)
+		all = BUDGET_MIN;
+	return all / (threads ? threads : 1);
+}
+
+/* Takes half the limit of some other cache that does not use it. */
+static void steal(struct thread_block *t, uint32_t class, uint64_t wanted, uint64_t allowed)
+{
+	for (int i = 0; i < STEAL_TRIES && cached_bytes(t) + wanted > allowed; i++) {
+		uint32_t victim = t->steal_next++ % CLASSES;
+		struct cache *c = &t->caches[victim];
+
+		if (victim != class && c->limit > 1 &&
+		    atomic_load_explicit(&c->top, memory_order_relaxed) <= c->limit / 2)
+			set_limit(t, victim, c->limit / 2);
+	}
+}
+
+/* Doubles a cache's limit if the thread's share allows. */
+static void grow(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	struct cache *c = &t->caches[class];
+	uint32_t limit = c->limit ? c->limit * 2 : first_limit(class);
+	uint64_t wanted = (uint64_t)(limit - c->limit) * sizeclass_table[class].bytes;
+	uint64_t allowed = budget(a);
+
+	if (limit > LIMIT_MAX)
+		return;
+	if (cached_bytes(t) + wanted > allowed)
+		steal(t, class, wanted, allowed);
+	/* A first array it gets in any case: without one nothing can be allocated. */
+	if (c->limit && cached_bytes(t) + wanted > allowed)
+		return;
+	if (c->capacity < limit &&
+	    !array_grow(a, t, class, limit < CAPACITY_MIN_SLOTS ? CAPACITY_MIN_SLOTS : limit))
+		return;
+	set_limit(t, class, limit);
+}
+
+/* ---- refilling and flushing ---- */
+
+/* Puts the count oldest handles back. They leave the array before their objects are freed: the array
+ * must not offer what another may claim. */
+static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, uint32_t count)
+{
+	struct cache *c = &t->caches[class];
+	uint64_t *slots = cache_slots(a, c);
+	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	uint64_t batch[LIMIT_MAX];
+
+	if (count > top)
+		count = top;
+	if (count > LIMIT_MAX)
+		count = LIMIT_MAX;
+	memcpy(batch, slots, count * sizeof(*slots));
+	memmove(slots, slots + count, (top - count) * sizeof(*slots));
+	atomic_store_explicit(&c->top, top - count, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	slab_put(a, batch, count, c->record_page);
+	client_owned_add(a, a->client, -(int64_t)(count * (uint64_t)sizeclass_table[class].bytes));
+}
+
+/* The daemon has asked for caches to shrink. */
+static void heed_shrink(struct arena *a, struct thread_block *t)
+{
+	uint32_t asked =
+		atomic_load_explicit(&client_record_at(a, a->client)->shrink, memory_order_relaxed);
+
+	if (asked == t->shrink_seen)
+		return;
+	t->shrink_seen = asked;
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		struct cache *c = &t->caches[i];
+
+		if (!c->limit)
+			continue;
+		put_oldest(a, t, i, atomic_load_explicit(&c->top, memory_order_relaxed));
+		if (c->limit > first_limit(i))
+			set_limit(t, i, first_limit(i));
+	}
+}
+
+uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, int *err)
+{
+	struct cache *c = &t->caches[class];
+	uint64_t bytes = sizeclass_table[class].bytes;
+	uint32_t want, got;
+	struct slab_source from;
+
+	heed_shrink(a, t);
+	grow(a, t, class);
+	if (!c->limit) {
+		*err = -ENOMEM;
+		return 0;
+	}
+	want = c->limit / 2 ? c->limit / 2 : 1;
+	want = quota_allows(a, bytes, want);
+	if (!want) {
+		cache_empty_all(a, t);
+		want = quota_allows(a, bytes, 1);
+	}
+	if (!want) {
+		*err = -EDQUOT;
+		return 0;
+	}
+	from = source_of(t, class);
+	got = slab_claim(a, &from, want, OBJECT_PRIVATE, cache_slots(a, c), err);
+	c->record_page = from.head;
+	if (!got)
+		return 0;
+	client_owned_add(a, a->client, (int64_t)(got * bytes));
+	atomic_store_explicit(&c->top, got - 1, memory_order_relaxed);
+	return cache_slots(a, c)[got - 1];
+}
+
+void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
+{
+	struct cache *c = &t->caches[class];
+	uint32_t top;
+
+	heed_shrink(a, t);
+	if (cached_bytes(t) > budget(a) && c->limit > first_limit(class))
+		set_limit(t, class, c->limit / 2); /* the client owns less than it did */
+	else if (atomic_load_explicit(&c->top, memory_order_relaxed) >= c->limit)
+		grow(a, t, class);
+	if (!c->limit) { /* no memory for an array */
+		slab_put(a, &handle, 1, c->record_page);
+		client_owned_add(a, a->client, -(int64_t)sizeclass_table[class].bytes);
+		return;
+	}
+	top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	if (top >= c->limit)
+		put_oldest(a, t, class, top - c->limit + (c->limit + 1) / 2);
+	top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	cache_slots(a, c)[top] = handle;
+	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+}
+
+void cache_empty_all(struct arena *a, struct thread_block *t)
+{
+	for (uint32_t i = 0; i < CLASSES; i++)
+		t->caches[i].record_page = 0; /* no slab is kept for later */
+	for (uint32_t i = 0; i < CLASSES; i++)
+		if (t->caches[i].limit)
+			put_oldest(a, t, i, atomic_load_explicit(&t->caches[i].top, memory_order_relaxed));
+}
+
+void cache_release_all(struct arena *a, struct thread_block *t)
+{
+	cache_empty_all(a, t);
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		struct cache *c = &t->caches[i];
+		uint64_t old = c->slots;
+
+		c->limit = c->capacity = 0;
+		c->slots = 0;
+		if (old)
+			array_free(a, t, old);
+	}
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cache.h - a thread's arrays of ready-made handles, one a size class. Only the thread writes them, with
+ * plain stores; a cached object's word says "private, this client", as a live one's does, so a death
+ * needs nothing from here: whatever the arrays say, the client's objects return. Arrays are objects of
+ * the arena themselves (OBJECT_INTERNAL), made at a class's first use and grown on misses.
+ *
+ * Bounds: a thread's caches hold at most its share of max(64 KiB, 5 % of what the client owns).
+ */
+#ifndef SHM_CACHE_H
+#define SHM_CACHE_H
+
+#include "arena.h"
+#include "sizeclass.h"
+
+/* Bytes of one object in the cache of this index. */
+static inline uint64_t cache_object_bytes(uint32_t index)
+{
+	return index < CLASSES ? sizeclass_table[index].bytes : 0;
+}
+
+static inline uint64_t *cache_slots(const struct arena *a, const struct cache *c)
+{
+	return (uint64_t *)(a->heap + c->slots);
+}
+
+/* The cache is empty: draws half its limit from slabs, and gives one. SHMA_NULL with *err: -ENOMEM,
+ * -EDQUOT. */
+uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, int *err);
+/* The cache is at its limit: takes one more, after growing or putting half back to the slabs. */
+void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle);
+/* Puts an object, private to this client, into the cache. */
+static inline void cache_push(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
+{
+	struct cache *c = &t->caches[class];
+	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+
+	if (__builtin_expect(top >= c->limit, 0)) {
+		cache_flush(a, t, class, handle);
+		return;
+	}
+	cache_slots(a, c)[top] = handle;
+	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+}
+
+/* Puts everything back, arrays too: at the thread's end. */
+void cache_release_all(struct arena *a, struct thread_block *t);
+/* Puts all handles back, keeping the arrays: when memory or quota is short. */
+void cache_empty_all(struct arena *a, struct thread_block *t);
+
+#endif

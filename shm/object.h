@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * object.h - what can be done with one object, given by its handle. Each operation is one store or
+ * compare-and-swap of the object's state word: in its slab's record, or, for a large object, in the page
+ * map. Results are those of the public calls of the same name.
+ */
+#ifndef SHM_OBJECT_H
+#define SHM_OBJECT_H
+
+#include "arena.h"
+#include "cache.h"
+#include "slab.h"
+#include "thread.h"
+#include "words.h"
+
+/* ---- fast paths: a private object of a small class, through this thread's cache ---- */
+
+/* The state word of the small object at a handle's place, and its class; NULL: not found so. */
+static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
+{
+	uint64_t offset16 = handle & ((UINT64_C(1) << HANDLE_OFFSET_BITS) - 1);
+	uint64_t page = offset16 >> (PAGE_SHIFT - 4), w1, delta;
+	const struct sizeclass *c;
+	uint32_t index;
+
+	if (__builtin_expect(handle_tag(handle) != a->tag ||
+				     page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed),
+			     0))
+		return NULL;
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	if (__builtin_expect(!pw1_is_slab(w1) || pw1_class(w1) >= CLASSES, 0))
+		return NULL;
+	c = &sizeclass_table[pw1_class(w1)];
+	delta = offset16 - ((page - pw1_dist(w1)) << (PAGE_SHIFT - 4));
+	index = sizeclass_index(c, delta);
+	if (__builtin_expect(index >= c->objects || index * (c->bytes >> 4) != delta ||
+				     pw1_record(w1) >= a->g.capacity,
+			     0))
+		return NULL;
+	*class = pw1_class(w1);
+	return &((struct slab_record *)(a->heap + pw1_record(w1)))->words[index];
+}
+
+/* A small private object from the cache, or SHMA_NULL: go the long way. */
+static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
+{
+	struct thread_block *t = thread_peek(a);
+	struct cache *c;
+	uint32_t top;
+
+	if (__builtin_expect(!t || size - 1 >= SIZECLASS_MAX_BYTES, 0))
+		return 0;
+	c = &t->caches[sizeclass_of(size)];
+	top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	if (__builtin_expect(top == 0, 0))
+		return 0;
+	/* Crash: before and after, an object of this client's. */
+	atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
+	return cache_slots(a, c)[top - 1];
+}
+
+/* Frees a small object private to this client into the cache; false: go the long way. */
+static inline bool object_free_fast(struct arena *a, uint64_t handle)
+{
+	struct thread_block *t = thread_peek(a);
+	_Atomic uint32_t *word;
+	struct cache *c;
+	uint32_t class, seen, top;
+
+	if (__builtin_expect(!t, 0))
+		return false;
+	word = object_small_word(a, handle, &class);
+	if (__builtin_expect(!word, 0))
+		return false;
+	seen = atomic_load_explicit(word, memory_order_relaxed);
+	c = &t->caches[class];
+	top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	if (__builtin_expect(seen != (t->own | handle_gen(handle) << STATE_GEN_SHIFT) || top >= c->limit, 0))
+		return false;
+	/* Crash: before, live and this client's; after, under a new generation, cached and this
+	 * client's, whether the array has it or not. Two threads that free one object at once step by
+	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
+	atomic_store_explicit(word, seen + t->gen_step, memory_order_relaxed);
+	cache_slots(a, c)[top] = (handle & ~((uint64_t)0xffff << HANDLE_GEN_SHIFT)) |
+				 (uint64_t)((seen + t->gen_step) >> STATE_GEN_SHIFT) << HANDLE_GEN_SHIFT;
+	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+	return true;
+}
+
+/* Where a live small object lies; NULL: go the long way. */
+static inline void *object_ptr_fast(const struct arena *a, uint64_t handle)
+{
+	uint32_t class;
+	_Atomic uint32_t *word = object_small_word(a, handle, &class);
+	uint32_t seen;
+
+	if (__builtin_expect(!word, 0))
+		return NULL;
+	seen = atomic_load_explicit(word, memory_order_relaxed);
+	if (__builtin_expect(state_gen(seen) != handle_gen(handle) || state_kind(seen) == OBJECT_FREE, 0))
+		return NULL;
+	return a->heap + handle_offset(handle);
+}
+
+/* ---- the long ways ---- */
+
+struct object_want {
+	uint64_t size;
+	uint64_t align; /* bytes, a power of two; 0: 16 */
+	bool zero;
+	bool large;		/* whole pages */
+	enum object_kind kind; /* private, shared or persistent */
+};
+
+uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err);
+int object_free(struct arena *a, uint64_t handle);
+int object_share(struct arena *a, uint64_t handle);
+int object_take(struct arena *a, uint64_t handle);
+uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err);
+void *object_ptr(struct arena *a, uint64_t handle, int *err);
+uint64_t object_size(struct arena *a, uint64_t handle, int *err);
+int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to, uint64_t len);
+/* From the pointer to an object's start; 0: there is none. */
+uint64_t object_handle_of(struct arena *a, const void *start);
+
+/* ---- for names and persistence ---- */
+
+/* This client's private, taken or shared object, or a persistent one, becomes published. */
+int object_publish_word(struct arena *a, uint64_t handle);
+/* A published object becomes private to this client. */
+int object_unpublish_word(struct arena *a, uint64_t handle);
+/* This client's object becomes persistent; 0 if it is already. -EPERM, -EBUSY (published), -ESTALE. */
+int object_persist_word(struct arena *a, uint64_t handle);
+/* OBJECT_FREE when the handle is stale. */
+enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *client);
+/* The live object that holds a heap offset; 0: none does. */
+uint64_t object_containing(struct arena *a, uint64_t heap_offset);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order: threads (their intents read their blocks, which are extents), names, ring, then the heap by the
+ * regions that the client has marked, and the slot last. A mark goes when its region holds nothing of the
+ * client; so a successor finds what is left.
+ */
+#include "recovery.h"
+
+#include <errno.h>
+
+#include "client.h"
+#include "extent.h"
+#include "liveness.h"
+#include "names.h"
+#include "pagemap.h"
+#include "persist.h"
+#include "record.h"
+#include "ring.h"
+#include "slab.h"
+#include "span.h"
+#include "zone.h"
+
+#define SLICE_REGIONS 16
+
+/* ---- threads ---- */
+
+/* The thread's block, if its word leads to one of this client. */
+static const struct thread_block *block_of(struct arena *a, uint64_t word, uint32_t client)
+{
+	uint64_t page = thread_word_page(word), w0;
+
+	if (thread_word_state(word) != THREAD_LIVE ||
+	    page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		return NULL;
+	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed);
+	if (pw0_kind(w0) != PAGE_RAW || pw0_class(w0) != RAW_THREAD || pw0_client(w0) != client)
+		return NULL;
+	return (const struct thread_block *)(a->heap + (page << PAGE_SHIFT));
+}
+
+static int recover_threads(struct arena *a, uint32_t client)
+{
+	_Atomic uint64_t *words = (_Atomic uint64_t *)(a->base + a->g.thread_words);
+	uint32_t high = atomic_load_explicit(&a->header->threads_high, memory_order_acquire);
+	int r = 0;
+
+	for (uint32_t i = 0; !r && i < high && i < THREADS_MAX; i++) {
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+		const struct thread_block *t;
+
+		if (thread_word_state(word) == THREAD_FREE || thread_word_client(word) != client)
+			continue;
+		t = block_of(a, word, client);
+		if (t)
+			persist_recover(a, t, client);
+		r = ring_recover_thread(a, i, t);
+		/* Crash: before, done again; after, the block is a raw extent in a marked region. */
+		if (!r)
+			atomic_store_explicit(&words[i], 0, memory_order_release);
+	}
+	return r;
+}
+
+/* ---- the heap ---- */
+
+static bool belongs_to(uint32_t state, uint32_t client)
+{
+	enum object_kind kind = state_kind(state);
+
+	return state_client(state) == client &&
+	       (kind == OBJECT_PRIVATE || kind == OBJECT_TAKEN || kind == OBJECT_SHARED);
+}
+
+/* A large object of the client becomes a raw extent of its, under a new generation. */
+static bool unmake_large(struct arena *a, uint64_t page, uint64_t w0, uint32_t client)
+{
+	uint32_t state = pw0_state(w0);
+
+	while (pw0_kind(w0) == PAGE_LARGE && belongs_to(state, client)) {
+		uint64_t raw = pw0_make(PAGE_RAW, client, pw0_gen(w0) + 1, RAW_PLAIN);
+
+		/* Crash: before, its object, shared perhaps and being taken; after, its extent. */
+		if (atomic_compare_exchange_strong_explicit(&a->pages[page].w0, &w0, raw,
+							    memory_order_acq_rel, memory_order_acquire))
+			return true;
+		state = pw0_state(w0);
+	}
+	return false;
+}
+
+static int recover_page(struct arena *a, uint64_t page, uint32_t client)
+{
+	uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
+
+	switch (pw0_kind(w0)) {
+	case PAGE_SLAB:
+		slab_recover(a, page, client);
+		return 0;
+	case PAGE_STATE:
+		record_recover_block(a, page, client);
+		return 0;
+	case PAGE_SPAN:
+		if (zone_span_covered(a, page, atomic_load_explicit(&a->pages[page].w1,
+								    memory_order_acquire)))
+			return 0;
+		return extent_reclaim_span(a, page);
+	case PAGE_LARGE:
+		return unmake_large(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;
+	case PAGE_LOG:
+		if (pw0_client(w0) != client || ring_recover_extent(a, page, client))
+			return 0;
+		return extent_reclaim(a, page, client);
+	case PAGE_RAW:
+	case PAGE_RETURNED:
+		return pw0_client(w0) == client ? extent_reclaim(a, page, client) : 0;
+	default:
+		return 0;
+	}
+}
+
+static int recover_region(struct arena *a, uint64_t region, uint32_t client)
+{
+	uint64_t known = atomic_load_explicit(&a->pages_known, memory_order_relaxed);
+	uint64_t page = region * REGION_PAGES, end = page + REGION_PAGES;
+	int left = 0;
+
+	for (; page < end && page < known; page++)
+		if (recover_page(a, page, client))
+			left = -EAGAIN;
+	return left;
+}
+
+/* At most so many regions; -EAGAIN: there is more, or a zone's lock was held. */
+static int recover_heap(struct arena *a, uint32_t client, uint64_t regions)
+{
+	uint64_t region = 0;
+	int left = 0;
+
+	while ((region = client_marks_next(a, client, region)) != CLIENT_NO_REGION) {
+		if (regions-- == 0)
+			return -EAGAIN;
+		if (recover_region(a, region, client))
+			left = -EAGAIN;
+		else
+			client_marks_drop(a, client, region);
+		region++;
+	}
+	return left;
+}
+
+/* ---- this process's own end ---- */
+
+static bool slab_holds(struct arena *a, uint64_t page, uint32_t client)
+{
+	struct slab_place p;
+
+	if (slab_find(a, page << PAGE_SHIFT, &p) || p.head != page)
+		return false;
+	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++) {
+		uint32_t word = atomic_load_explicit(&p.record->words[i], memory_order_relaxed);
+
+		if (belongs_to(word, client) ||
+		    (state_kind(word) == OBJECT_INTERNAL && state_client(word) == client))
+			return true;
+	}
+	return false;
+}
+
+static bool page_holds(struct arena *a, uint64_t page, uint32_t client)
+{
+	uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
+
+	switch (pw0_kind(w0)) {
+	case PAGE_SLAB:
+		return slab_holds(a, page, client);
+	case PAGE_LARGE:
+		return belongs_to(pw0_state(w0), client);
+	case PAGE_SPAN:
+		return !zone_span_covered(a, page, atomic_load_explicit(&a->pages[page].w1,
+									memory_order_acquire));
+	case PAGE_RAW:
+	case PAGE_RETURNED:
+	case PAGE_LOG:
+		return pw0_client(w0) == client;
+	default: /* no thread of ours is in a call, so no record is busy with us */
+		return false;
+	}
+}
+
+bool recovery_drop_own_marks(struct arena *a)
+{
+	uint64_t known = atomic_load_explicit(&a->pages_known, memory_order_relaxed), region = 0;
+	bool none = true;
+
+	while ((region = client_marks_next(a, a->client, region)) != CLIENT_NO_REGION) {
+		uint64_t page = region * REGION_PAGES, end = page + REGION_PAGES;
+
+		while (page < end && page < known && !page_holds(a, page, a->client))
+			page++;
+		if (page >= end || page >= known)
+			client_marks_drop(a, a->client, region);
+		else
+			none = false;
+		region++;
+	}
+	return none;
+}
+
+/* ---- a dead client, whole ---- */
+
+static int recover_all(struct arena *a, uint32_t client, bool whole)
+{
+	int r;
+
+	arena_refresh(a);
+	r = recover_threads(a, client);
+	if (!r) {
+		names_recover(a, client);
+		r = ring_recover_client(a, client);
+	}
+	if (!r)
+		r = recover_heap(a, client, whole ? UINT64_MAX : SLICE_REGIONS);
+	if (r)
+		return -EAGAIN;
+	liveness_finish_recovery(a, client);
+	return 1;
+}
+
+int recovery_run(struct arena *a, uint32_t client, bool whole)
+{
+	bool expected = false;
+	int r = 0;
+
+	/* One thread of a process at a time: the client word says which process, no more. */
+	if (!a->client || client == a->client ||
+	    !atomic_compare_exchange_strong(&a->recovering, &expected, true))
+		return 0;
+	if (liveness_claim_recovery(a, client)) {
+		r = recover_all(a, client, whole);
+		if (r < 0)
+			liveness_release_recoveries(a, a->client);
+	}
+	atomic_store(&a->recovering, false);
+	return r;
+}
+
+/* ---- finding the dead ---- */
+
+static bool may_be_dead(struct arena *a, uint32_t client)
+{
+	uint64_t word = atomic_load_explicit(client_word_at(a, client), memory_order_relaxed);
+
+	return client != a->client && client_word_state(word) != CLIENT_FREE && liveness_is_dead(a, client);
+}
+
+uint32_t recovery_reap_all(struct arena *a)
+{
+	uint32_t high = client_high(a), freed = 0;
+
+	for (uint32_t client = 1; client < high; client++)
+		if (may_be_dead(a, client))
+			freed += recovery_run(a, client, true) == 1;
+	return freed;
+}
+
+void recovery_tick(struct arena *a)
+{
+	uint32_t high = client_high(a), client;
+
+	if (high <= 1 || !a->client)
+		return;
+	client = 1 + atomic_fetch_add_explicit(&a->header->reap_cursor, 1, memory_order_relaxed) %
+			     (high - 1);
+	if (may_be_dead(a, client))
+		recovery_run(a, client, false);
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cache.h"
+#include "client.h"
+#include "extent.h"
+#include "recovery.h"
+#include "ring.h"
+#include "words.h"
+
+/* Of threads without a page of their own yet; never written. */
+static struct thread_block *no_cells[THREAD_CELLS];
+
+__thread struct thread_block **thread_cells __attribute__((tls_model("initial-exec"))) = no_cells;
+
+/* Process-private. The lock orders attaching, detaching, first calls and thread ends. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_once_t once;
+	pthread_key_t key;
+	int error;
+	struct arena *arenas[THREAD_CELLS];
+	struct cells_page *pages; /* of all threads */
+	unsigned char *is_client; /* by cell, in a page that fork wipes: a->client is this process's */
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
+
+struct cells_page {
+	struct thread_block *cells[THREAD_CELLS];
+	struct cells_page *next, **link;
+};
+
+static void *map_wiped_on_fork(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (madvise(p, size, MADV_WIPEONFORK) < 0) {
+		munmap(p, size);
+		return NULL;
+	}
+	return p;
+}
+
+/* ---- threads' ends and forks ---- */
+
+/* Hands a thread's things in one arena back. */
+static void release_block(struct arena *a, struct thread_block *t)
+{
+	_Atomic uint64_t *word = (_Atomic uint64_t *)(a->base + a->g.thread_words) + t->index;
+	uint64_t page = (uint64_t)((char *)t - a->heap) >> PAGE_SHIFT;
+
+	cache_release_all(a, t);
+	ring_thread_exit(a, t);
+	/* Crash: before, the word leads recovery to the block; after, the block is a raw extent of ours,
+	 * and then nothing. */
+	atomic_store_explicit(word, thread_word(THREAD_CLAIMED, a->client, 0), memory_order_release);
+	extent_free(a, page);
+	atomic_store_explicit(word, 0, memory_order_release);
+	atomic_fetch_sub_explicit(&a->threads, 1, memory_order_relaxed);
+}
+
+static void thread_end(void *arg)
+{
+	struct thread_block **cells = arg;
+	struct cells_page *page = arg;
+
+	pthread_mutex_lock(&process.lock);
+	for (uint32_t i = 0; i < THREAD_CELLS; i++) {
+		if (!cells[i])
+			continue;
+		if (process.arenas[i])
+			release_block(process.arenas[i], cells[i]);
+		cells[i] = NULL;
+	}
+	*page->link = page->next;
+	if (page->next)
+		page->next->link = page->link;
+	thread_cells = no_cells;
+	pthread_mutex_unlock(&process.lock);
+	munmap(page, sizeof(*page));
+}
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&process.lock);
+}
+
+static void after_fork_parent(void)
+{
+	pthread_mutex_unlock(&process.lock);
+}
+
+static void list_page(struct cells_page *page)
+{
+	page->next = process.pages;
+	page->link = &process.pages;
+	if (page->next)
+		page->next->link = &page->next;
+	process.pages = page;
+}
+
+/* All pages are wiped, their links too, and is_client as well. Only this thread goes on with its own. */
+static void after_fork_child(void)
+{
+	process.pages = NULL;
+	if (thread_cells != no_cells)
+		list_page((struct cells_page *)thread_cells);
+	for (uint32_t i = 0; i < THREAD_CELLS; i++)
+		if (process.arenas[i]) {
+			atomic_store_explicit(&process.arenas[i]->threads, 0, memory_order_relaxed);
+			atomic_store_explicit(&process.arenas[i]->recovering, false,
+					      memory_order_relaxed);
+		}
+	pthread_mutex_unlock(&process.lock);
+}
+
+static void process_init(void)
+{
+	process.is_client = map_wiped_on_fork(THREAD_CELLS);
+	if (!process.is_client)
+		process.error = -ENOMEM;
+	if (!process.error)
+		process.error = -pthread_key_create(&process.key, thread_end);
+	if (!process.error)
+		process.error = -pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+/* ---- arenas ---- */
+
+int thread_attach_arena(struct arena *a)
+{
+	int r = -EMFILE;
+
+	pthread_once(&process.once, process_init);
+	if (process.error)
+		return process.error;
+	pthread_mutex_lock(&process.lock);
+	for (uint32_t i = 0; i < THREAD_CELLS && r; i++) {
+		if (process.arenas[i])
+			continue;
+		process.arenas[i] = a;
+		process.is_client[i] = 0;
+		a->cell = i;
+		r = 0;
+	}
+	pthread_mutex_unlock(&process.lock);
+	return r;
+}
+
+void thread_detach_arena(struct arena *a)
+{
+	pthread_mutex_lock(&process.lock);
+	for (struct cells_page *p = process.pages; p; p = p->next) {
+		if (p->cells[a->cell])
+			release_block(a, p->cells[a->cell]);
+		p->cells[a->cell] = NULL;
+	}
+	process.arenas[a->cell] = NULL;
+	process.is_client[a->cell] = 0;
+	pthread_mutex_unlock(&process.lock);
+}
+
+void thread_attach_again(struct arena *a)
+{
+	pthread_mutex_lock(&process.lock);
+	process.arenas[a->cell] = a;
+	process.is_client[a->cell] = 1;
+	pthread_mutex_unlock(&process.lock);
+}
+
+bool thread_is_client(const struct arena *a)
+{
+	return process.is_client && process.is_client[a->cell];
+}
+
+/* ---- blocks ---- */
+
+static int own_cells(void)
+{
+	struct cells_page *page;
+	int r;
+
+	if (thread_cells != no_cells)
+		return 0;
+	page = map_wiped_on_fork(sizeof(*page));
+	if (!page)
+		return -ENOMEM;
+	r = -pthread_setspecific(process.key, page);
+	if (r) {
+		munmap(page, sizeof(*page));
+		return r;
+	}
+	pthread_mutex_lock(&process.lock);
+	list_page(page);
+	pthread_mutex_unlock(&process.lock);
+	thread_cells = page->cells;
+	return 0;
+}
+
+static int claim_client(struct arena *a)
+{
+	return a->client ? client_fork_child(a) : client_claim(a);
+}
+
+int thread_become_client(struct arena *a)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&process.lock);
+	if (!process.is_client[a->cell]) {
+		r = claim_client(a);
+		if (r == -EUSERS && recovery_reap_all(a) > 0)
+			r = client_claim(a);
+		if (!r)
+			process.is_client[a->cell] = 1;
+	}
+	pthread_mutex_unlock(&process.lock);
+	return r;
+}
+
+/* A free thread word, claimed; its index, or -EUSERS. */
+static int claim_word(struct arena *a)
+{
+	_Atomic uint64_t *words = (_Atomic uint64_t *)(a->base + a->g.thread_words);
+	_Atomic uint32_t *high = &a->header->threads_high;
+
+	for (uint32_t i = 0; i < THREADS_MAX; i++) {
+		uint32_t seen = atomic_load_explicit(high, memory_order_relaxed);
+		uint64_t expected = 0;
+
+		if (atomic_load_explicit(&words[i], memory_order_relaxed) != 0)
+			continue;
+		/* The mark first: recovery looks below it only. */
+		while (seen <= i && !atomic_compare_exchange_weak_explicit(high, &seen, i + 1,
+									   memory_order_acq_rel,
+									   memory_order_relaxed))
+			;
+		/* Crash: before, free; after, claimed by us, which recovery frees. */
+		if (atomic_compare_exchange_strong_explicit(
+			    &words[i], &expected, thread_word(THREAD_CLAIMED, a->client, 0),
+			    memory_order_acq_rel, memory_order_relaxed))
+			return (int)i;
+	}
+	return -EUSERS;
+}
+
+static struct thread_block *make_block(struct arena *a, int *err)
+{
+	_Atomic uint64_t *words = (_Atomic uint64_t *)(a->base + a->g.thread_words);
+	struct thread_block *t;
+	uint64_t page;
+	int index = claim_word(a);
+
+	if (index < 0) {
+		*err = index;
+		return NULL;
+	}
+	page = extent_alloc(a, 1, 1, RAW_THREAD, NULL, err);
+	if (page == EXTENT_NONE) {
+		atomic_store_explicit(&words[index], 0, memory_order_release);
+		return NULL;
+	}
+	t = (struct thread_block *)(a->heap + (page << PAGE_SHIFT));
+	memset(t, 0, sizeof(*t));
+	t->tid = gettid();
+	t->index = (uint32_t)index;
+	t->own = state_make(OBJECT_PRIVATE, a->client, 0);
+	t->gen_step = (2 * (uint32_t)index + 1) << STATE_GEN_SHIFT;
+	t->home_zone = 1;
+	t->shrink_seen = atomic_load_explicit(&client_record_at(a, a->client)->shrink, memory_order_relaxed);
+	/* Crash: before, a claimed word and a raw extent; after, a thread's. */
+	atomic_store_explicit(&words[index], thread_word(THREAD_LIVE, a->client, page), memory_order_release);
+	atomic_fetch_add_explicit(&a->threads, 1, memory_order_relaxed);
+	return t;
+}
+
+struct thread_block *thread_self(struct arena *a, int *err)
+{
+	struct thread_block *t = thread_peek(a);
+
+	if (t)
+		return t;
+	*err = a->readonly ? -EROFS : own_cells();
+	if (!*err && !process.is_client[a->cell])
+		*err = thread_become_client(a);
+	if (*err)
+		return NULL;
+	t = make_block(a, err);
+	thread_cells[a->cell] = t;
+	return t;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * thread.h - what a thread has in an arena: its thread block, found through one page of pointers a
+ * thread, one pointer an arena. The page is wiped in a forked child (MADV_WIPEONFORK), so the child
+ * finds no block there and comes to thread_self(), which makes it a client of its own.
+ */
+#ifndef SHM_THREAD_H
+#define SHM_THREAD_H
+
+#include "arena.h"
+
+#define THREAD_CELLS 512u /* arenas a process may have attached at a time */
+
+extern __thread struct thread_block **thread_cells __attribute__((tls_model("initial-exec")));
+
+/* This thread's block, or NULL if it has none yet. */
+static inline struct thread_block *thread_peek(const struct arena *a)
+{
+	return thread_cells[a->cell];
+}
+
+/* This thread's block; made, and the process made a client, where need be. NULL with *err: -EROFS,
+ * -EUSERS (all slots taken), -ENOMEM. Not async-signal-safe, unless the thread has a block. */
+struct thread_block *thread_self(struct arena *a, int *err);
+
+/* Before the first and after the last use of an arena by this process. -EMFILE: too many arenas. No other
+ * call may be in progress on the arena when it is detached; all threads' caches are handed back then. */
+int thread_attach_arena(struct arena *a);
+/* Takes the detaching back: the process is still a client. */
+void thread_attach_again(struct arena *a);
+void thread_detach_arena(struct arena *a);
+
+/* Makes this process a client, after a fork anew, if it is none. -EUSERS, -ENOMEM, -EROFS. */
+int thread_become_client(struct arena *a);
+/* Whether a->client is this process's own number, and not its parent's. */
+bool thread_is_client(const struct arena *a);
+
+#endif
