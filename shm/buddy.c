@@ -156,21 +156,30 @@ static int block_holding(struct arena *a, uint32_t zone, uint32_t page)
 	return -1;
 }
 
-bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+bool buddy_is_free(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
 {
-	uint32_t end = start + pages, at = start;
-	int order;
+	uint32_t at = start;
 
-	while (at < end) {
-		order = block_holding(a, zone, at);
+	while (at < start + pages) {
+		int order = block_holding(a, zone, at);
+
 		if (order < 0)
 			return false;
 		at = ((at >> order) + 1) << order;
 	}
-	for (at = start; at < end;) {
+	return true;
+}
+
+bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+{
+	uint32_t end = start + pages;
+
+	if (!buddy_is_free(a, zone, start, pages))
+		return false;
+	for (uint32_t at = start; at < end;) {
+		int order = block_holding(a, zone, at);
 		uint32_t first, last;
 
-		order = block_holding(a, zone, at);
 		first = at >> order << order;
 		last = first + (1u << order);
 		bit_clear(a, zone, (uint32_t)order, at >> order);

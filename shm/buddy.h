@@ -14,6 +14,8 @@
 /* Takes pages off the free blocks: the lowest of the smallest that fit; the tail goes back at once.
  * align: a power of two. BUDDY_NONE: no block is large enough. */
 uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t align);
+/* Whether all of a run is free. */
+bool buddy_is_free(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
 /* Takes just this run; false if any page of it is not free. */
 bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
 /* Puts a run back, merged with its neighbours as far as it goes. */
@@ -21,7 +23,5 @@ void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
 /* All bitmaps anew from the page map. Idempotent: whoever is killed in it leaves a dead lock holder,
  * and the next holder starts again. */
 void buddy_rebuild(struct arena *a, uint32_t zone);
-/* Whether the bitmaps are what a rebuild would make. */
-bool buddy_valid(struct arena *a, uint32_t zone);
 
 #endif

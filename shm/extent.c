@@ -37,6 +37,11 @@ bool extent_region_committed(struct arena *a, uint64_t region)
 	       commit_bit(a, region);
 }
 
+void extent_forget_commit(struct arena *a, uint64_t region)
+{
+	atomic_fetch_and_explicit(commit_word(a, region), ~commit_bit(a, region), memory_order_acq_rel);
+}
+
 static int commit_regions(struct arena *a, uint64_t first, uint64_t count)
 {
 	uint64_t start = a->g.heap + (first << REGION_SHIFT), length = count << REGION_SHIFT;

@@ -35,6 +35,7 @@ libshm_la_SOURCES = \
 	%D%/ring_view.h \
 	%D%/ring_words.h \
 	%D%/recovery.h %D%/recovery.c \
+	%D%/purge.h %D%/purge.c \
 	%D%/walk.h %D%/walk.c \
 	%D%/stats.h %D%/stats.c \
 	%D%/audit.c \
