@@ -201,13 +201,13 @@ static int claim_slot(struct arena *a, uint32_t client)
 	return r;
 }
 
-int client_claim(struct arena *a)
+static int claim_from(struct arena *a, uint32_t first, uint32_t end)
 {
 	if (a->readonly)
 		return -EROFS;
 	if (a->client)
 		return 0;
-	for (uint32_t client = 1; client < CLIENTS_MAX; client++) {
+	for (uint32_t client = first; client < end; client++) {
 		int r = claim_slot(a, client);
 
 		if (r == 0)
@@ -216,6 +216,16 @@ int client_claim(struct arena *a)
 			return r;
 	}
 	return -EUSERS;
+}
+
+int client_claim(struct arena *a)
+{
+	return claim_from(a, 1, CLIENTS_MAX - CLIENT_SPARES);
+}
+
+int client_claim_spare(struct arena *a)
+{
+	return claim_from(a, CLIENTS_MAX - CLIENT_SPARES, CLIENTS_MAX);
 }
 
 int client_fork_child(struct arena *a)

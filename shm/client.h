@@ -27,6 +27,13 @@
 int client_claim(struct arena *a);
 
 /*
+ * Only a client can recover others. So that an arena whose slots are all taken by the dead is not lost
+ * to the living, the last few slots are kept for this: claim a spare one, recover, release it, claim.
+ */
+#define CLIENT_SPARES 8u
+int client_claim_spare(struct arena *a);
+
+/*
  * In a forked child, where the parent's locks do not count: forgets the parent's number and claims an
  * own slot through the inherited mapping and descriptors. Errors as above; a->client is then 0.
  */

@@ -190,9 +190,16 @@ END_TEST
 
 START_TEST(when_all_slots_are_taken_the_claim_says_so)
 {
-	for (uint32_t i = 1; i < CLIENTS_MAX; i++)
+	for (uint32_t i = 1; i < CLIENTS_MAX - CLIENT_SPARES; i++)
 		atomic_store(client_word_at(&arena, i), client_word(CLIENT_LIVE, 0, 1));
 	ck_assert_int_eq(client_claim(&arena), -EUSERS);
+	for (uint32_t i = CLIENTS_MAX - CLIENT_SPARES; i < CLIENTS_MAX; i++) {
+		ck_assert_int_eq(client_claim_spare(&arena), 0);
+		ck_assert_uint_eq(arena.client, i);
+		arena.client = 0;
+	}
+	ck_assert_int_eq(client_claim_spare(&arena), -EUSERS);
+	atomic_store(&arena.header->clients_high, 0);
 	atomic_store(client_word_at(&arena, 4000), client_word(CLIENT_FREE, 0, 1));
 	ck_assert_int_eq(client_claim(&arena), 0);
 	ck_assert_uint_eq(arena.client, 4000);
