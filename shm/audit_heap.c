@@ -268,7 +268,15 @@ static void check_free_run(struct audit_run *run, const struct walk_item *item)
 		check_blank(run, item, page);
 }
 
-/* Each later zone that an extent reaches into says so in its first entry. */
+static uint32_t owner_of(const struct walk_item *item)
+{
+	if (item->kind == PAGE_RAW)
+		return item->client;
+	return item->kind == PAGE_LARGE && has_owner(pw0_state(item->w0)) ? item->client : 0;
+}
+
+/* Each later zone that an extent reaches into says so in its first entry, in a region that its owner has
+ * marked: recovery comes to pieces cut off by a death. */
 static void check_pieces(struct audit_run *run, const struct walk_item *item)
 {
 	uint64_t page = item->page + item->step, end = item->page + item->length;
@@ -278,6 +286,8 @@ static void check_pieces(struct audit_run *run, const struct walk_item *item)
 		uint64_t length = left < run->a->g.zone_pages ? left : run->a->g.zone_pages;
 		struct walk_item piece;
 
+		if (owner_of(item))
+			audit_owned(run, owner_of(item), page, item->w0);
 		if (walk_read(run->a, page, &piece) && piece.kind == PAGE_SPAN && !piece.problem &&
 		    piece.span_head == item->page && piece.length == length)
 			continue;

@@ -41,7 +41,17 @@ void audit_names_read(struct audit_run *run)
 	qsort(run->names, run->names_count, sizeof(*run->names), compare_handle);
 }
 
-/* States of a name in which its object may be published. */
+/* FNV-1a (Fowler, Noll, Vo) of a name that may not end. */
+static uint32_t hash_text(const char text[NAME_BYTES])
+{
+	uint32_t hash = UINT32_C(0x811c9dc5);
+
+	for (uint32_t i = 0; i < NAME_BYTES && text[i]; i++)
+		hash = (hash ^ (unsigned char)text[i]) * UINT32_C(0x01000193);
+	return hash;
+}
+
+/* States of a name in which its object may be published: then there is but one of it. */
 static bool may_publish(const struct audit_name *name)
 {
 	enum name_state state = name_word_state(name->word);
@@ -99,14 +109,19 @@ static void check_name(struct audit_run *run, const struct audit_name *name)
 		audit_note(run, AUDIT_OWNER, spot_of(name), "name %u: of client %u, who does not exist",
 			   name->index, name_word_client(name->word));
 	/* While it is reserved its text is being written. */
-	if (state >= NAME_CLAIMED && !memchr(name->text, 0, sizeof(name->text)))
-		audit_note(run, AUDIT_NAME, spot_of(name), "name %u: does not end", name->index);
+	if (state < NAME_CLAIMED || state > NAME_UNPUBLISHING)
+		return;
+	if (!name->text[0] || !memchr(name->text, 0, sizeof(name->text)))
+		audit_note(run, AUDIT_NAME, spot_of(name), "name %u: is empty, or does not end", name->index);
+	else if (hash_text(name->text) != name_word_hash(name->word))
+		audit_note(run, AUDIT_NAME, spot_of(name), "name %.*s: its word has another hash",
+			   (int)sizeof(name->text), name->text);
 }
 
 static void check_pair(struct audit_run *run, const struct audit_name *a, const struct audit_name *b,
 		       const char *same)
 {
-	if (name_word_state(a->word) == NAME_LIVE && name_word_state(b->word) == NAME_LIVE)
+	if (may_publish(a) && may_publish(b))
 		audit_note(run, AUDIT_NAME, spot_of(b), "names %u and %u have the same %s", a->index,
 			   b->index, same);
 }

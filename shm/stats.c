@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "stats.h"
+
+#include <string.h>
+
+#include "cache.h"
+#include "shmalloc.h"
+#include "walk.h"
+
+/* What one walk gathers. Owned counts cached objects too; they are taken off at the end. */
+struct count {
+	const struct arena *a;
+	struct shma_stats *st;
+	struct stats_detail *d; /* may be NULL */
+	uint64_t owned_bytes, owned_objects;
+};
+
+static bool kind_counts(enum object_kind kind)
+{
+	return kind != OBJECT_FREE && kind < OBJECT_KINDS && kind != OBJECT_INTERNAL;
+}
+
+static bool kind_is_arenas(enum object_kind kind)
+{
+	return kind == OBJECT_PERSISTENT || kind == OBJECT_PUBLISHED;
+}
+
+static struct stats_client *client_of(struct count *c, uint32_t state)
+{
+	uint32_t client = kind_is_arenas(state_kind(state)) ? 0 : state_client(state);
+
+	return &c->d->clients[client % CLIENTS_MAX];
+}
+
+static void count_client_object(struct count *c, uint32_t state, uint64_t bytes)
+{
+	struct stats_client *client = client_of(c, state);
+
+	if (state_kind(state) == OBJECT_INTERNAL) {
+		client->bookkeeping_bytes += bytes;
+		return;
+	}
+	client->owned_bytes += bytes;
+	client->owned_objects++;
+	if (state_kind(state) == OBJECT_SHARED)
+		client->shared_objects++;
+}
+
+/* One object that is not free. */
+static void count_object(struct count *c, uint32_t state, uint64_t bytes)
+{
+	enum object_kind kind = state_kind(state);
+
+	if (kind_counts(kind)) {
+		c->owned_bytes += bytes;
+		c->owned_objects++;
+		if (kind_is_arenas(kind))
+			c->st->persistent_objects++;
+	}
+	if (c->d && (kind_counts(kind) || kind == OBJECT_INTERNAL))
+		count_client_object(c, state, bytes);
+}
+
+static void count_slab(struct count *c, const struct walk_item *item)
+{
+	struct walk_slab slab;
+	uint64_t taken = 0;
+
+	c->st->slabs++;
+	c->st->slab_bytes += item->length << PAGE_SHIFT;
+	if (!walk_slab(c->a, item, &slab))
+		return;
+	for (uint32_t i = 0; i < slab.objects; i++) {
+		uint32_t state = walk_state(&slab, i);
+
+		if (state_kind(state) == OBJECT_FREE)
+			continue;
+		taken++;
+		count_object(c, state, slab.bytes);
+	}
+	if (!c->d)
+		return;
+	c->d->classes[slab.class_index].slabs++;
+	c->d->classes[slab.class_index].capacity += slab.objects;
+	c->d->classes[slab.class_index].owned += taken;
+	c->d->classes[slab.class_index].free += slab.objects - taken;
+}
+
+static void count_extent(struct count *c, const struct walk_item *item)
+{
+	uint64_t bytes = item->length << PAGE_SHIFT;
+	struct stats_client *client;
+
+	c->st->extents++;
+	c->st->extent_bytes += bytes;
+	if (item->kind == PAGE_LARGE)
+		count_object(c, pw0_state(item->w0), bytes);
+	if (!c->d)
+		return;
+	client = item->kind == PAGE_LARGE ? client_of(c, pw0_state(item->w0))
+					  : &c->d->clients[item->client];
+	client->extents++;
+	client->extent_bytes += bytes;
+	if (item->kind == PAGE_RAW && item->class_index == RAW_THREAD)
+		client->bookkeeping_bytes += bytes;
+}
+
+static struct stats_zone *zone_of(const struct count *c, uint64_t page)
+{
+	uint64_t zone = page / c->a->g.zone_pages;
+
+	return c->d && zone < c->d->zones_len ? &c->d->zones[zone] : NULL;
+}
+
+static void count_free(const struct count *c, const struct walk_item *item)
+{
+	struct stats_zone *zone = zone_of(c, item->page);
+
+	if (!zone)
+		return;
+	zone->free_pages += item->length;
+	if (item->length > zone->largest_free)
+		zone->largest_free = item->length;
+}
+
+static int count_item(void *context, const struct walk_item *item)
+{
+	struct count *c = context;
+
+	if (c->d) {
+		c->d->pages_by_kind[item->kind < PAGE_KINDS ? item->kind : PAGE_RAW] += item->step;
+		c->d->problems += item->problem != WALK_FINE;
+	}
+	if (item->problem)
+		return 0;
+	if (item->kind == PAGE_FREE)
+		count_free(c, item);
+	else if (item->kind == PAGE_SLAB)
+		count_slab(c, item);
+	else if (item->kind == PAGE_STATE)
+		c->st->state_bytes += item->length << PAGE_SHIFT;
+	else if (item->kind != PAGE_SPAN)
+		count_extent(c, item);
+	return 0;
+}
+
+static void count_cache(struct count *c, uint32_t client, uint32_t index, uint64_t top)
+{
+	uint64_t bytes = top * cache_object_bytes(index);
+
+	c->st->cached_objects += top;
+	c->st->cached_bytes += bytes;
+	if (!c->d)
+		return;
+	c->d->clients[client].cached_objects += top;
+	c->d->clients[client].cached_bytes += bytes;
+	if (index < CLASSES)
+		c->d->classes[index].cached += top;
+}
+
+static void count_thread(struct count *c, uint32_t index, uint64_t word)
+{
+	uint32_t client = thread_word_client(word);
+	struct thread_block block;
+
+	if (thread_word_state(word) != THREAD_LIVE && thread_word_state(word) != THREAD_CLAIMED)
+		return;
+	c->st->threads += thread_word_state(word) == THREAD_LIVE;
+	if (c->d)
+		c->d->clients[client].threads++;
+	if (!walk_thread(c->a, index, word, &block))
+		return;
+	for (uint32_t i = 0; i < CACHES; i++) {
+		uint32_t top = atomic_load_explicit(&block.caches[i].top, memory_order_relaxed);
+
+		if (block.caches[i].slots && top && top <= block.caches[i].capacity)
+			count_cache(c, client, i, top);
+	}
+}
+
+static uint64_t committed_pages(const struct arena *a, uint64_t zone)
+{
+	uint64_t start = zone * a->g.zone_pages, end = start + geometry_zone_span(&a->g, zone);
+	uint64_t pages = 0;
+
+	for (uint64_t page = start; page < end; page += REGION_PAGES)
+		if (walk_committed(a, page, 1))
+			pages += end - page < REGION_PAGES ? end - page : REGION_PAGES;
+	return pages;
+}
+
+static void count_zones(struct count *c)
+{
+	uint64_t active = walk_zones(c->a);
+
+	for (uint64_t z = 0; z < active; z++) {
+		uint64_t pages = committed_pages(c->a, z);
+
+		c->st->committed_bytes += pages << PAGE_SHIFT;
+		if (c->d && z < c->d->zones_len)
+			c->d->zones[z].committed_pages = pages;
+	}
+	for (uint64_t z = 0; c->d && z < c->d->zones_len && z < c->a->g.zone_count; z++) {
+		struct stats_zone *zone = &c->d->zones[z];
+
+		zone->active = z < active;
+		zone->pages = geometry_zone_span(&c->a->g, z);
+		zone->high = zone->active ? walk_high(c->a, z) : 0;
+		if (!zone->active)
+			zone->free_pages = zone->largest_free = zone->pages;
+	}
+}
+
+static void count_words(struct count *c)
+{
+	const _Atomic uint64_t *clients = arena_at(c->a, c->a->g.client_words);
+	const _Atomic uint64_t *threads = arena_at(c->a, c->a->g.thread_words);
+	const _Atomic uint64_t *names = arena_at(c->a, c->a->g.name_words);
+
+	for (uint32_t i = 1; i < CLIENTS_MAX; i++)
+		c->st->clients += client_word_state(atomic_load_explicit(
+					  &clients[i], memory_order_relaxed)) == CLIENT_LIVE;
+	for (uint32_t i = 0; i < NAMES_MAX; i++)
+		c->st->names += name_word_state(atomic_load_explicit(
+					&names[i], memory_order_relaxed)) == NAME_LIVE;
+	for (uint32_t i = 0; i < THREADS_MAX; i++)
+		count_thread(c, i, atomic_load_explicit(&threads[i], memory_order_relaxed));
+}
+
+/* On a live arena what is cached may have been counted later than what is owned. */
+static uint64_t less(uint64_t from, uint64_t what)
+{
+	return from > what ? from - what : 0;
+}
+
+static void count_all(struct count *c)
+{
+	memset(c->st, 0, sizeof(*c->st));
+	c->st->capacity_bytes = c->a->g.capacity;
+	c->st->log_capacity_bytes = c->a->g.ring_size;
+	walk_extents(c->a, count_item, c);
+	count_words(c);
+	count_zones(c);
+	c->st->live_bytes = less(c->owned_bytes, c->st->cached_bytes);
+	c->st->live_objects = less(c->owned_objects, c->st->cached_objects);
+}
+
+void stats_arena(const struct arena *a, struct shma_stats *ret)
+{
+	struct count c = { .a = a, .st = ret };
+
+	count_all(&c);
+}
+
+void stats_arena_detail(const struct arena *a, struct shma_stats *ret, struct stats_detail *d)
+{
+	struct count c = { .a = a, .st = ret, .d = d };
+	struct stats_zone *zones = d->zones;
+	uint64_t zones_len = d->zones_len;
+
+	memset(d, 0, sizeof(*d));
+	if (zones_len)
+		memset(zones, 0, zones_len * sizeof(*zones));
+	d->zones = zones;
+	d->zones_len = zones_len;
+	count_all(&c);
+}
