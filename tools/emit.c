@@ -221,11 +221,15 @@ static void json_close(struct emit *e, char bracket)
 /* "live_bytes" -> "live", "LIVE" in tables: people see the unit in the value. */
 static char *label_of(const char *key, bool upper)
 {
+	static const char *const units[] = { "_bytes", "_percent" };
 	char *label = must(strdup(key));
-	size_t n = strlen(label);
 
-	if (n > 6 && !strcmp(label + n - 6, "_bytes"))
-		label[n - 6] = 0;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		size_t n = strlen(label), unit = strlen(units[i]);
+
+		if (n > unit && !strcmp(label + n - unit, units[i]))
+			label[n - unit] = 0;
+	}
 	for (char *c = label; *c; c++) {
 		if (*c == '_')
 			*c = upper ? '-' : ' ';

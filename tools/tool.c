@@ -45,13 +45,8 @@ int tool_bad_value(const struct call *call, const char *option, int err)
 
 int tool_finish(struct emit *e, int code)
 {
-	int r;
+	int r = emit_end(e);
 
-	if (e->held_for && code != TOOL_OK && code != TOOL_DAMAGE) {
-		emit_drop(e);
-		return code;
-	}
-	r = emit_end(e);
 	if (!r)
 		return code;
 	tool_error("cannot write: %s", strerror(-r));

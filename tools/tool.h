@@ -74,8 +74,7 @@ void tool_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void tool_errno(const char *what, int err);
 /* A bad option value; gives TOOL_USAGE. */
 int tool_bad_value(const struct call *call, const char *option, int err);
-/* The end of a verb that printed a document: code, or TOOL_FAILED if it could not be written. A document
- * that was held back is printed with TOOL_OK and TOOL_DAMAGE only. */
+/* The end of a verb that printed a document: code, or TOOL_FAILED if it could not be written. */
 int tool_finish(struct emit *e, int code);
 
 /* From a live arena, where the parts are not counted at one instant. */

@@ -35,7 +35,10 @@ int verb_arena_list(const struct call *call)
 	emit_begin_held(&e, stdout, call->json);
 	emit_table(&e, "arenas", columns);
 	code = reach_list(call, print_row, &e);
-	if (code == TOOL_OK)
-		emit_table_end(&e);
-	return tool_finish(&e, code);
+	if (code) {
+		emit_drop(&e);
+		return code;
+	}
+	emit_table_end(&e);
+	return tool_finish(&e, TOOL_OK);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "liveness.h"
 #include "reach.h"
 #include "stats.h"
 #include "words.h"
@@ -11,10 +12,15 @@
 static const char *const columns[] = { "arena", "client", "pid",     "uid",	   "command",	 "state",
 				       "since", "threads", "live_bytes", "cached_bytes", NULL };
 
-static const char *state_name(enum client_state state)
+/* Readers get no life file from the daemon, which recovers the dead at once; without it they can be
+ * told from the living here. */
+static const char *state_name(const struct reach *r, uint32_t number)
 {
 	static const char *const names[] = { "free", "opening", "live", "recovering" };
+	enum client_state state = client_word_state(reach_client_word(r, number));
 
+	if (state == CLIENT_LIVE && r->arena.files.life_fd >= 0 && liveness_is_dead(&r->arena, number))
+		return "dead";
 	return state <= CLIENT_RECOVERING ? names[state] : "unknown";
 }
 
@@ -30,7 +36,7 @@ static void print_client(struct emit *e, const struct reach *r, uint32_t number,
 	emit_i64(e, "pid", atomic_load_explicit(&record->pid, memory_order_relaxed));
 	emit_u64(e, "uid", atomic_load_explicit(&record->uid, memory_order_relaxed));
 	emit_string(e, "command", command);
-	emit_string(e, "state", state_name(client_word_state(reach_client_word(r, number))));
+	emit_string(e, "state", state_name(r, number));
 	emit_time(e, "since", atomic_load_explicit(&record->opened_ns, memory_order_relaxed));
 	emit_u64(e, "threads", c->threads);
 	emit_bytes(e, "live_bytes", tool_less(c->owned_bytes, c->cached_bytes));
@@ -107,7 +113,10 @@ int verb_client_list(const struct call *call)
 	emit_begin_held(&l.e, stdout, call->json);
 	emit_table(&l.e, "clients", columns);
 	code = call->argc ? print_one(call, &l.e) : reach_list(call, print_arena, &l);
-	if (code == TOOL_OK)
-		emit_table_end(&l.e);
-	return tool_finish(&l.e, code == TOOL_OK ? l.code : code);
+	if (code) {
+		emit_drop(&l.e);
+		return code;
+	}
+	emit_table_end(&l.e);
+	return tool_finish(&l.e, l.code);
 }
