@@ -83,8 +83,11 @@ void *shma_ptr(shma *s, shma_handle h)
 
 shma_handle shma_handle_of(shma *s, const void *start)
 {
-	uint64_t handle = object_handle_of(&s->arena, start);
+	uint64_t handle = object_handle_fast(&s->arena, (uint64_t)((const char *)start - s->arena.heap));
 
+	if (__builtin_expect(handle != 0, 1))
+		return handle;
+	handle = object_handle_of(&s->arena, start);
 	return handle ? handle : fail(-EINVAL);
 }
 

@@ -61,6 +61,18 @@ static int map_files(struct arena *a)
 	return r;
 }
 
+static void note_parts(struct zone_parts *p, const struct arena_geometry *g)
+{
+	for (uint32_t order = 0; order < ZONE_ORDERS; order++) {
+		p->free_bits[order] = geometry_free_bits(g, order);
+		p->free_summary[order] = geometry_free_summary(g, order);
+	}
+	p->commit_bits = geometry_commit_bits(g);
+	p->hint_bits = geometry_hint_bits(g, 0);
+	p->hint_summary = geometry_hint_summary(g, 0);
+	p->region_words = geometry_words(g->zone_pages / REGION_PAGES);
+}
+
 static int map_all(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly)
 {
 	int r;
@@ -69,6 +81,8 @@ static int map_all(struct arena *a, struct arena_files files, const struct arena
 	a->files = files;
 	a->readonly = readonly;
 	a->g = *g;
+	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
+	note_parts(&a->parts, g);
 	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));
 	if (!a->zones_marked)
 		return -ENOMEM;

@@ -34,6 +34,14 @@ struct arena_files {
 	int heap_fd;
 };
 
+/* Where the parts of a zone's index lie, from its start: geometry.h's answers, kept. */
+struct zone_parts {
+	uint64_t free_bits[ZONE_ORDERS];
+	uint64_t free_summary[ZONE_ORDERS];
+	uint64_t commit_bits, hint_bits, hint_summary;
+	uint64_t region_words; /* of one row of hints, and of the commit bits */
+};
+
 /* A process's view of an arena. Private memory: processes and, in a forked child, time differ. */
 struct arena {
 	struct arena_header *header;
@@ -47,6 +55,8 @@ struct arena {
 	_Atomic uint64_t pages_known; /* page map entries below are committed; grows by arena_refresh() */
 	char *base;		      /* of the mapping, at header */
 	struct arena_geometry g;      /* the process's own copy, checked at open */
+	uint32_t zone_shift;	      /* zone_pages is 1 << zone_shift */
+	struct zone_parts parts;      /* of each zone's index */
 	struct arena_files files;
 	void *reservation; /* what mmap gave; base is aligned inside it */
 	uint64_t reservation_size;

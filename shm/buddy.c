@@ -19,17 +19,17 @@
 
 static uint64_t *free_words(struct arena *a, uint32_t zone, uint32_t order)
 {
-	return (uint64_t *)(zone_index(a, zone) + geometry_free_bits(&a->g, order));
+	return (uint64_t *)(zone_index(a, zone) + a->parts.free_bits[order]);
 }
 
 static uint64_t *summary_words(struct arena *a, uint32_t zone, uint32_t order)
 {
-	return (uint64_t *)(zone_index(a, zone) + geometry_free_summary(&a->g, order));
+	return (uint64_t *)(zone_index(a, zone) + a->parts.free_summary[order]);
 }
 
 static uint32_t zone_orders(const struct arena *a)
 {
-	return 64 - (uint32_t)__builtin_clzll(a->g.zone_pages);
+	return a->zone_shift + 1;
 }
 
 static bool bit_test(struct arena *a, uint32_t zone, uint32_t order, uint32_t i)
@@ -222,7 +222,7 @@ void buddy_rebuild(struct arena *a, uint32_t zone)
 	uint64_t high = first + atomic_load_explicit(&z->high, memory_order_relaxed);
 	uint64_t p = first, run = first;
 
-	memset(free_words(a, zone, 0), 0, geometry_commit_bits(&a->g));
+	memset(free_words(a, zone, 0), 0, a->parts.commit_bits);
 	atomic_store_explicit(&z->order_map, 0, memory_order_relaxed);
 	atomic_store_explicit(&z->free_pages, 0, memory_order_relaxed);
 	if (high > end)

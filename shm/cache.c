@@ -15,6 +15,7 @@
 #define BUDGET_PART 20 /* of what the client owns */
 #define STEAL_TRIES 8
 #define CAPACITY_MIN_SLOTS 2u
+#define ADAPT_EVERY 4 /* slow calls, between two looks whether the limit is right */
 
 static uint32_t first_limit(uint32_t class)
 {
@@ -85,9 +86,20 @@ static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, 
 
 /* ---- shares ---- */
 
-static uint64_t budget(struct arena *a)
+static int64_t drawn(const struct thread_block *t)
 {
-	int64_t owned = client_owned(a, a->client);
+	return atomic_load_explicit(&t->owned_bytes, memory_order_relaxed);
+}
+
+static void drawn_add(struct thread_block *t, int64_t bytes)
+{
+	atomic_store_explicit(&t->owned_bytes, drawn(t) + bytes, memory_order_relaxed);
+}
+
+/* The client's record has what it lost to and won from others. */
+static uint64_t budget(struct arena *a, const struct thread_block *t)
+{
+	int64_t owned = drawn(t) + client_owned(a, a->client);
 	uint64_t all = owned > 0 ? (uint64_t)owned / BUDGET_PART : 0;
 	uint32_t threads = atomic_load_explicit(&a->threads, memory_order_relaxed);
 
@@ -115,7 +127,7 @@ static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 	struct cache *c = &t->caches[class];
 	uint32_t limit = c->limit ? c->limit * 2 : first_limit(class);
 	uint64_t wanted = (uint64_t)(limit - c->limit) * sizeclass_table[class].bytes;
-	uint64_t allowed = budget(a);
+	uint64_t allowed = budget(a, t);
 
 	if (limit > LIMIT_MAX)
 		return;
@@ -128,6 +140,19 @@ static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 	    !array_grow(a, t, class, limit < CAPACITY_MIN_SLOTS ? CAPACITY_MIN_SLOTS : limit))
 		return;
 	set_limit(t, class, limit);
+}
+
+/* At every miss of a new cache, and some of an old one. */
+static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	struct cache *c = &t->caches[class];
+
+	if (c->limit && t->slow_calls++ % ADAPT_EVERY != 0)
+		return;
+	if (c->limit > first_limit(class) && cached_bytes(t) > budget(a, t))
+		set_limit(t, class, c->limit / 2); /* the client owns less than it did */
+	else
+		grow(a, t, class);
 }
 
 /* ---- refilling and flushing ---- */
@@ -150,7 +175,7 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	atomic_store_explicit(&c->top, top - count, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	slab_put(a, batch, count, c->record_page);
-	client_owned_add(a, a->client, -(int64_t)(count * (uint64_t)sizeclass_table[class].bytes));
+	drawn_add(t, -(int64_t)(count * (uint64_t)sizeclass_table[class].bytes));
 }
 
 /* The daemon has asked for caches to shrink. */
@@ -181,7 +206,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	struct slab_source from;
 
 	heed_shrink(a, t);
-	grow(a, t, class);
+	adapt(a, t, class);
 	if (!c->limit) {
 		*err = -ENOMEM;
 		return 0;
@@ -201,7 +226,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	c->record_page = from.head;
 	if (!got)
 		return 0;
-	client_owned_add(a, a->client, (int64_t)(got * bytes));
+	drawn_add(t, (int64_t)(got * bytes));
 	atomic_store_explicit(&c->top, got - 1, memory_order_relaxed);
 	return cache_slots(a, c)[got - 1];
 }
@@ -212,13 +237,10 @@ void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64
 	uint32_t top;
 
 	heed_shrink(a, t);
-	if (cached_bytes(t) > budget(a) && c->limit > first_limit(class))
-		set_limit(t, class, c->limit / 2); /* the client owns less than it did */
-	else if (atomic_load_explicit(&c->top, memory_order_relaxed) >= c->limit)
-		grow(a, t, class);
+	adapt(a, t, class);
 	if (!c->limit) { /* no memory for an array */
 		slab_put(a, &handle, 1, c->record_page);
-		client_owned_add(a, a->client, -(int64_t)sizeclass_table[class].bytes);
+		drawn_add(t, -(int64_t)sizeclass_table[class].bytes);
 		return;
 	}
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);

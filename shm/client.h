@@ -169,7 +169,7 @@ static inline void client_mark(struct arena *a, uint64_t page)
 /* Both: for pages of a zone that may not have been prepared. -ENOMEM: not marked. */
 static inline int client_mark_page(struct arena *a, uint64_t page)
 {
-	int r = client_prepare_zone(a, page / a->g.zone_pages);
+	int r = client_prepare_zone(a, page >> a->zone_shift);
 
 	if (!r)
 		client_mark(a, page);

@@ -19,15 +19,15 @@
 
 static _Atomic uint64_t *commit_word(struct arena *a, uint64_t region)
 {
-	uint64_t per_zone = a->g.zone_pages / REGION_PAGES;
-	char *bits = zone_index(a, (uint32_t)(region / per_zone)) + geometry_commit_bits(&a->g);
+	uint64_t in_zone = region & (a->g.zone_pages / REGION_PAGES - 1);
+	char *bits = zone_index(a, zone_of_page(a, region * REGION_PAGES)) + a->parts.commit_bits;
 
-	return (_Atomic uint64_t *)bits + region % per_zone / 64;
+	return (_Atomic uint64_t *)bits + in_zone / 64;
 }
 
 static uint64_t commit_bit(const struct arena *a, uint64_t region)
 {
-	return UINT64_C(1) << (region % (a->g.zone_pages / REGION_PAGES) % 64);
+	return UINT64_C(1) << ((region & (a->g.zone_pages / REGION_PAGES - 1)) % 64);
 }
 
 bool extent_region_committed(struct arena *a, uint64_t region)

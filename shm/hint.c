@@ -12,14 +12,19 @@ static uint64_t regions_per_zone(const struct arena *a)
 	return a->g.zone_pages / REGION_PAGES;
 }
 
+static uint32_t zone_of_region(const struct arena *a, uint64_t region)
+{
+	return zone_of_page(a, region * REGION_PAGES);
+}
+
 static word *zone_words(struct arena *a, uint32_t row, uint32_t zone)
 {
-	return (word *)(zone_index(a, zone) + geometry_hint_bits(&a->g, row));
+	return (word *)(zone_index(a, zone) + a->parts.hint_bits + 8 * a->parts.region_words * row);
 }
 
 static word *zone_summary(struct arena *a, uint32_t row, uint32_t zone)
 {
-	return (word *)(zone_index(a, zone) + geometry_hint_summary(&a->g, row));
+	return (word *)(zone_index(a, zone) + a->parts.hint_summary + 8 * (uint64_t)row);
 }
 
 static word *arena_words(struct arena *a, uint32_t row)
@@ -45,8 +50,8 @@ static void bit_lower(word *w, uint64_t bit)
 void hint_set(struct arena *a, uint32_t row, uint64_t page)
 {
 	uint64_t region = page / REGION_PAGES;
-	uint32_t zone = (uint32_t)(region / regions_per_zone(a));
-	uint64_t in_zone = region % regions_per_zone(a);
+	uint32_t zone = zone_of_region(a, region);
+	uint64_t in_zone = region & (regions_per_zone(a) - 1);
 
 	bit_raise(&zone_words(a, row, zone)[in_zone / 64], in_zone);
 	bit_raise(zone_summary(a, row, zone), in_zone / 64);
@@ -55,8 +60,8 @@ void hint_set(struct arena *a, uint32_t row, uint64_t page)
 
 bool hint_test(struct arena *a, uint32_t row, uint64_t region)
 {
-	uint32_t zone = (uint32_t)(region / regions_per_zone(a));
-	uint64_t in_zone = region % regions_per_zone(a);
+	uint32_t zone = zone_of_region(a, region);
+	uint64_t in_zone = region & (regions_per_zone(a) - 1);
 
 	return atomic_load_explicit(&zone_words(a, row, zone)[in_zone / 64], memory_order_relaxed) >>
 		       (in_zone % 64) &
@@ -65,8 +70,8 @@ bool hint_test(struct arena *a, uint32_t row, uint64_t region)
 
 void hint_clear(struct arena *a, uint32_t row, uint64_t region)
 {
-	uint32_t zone = (uint32_t)(region / regions_per_zone(a));
-	uint64_t in_zone = region % regions_per_zone(a);
+	uint32_t zone = zone_of_region(a, region);
+	uint64_t in_zone = region & (regions_per_zone(a) - 1);
 	word *leaf = &zone_words(a, row, zone)[in_zone / 64], *summary = zone_summary(a, row, zone);
 
 	/* Crash: a bit cleared and not looked after is set again by our recovery, which comes to every
@@ -121,7 +126,7 @@ static uint64_t next_in_zone(struct arena *a, uint32_t row, uint32_t zone, uint6
 uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
 {
 	uint64_t per_zone = regions_per_zone(a), zones = (end + per_zone - 1) / per_zone;
-	uint64_t zone = from / per_zone, in_zone = from % per_zone;
+	uint64_t first = zone_of_region(a, from), zone = first, in_zone = from & (per_zone - 1);
 
 	while (zone < zones) {
 		uint64_t at;
@@ -129,7 +134,7 @@ uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
 		zone = next_bit(arena_words(a, row), zone, zones);
 		if (zone >= zones)
 			break;
-		if (zone != from / per_zone)
+		if (zone != first)
 			in_zone = 0;
 		at = next_in_zone(a, row, (uint32_t)zone, in_zone);
 		if (at < per_zone)

@@ -199,7 +199,8 @@ struct client_record {
 	_Atomic uint64_t start_time; /* of the process, clock ticks since boot, /proc/PID/stat field 22 */
 	_Atomic uint64_t opened_ns;  /* CLOCK_REALTIME */
 	char command[32];
-	/* INDEX, relaxed. W: fetch_add by whoever moves ownership; recomputed when a quota is met. */
+	/* INDEX, relaxed. W: fetch_add by whoever moves ownership; recomputed when a quota is met. Its
+	 * threads' blocks have the rest of the sum. */
 	_Atomic int64_t owned_bytes;
 	_Atomic uint32_t shrink; /* counts the times that its threads were asked to shrink their caches.
 				  * W: the daemon (fetch_add). R: the threads, when they refill or flush */
@@ -436,8 +437,9 @@ struct thread_block {
 	uint32_t home_zone;
 	uint32_t steal_next;  /* the cache to be asked next for some of its share */
 	uint32_t shrink_seen; /* of client_record.shrink */
-	uint32_t reserved32;
-	uint64_t reserved[2];
+	uint32_t slow_calls;  /* refills and flushes; now and then one looks whether to grow */
+	_Atomic int64_t owned_bytes; /* of the client, by this thread: a part of client_record's sum */
+	uint64_t reserved;
 	struct persist_intent intent;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];

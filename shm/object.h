@@ -75,16 +75,38 @@ static inline bool object_free_fast(struct arena *a, uint64_t handle)
 	seen = atomic_load_explicit(word, memory_order_relaxed);
 	c = &t->caches[class];
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	if (__builtin_expect(seen != (t->own | handle_gen(handle) << STATE_GEN_SHIFT) || top >= c->limit, 0))
+	if (__builtin_expect(seen != (t->own | handle_gen(handle) << STATE_GEN_SHIFT), 0))
 		return false;
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	atomic_store_explicit(word, seen + t->gen_step, memory_order_relaxed);
-	cache_slots(a, c)[top] = (handle & ~((uint64_t)0xffff << HANDLE_GEN_SHIFT)) |
-				 (uint64_t)((seen + t->gen_step) >> STATE_GEN_SHIFT) << HANDLE_GEN_SHIFT;
+	seen += t->gen_step;
+	atomic_store_explicit(word, seen, memory_order_relaxed);
+	handle = (handle & ~((uint64_t)0xffff << HANDLE_GEN_SHIFT)) |
+		 (uint64_t)(seen >> STATE_GEN_SHIFT) << HANDLE_GEN_SHIFT;
+	if (__builtin_expect(top >= c->limit, 0)) {
+		cache_flush(a, t, class, handle);
+		return true;
+	}
+	cache_slots(a, c)[top] = handle;
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 	return true;
+}
+
+/* The handle of the live small object that starts at an offset; 0: go the long way. */
+static inline uint64_t object_handle_fast(const struct arena *a, uint64_t offset)
+{
+	uint64_t handle = (uint64_t)a->tag << HANDLE_TAG_SHIFT | offset >> 4;
+	uint32_t class;
+	_Atomic uint32_t *word;
+
+	if (__builtin_expect(offset >= a->g.capacity || offset & 15, 0))
+		return 0;
+	word = object_small_word(a, handle, &class);
+	if (__builtin_expect(!word, 0))
+		return 0;
+	return handle | (uint64_t)state_gen(atomic_load_explicit(word, memory_order_relaxed))
+				<< HANDLE_GEN_SHIFT;
 }
 
 /* Where a live small object lies; NULL: go the long way. */

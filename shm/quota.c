@@ -39,14 +39,33 @@ static uint64_t owned_in_region(struct arena *a, uint64_t region, uint32_t clien
 	return bytes;
 }
 
+/* What this client's threads have drawn and not put back themselves. */
+static int64_t drawn_by_threads(struct arena *a)
+{
+	_Atomic uint64_t *words = (_Atomic uint64_t *)(a->base + a->g.thread_words);
+	uint32_t high = atomic_load_explicit(&a->header->threads_high, memory_order_acquire);
+	int64_t bytes = 0;
+
+	for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+		const struct thread_block *t;
+
+		if (thread_word_state(word) != THREAD_LIVE || thread_word_client(word) != a->client)
+			continue;
+		t = (const struct thread_block *)(a->heap + (thread_word_page(word) << PAGE_SHIFT));
+		bytes += atomic_load_explicit(&t->owned_bytes, memory_order_relaxed);
+	}
+	return bytes;
+}
+
 static uint64_t count_anew(struct arena *a)
 {
 	uint64_t bytes = 0, region = 0;
 
 	while ((region = client_marks_next(a, a->client, region)) != CLIENT_NO_REGION)
 		bytes += owned_in_region(a, region++, a->client);
-	atomic_store_explicit(&client_record_at(a, a->client)->owned_bytes, (int64_t)bytes,
-			      memory_order_relaxed);
+	atomic_store_explicit(&client_record_at(a, a->client)->owned_bytes,
+			      (int64_t)bytes - drawn_by_threads(a), memory_order_relaxed);
 	return bytes;
 }
 
@@ -60,11 +79,12 @@ static uint32_t room_for(uint64_t owned, uint64_t quota, uint64_t bytes, uint32_
 uint32_t quota_allows(struct arena *a, uint64_t bytes, uint32_t want)
 {
 	uint64_t quota = a->header->client_quota;
-	int64_t owned = client_owned(a, a->client);
 	uint32_t allowed;
+	int64_t owned;
 
 	if (!quota)
 		return want;
+	owned = client_owned(a, a->client) + drawn_by_threads(a);
 	allowed = room_for(owned > 0 ? (uint64_t)owned : 0, quota, bytes, want);
 	return allowed ? allowed : room_for(count_anew(a), quota, bytes, want);
 }

@@ -14,15 +14,6 @@
 #include "hint.h"
 #include "pagemap.h"
 
-bool record_plausible(const struct arena *a, uint64_t heap_offset, uint32_t shape)
-{
-	uint64_t page = heap_offset >> PAGE_SHIFT;
-
-	return shape >= 1 && shape <= SHAPES &&
-	       page < atomic_load_explicit(&a->pages_known, memory_order_relaxed) &&
-	       heap_offset + shape_record_bytes(shape) <= a->g.capacity;
-}
-
 static uint64_t claim_in_block(struct arena *a, uint64_t page, uint32_t shape)
 {
 	uint32_t count = shape_block_records(shape);

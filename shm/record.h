@@ -7,6 +7,7 @@
 #define SHM_RECORD_H
 
 #include "arena.h"
+#include "sizeclass.h"
 #include "words.h"
 
 static inline struct slab_record *record_at(const struct arena *a, uint64_t heap_offset)
@@ -15,7 +16,11 @@ static inline struct slab_record *record_at(const struct arena *a, uint64_t heap
 }
 
 /* Whether a record of this shape may lie at a heap offset that was read from shared memory. */
-bool record_plausible(const struct arena *a, uint64_t heap_offset, uint32_t shape);
+static inline bool record_plausible(const struct arena *a, uint64_t heap_offset, uint32_t shape)
+{
+	return heap_offset >> PAGE_SHIFT < atomic_load_explicit(&a->pages_known, memory_order_relaxed) &&
+	       heap_offset + shape_record_bytes(shape) <= a->g.capacity;
+}
 
 /* A record for a slab of this shape, busy with this client: heap offset, or 0 with *err. */
 uint64_t record_alloc(struct arena *a, uint32_t shape, int *err);

@@ -20,32 +20,6 @@
 
 /* ---- finding ---- */
 
-int slab_find(const struct arena *a, uint64_t heap_offset, struct slab_place *place)
-{
-	uint64_t page = heap_offset >> PAGE_SHIFT, w1, at, delta;
-	const struct sizeclass *c;
-
-	if (page >= atomic_load_explicit(&a->pages_known, memory_order_acquire))
-		return -ENOENT;
-	/* One word says class, distance and record, so a slab that changes meanwhile cannot mix them. */
-	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	if (!pw1_is_slab(w1) || pw1_class(w1) >= CLASSES || pw1_dist(w1) > page)
-		return -ENOENT;
-	c = &sizeclass_table[pw1_class(w1)];
-	at = pw1_record(w1);
-	if (!record_plausible(a, at, c->shape))
-		return -ENOENT;
-	place->head = page - pw1_dist(w1);
-	place->class = pw1_class(w1);
-	place->record = record_at(a, at);
-	delta = heap_offset - (place->head << PAGE_SHIFT);
-	place->index = sizeclass_index(c, delta >> 4);
-	if (place->index >= c->objects)
-		return -EINVAL;
-	place->offset = (uint32_t)(delta - (uint64_t)place->index * c->bytes);
-	return 0;
-}
-
 /* The record of the slab whose head this page is, if it is one of this class; else NULL. */
 static struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class)
 {
@@ -285,14 +259,18 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 
 /* ---- putting back ---- */
 
-static uint32_t free_bits(const struct slab_record *r)
+/* Whether the bitmap says that all objects of a slab are free. */
+static bool looks_empty(const struct slab_record *r, uint32_t class)
 {
-	uint32_t n = 0;
+	uint32_t objects = sizeclass_table[class].objects;
 
-	for (int w = 0; w < 4; w++)
-		n += (uint32_t)__builtin_popcountll(
-			atomic_load_explicit(&r->bitmap[w], memory_order_relaxed));
-	return n;
+	for (uint32_t w = 0; w * 64 < objects; w++) {
+		uint64_t all = objects - w * 64 >= 64 ? UINT64_MAX : (UINT64_C(1) << objects % 64) - 1;
+
+		if (atomic_load_explicit(&r->bitmap[w], memory_order_relaxed) != all)
+			return false;
+	}
+	return true;
 }
 
 /* Sets the bits of all free objects; whether there are any. */
@@ -392,7 +370,7 @@ static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, ui
 	/* PAIR(hint): the bits, then the look at the region's hint. */
 	atomic_fetch_or_explicit(&p->record->bitmap[w], bits, memory_order_seq_cst);
 	hint_set(a, p->class, p->head);
-	if (p->head + 1 != keep && free_bits(p->record) == sizeclass_table[p->class].objects)
+	if (p->head + 1 != keep && looks_empty(p->record, p->class))
 		retire(a, p->record, p->head, p->class);
 }
 
@@ -468,7 +446,7 @@ void slab_recover(struct arena *a, uint64_t head, uint32_t client)
 		free_word(&r->words[i], client);
 	if (refresh_bits(r, sizeclass_table[class].objects))
 		hint_set(a, class, head);
-	if (free_bits(r) == sizeclass_table[class].objects)
+	if (looks_empty(r, class))
 		retire(a, r, head, class);
 }
 

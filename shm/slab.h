@@ -7,7 +7,10 @@
 #ifndef SHM_SLAB_H
 #define SHM_SLAB_H
 
+#include <errno.h>
+
 #include "arena.h"
+#include "record.h"
 #include "sizeclass.h"
 #include "words.h"
 
@@ -43,7 +46,31 @@ struct slab_place {
 };
 
 /* 0; -ENOENT: not in a slab; -EINVAL: in a slab, but behind its last object. */
-int slab_find(const struct arena *a, uint64_t heap_offset, struct slab_place *place);
+static inline int slab_find(const struct arena *a, uint64_t heap_offset, struct slab_place *place)
+{
+	uint64_t page = heap_offset >> PAGE_SHIFT, w1, at, delta;
+	const struct sizeclass *c;
+
+	if (page >= atomic_load_explicit(&a->pages_known, memory_order_acquire))
+		return -ENOENT;
+	/* One word says class, distance and record, so a slab that changes meanwhile cannot mix them. */
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	if (!pw1_is_slab(w1) || pw1_class(w1) >= CLASSES || pw1_dist(w1) > page)
+		return -ENOENT;
+	c = &sizeclass_table[pw1_class(w1)];
+	at = pw1_record(w1);
+	if (!record_plausible(a, at, c->shape))
+		return -ENOENT;
+	place->head = page - pw1_dist(w1);
+	place->class = pw1_class(w1);
+	place->record = record_at(a, at);
+	delta = heap_offset - (place->head << PAGE_SHIFT);
+	place->index = sizeclass_index(c, delta >> 4);
+	if (place->index >= c->objects)
+		return -EINVAL;
+	place->offset = (uint32_t)(delta - (uint64_t)place->index * c->bytes);
+	return 0;
+}
 
 /* For recovery: puts back what a dead client owned in a slab, sets its hints anew, and gives it back if
  * it is empty. */

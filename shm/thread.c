@@ -59,6 +59,7 @@ static void release_block(struct arena *a, struct thread_block *t)
 
 	cache_release_all(a, t);
 	ring_thread_exit(a, t);
+	client_owned_add(a, a->client, atomic_load_explicit(&t->owned_bytes, memory_order_relaxed));
 	/* Crash: before, the word leads recovery to the block; after, the block is a raw extent of ours,
 	 * and then nothing. */
 	atomic_store_explicit(word, thread_word(THREAD_CLAIMED, a->client, 0), memory_order_release);

@@ -22,7 +22,7 @@ static inline char *zone_index(const struct arena *a, uint32_t zone)
 
 static inline uint32_t zone_of_page(const struct arena *a, uint64_t page)
 {
-	return (uint32_t)(page / a->g.zone_pages);
+	return (uint32_t)(page >> a->zone_shift);
 }
 
 /* Initialises all locks of a new arena. */
