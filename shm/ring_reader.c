@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A reader: all blocks that hold or may get records it has not delivered, merged by time.
+ *
+ * A fill looks at all active blocks at once and gives a watermark: no record older than it is still to
+ * come. Each block's part in it: if no record is on its way, all to come are younger than the fill; if one
+ * is, it is younger than what was last read there. What is above the watermark is held back, until 10 ms
+ * have passed or the caller's patience ends; what then comes out of order is flagged late.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ring_source.h"
+
+#define SETTLE_NS UINT64_C(20000)  /* a store arrives, and a record in the making is done, within this */
+#define BUSY_NS UINT64_C(100000)   /* longest look at busy writers by a caller that does not wait */
+#define HOLD_NS UINT64_C(100000)   /* between looks while something is held back */
+#define BATCH_NS UINT64_C(200000)  /* between looks while records keep coming: spares the writers */
+#define RECENT_NS UINT64_C(1000000) /* … that is, while the last came this short ago */
+#define POLL_NS UINT64_C(1000000)  /* between looks where the bell cannot be armed */
+
+struct ring_reader {
+	struct arena *a;
+	struct ring_view v;
+	struct ring_source *sources; /* by block */
+	uint32_t *active;	     /* blocks listed */
+	uint32_t *heap;		     /* blocks with a next record, oldest first */
+	uint32_t active_count, heap_count;
+	uint64_t tickets; /* leases that the last look at all blocks has seen */
+	bool rescan;	  /* a block was being reset */
+	uint64_t now;	  /* clock before the last fill */
+	uint64_t watermark;
+	uint64_t last;	  /* time of the youngest delivered */
+	uint64_t arrived; /* clock of the last fill that found something */
+	uint64_t dropped, lost;
+	char *buffer;
+	size_t buffer_size;
+
+	/* Of a consumer. */
+	uint64_t consumer; /* its word; 0: none */
+	pthread_t thread;  /* that reads */
+	pid_t pid;	   /* of the process that opened it */
+	bool pending;	   /* the last delivered record, not yet passed */
+	uint32_t pending_block, pending_lap, pending_slot;
+	uint64_t pending_done;
+	bool pending_shared;
+};
+
+/* ---- heap of blocks by the time of their next record ---- */
+
+static uint64_t key_at(const struct ring_reader *r, uint32_t at)
+{
+	return r->sources[r->heap[at]].key;
+}
+
+static void put_at(struct ring_reader *r, uint32_t at, uint32_t block)
+{
+	r->heap[at] = block;
+	r->sources[block].heap = at + 1;
+}
+
+static void swap_at(struct ring_reader *r, uint32_t x, uint32_t y)
+{
+	uint32_t block = r->heap[x];
+
+	put_at(r, x, r->heap[y]);
+	put_at(r, y, block);
+}
+
+static void sift(struct ring_reader *r, uint32_t at)
+{
+	while (at && key_at(r, at) < key_at(r, (at - 1) / 2)) {
+		swap_at(r, at, (at - 1) / 2);
+		at = (at - 1) / 2;
+	}
+	for (;;) {
+		uint32_t least = at;
+
+		for (uint32_t child = 2 * at + 1; child <= 2 * at + 2; child++)
+			if (child < r->heap_count && key_at(r, child) < key_at(r, least))
+				least = child;
+		if (least == at)
+			return;
+		swap_at(r, at, least);
+		at = least;
+	}
+}
+
+static void heap_add(struct ring_reader *r, uint32_t block)
+{
+	put_at(r, r->heap_count++, block);
+	sift(r, r->heap_count - 1);
+}
+
+static void heap_remove(struct ring_reader *r, uint32_t block)
+{
+	uint32_t at = r->sources[block].heap;
+
+	if (!at--)
+		return;
+	r->sources[block].heap = 0;
+	if (at != --r->heap_count) {
+		put_at(r, at, r->heap[r->heap_count]);
+		sift(r, at);
+	}
+}
+
+/* ---- the consumer's position ---- */
+
+/* Crash: before, the record is delivered again to the next consumer. */
+static void pass(struct ring_reader *r)
+{
+	struct ring_block *head = &r->v.heads[r->pending_block];
+	uint64_t word = atomic_load_explicit(&r->v.words[r->pending_block], memory_order_acquire);
+
+	r->pending = false;
+	if (r->pending_shared && ring_word_lap(word) == r->pending_lap) {
+		_Atomic uint64_t *slot = &ring_block_slots(&r->v, r->pending_block)[r->pending_slot];
+		uint64_t seen = atomic_load(slot);
+
+		if (ring_slot_of(seen, r->pending_lap) && ring_slot_state(seen) == RING_SLOT_DONE)
+			atomic_compare_exchange_strong(slot, &seen,
+						       ring_slot_in(seen, RING_SLOT_CONSUMED));
+	}
+	/* PAIR(ring-consumed): copied, then consumed. */
+	atomic_store_explicit(&head->consumed, r->pending_done, memory_order_release);
+	if (r->pending_shared || (ring_word_state(word) == RING_SEALED &&
+				  r->pending_done >= r->sources[r->pending_block].records))
+		ring_room_made(r->v.bell);
+}
+
+/* What is skipped is passed, too. */
+static void pass_to(struct ring_reader *r, uint32_t block)
+{
+	_Atomic uint64_t *consumed = &r->v.heads[block].consumed;
+	uint64_t done = r->sources[block].done;
+
+	if (r->consumer && atomic_load_explicit(consumed, memory_order_relaxed) < done)
+		atomic_store_explicit(consumed, done, memory_order_release);
+}
+
+/* Keeps the word's thread that of the caller: a writer waits for a consumer unless that is itself. */
+static void sign(struct ring_reader *r)
+{
+	uint64_t word;
+
+	if (pthread_equal(r->thread, pthread_self()))
+		return;
+	r->thread = pthread_self();
+	word = (r->consumer & 0xfff) | (uint64_t)(uint32_t)gettid() << 12;
+	if (atomic_compare_exchange_strong(&r->v.header->consumer, &r->consumer, word))
+		r->consumer = word;
+}
+
+static int become_consumer(struct ring_reader *r)
+{
+	struct arena *a = r->a;
+	uint64_t word = a->client | (uint64_t)(uint32_t)gettid() << 12, seen = 0;
+
+	if (a->readonly)
+		return -EROFS;
+	if (!a->client)
+		return -EINVAL;
+	while (!atomic_compare_exchange_strong(&r->v.header->consumer, &seen, word))
+		if (ring_consumer_lives(a, seen))
+			return -EBUSY;
+	r->consumer = word;
+	r->thread = pthread_self();
+	r->pid = getpid();
+	return 0;
+}
+
+/* ---- looking at the ring ---- */
+
+static void list(struct ring_reader *r, uint32_t block)
+{
+	heap_remove(r, block); /* of the lap before */
+	if (!r->sources[block].listed)
+		r->active[r->active_count++] = block;
+	r->sources[block].listed = 1;
+	pass_to(r, block);
+}
+
+/* All blocks, for new leases. */
+static void scan(struct ring_reader *r)
+{
+	r->rescan = false;
+	for (uint32_t i = 0; i < r->v.blocks; i++) {
+		enum ring_look look = ring_source_look(&r->sources[i], &r->v, i, &r->lost);
+
+		if (look == RING_LOOK_NEW)
+			list(r, i);
+		r->rescan |= look == RING_LOOK_RESET;
+	}
+}
+
+static void queue(struct ring_reader *r, uint32_t block)
+{
+	struct ring_source *s = &r->sources[block];
+	uint64_t lost = r->lost;
+
+	if (ring_source_next(s, r->a, &r->v, block, r->now, &r->lost))
+		heap_add(r, block);
+	if (lost != r->lost)
+		pass_to(r, block);
+}
+
+/* One active block; false: no longer. */
+static bool refresh(struct ring_reader *r, uint32_t block)
+{
+	struct ring_source *s = &r->sources[block];
+
+	if (!ring_source_update(s, r->a, &r->v, block, r->now)) {
+		heap_remove(r, block);
+		r->rescan = true;
+		return false;
+	}
+	if (!s->heap)
+		queue(r, block);
+	if (!s->heap && s->busy && s->last < r->watermark)
+		r->watermark = s->last;
+	return !ring_source_finished(s, &r->v, block);
+}
+
+static void fill(struct ring_reader *r)
+{
+	uint64_t tickets, dropped;
+	uint32_t kept = 0;
+
+	r->now = ring_clock_ns();
+	r->watermark = r->now - SETTLE_NS;
+	tickets = atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
+	if (tickets != r->tickets || r->rescan) {
+		r->tickets = tickets;
+		scan(r);
+	}
+	dropped = atomic_load_explicit(&r->v.header->dropped, memory_order_relaxed);
+	r->lost += dropped - r->dropped;
+	r->dropped = dropped;
+	for (uint32_t i = 0; i < r->active_count; i++) {
+		uint32_t block = r->active[i];
+
+		if (refresh(r, block))
+			r->active[kept++] = block;
+		else
+			r->sources[block].listed = 0;
+	}
+	r->active_count = kept;
+	if (r->watermark < r->now - RING_WINDOW_NS)
+		r->watermark = r->now - RING_WINDOW_NS;
+	if (r->heap_count)
+		r->arrived = r->now;
+}
+
+/* ---- delivering ---- */
+
+static int make_buffer(struct ring_reader *r, size_t len)
+{
+	char *buffer;
+
+	if (len <= r->buffer_size)
+		return 0;
+	buffer = realloc(r->buffer, len < 4096 ? 4096 : len);
+	if (!buffer)
+		return -ENOMEM;
+	r->buffer = buffer;
+	r->buffer_size = len < 4096 ? 4096 : len;
+	return 0;
+}
+
+/* Goes on to the next record of the block, as far as the last fill knows. */
+static void step(struct ring_reader *r, uint32_t block)
+{
+	struct ring_source *s = &r->sources[block];
+
+	r->pending = r->consumer != 0;
+	r->pending_block = block;
+	r->pending_lap = s->lap;
+	r->pending_slot = s->slot;
+	r->pending_shared = s->shared;
+	ring_source_step(s);
+	r->pending_done = s->done;
+	heap_remove(r, block);
+	queue(r, block);
+	if (!s->heap && s->busy && s->last < r->watermark)
+		r->watermark = s->last;
+}
+
+/* The oldest record: 1; 0: it was overwritten; -ENOMEM. */
+static int deliver(struct ring_reader *r, struct ring_entry *e)
+{
+	uint32_t block = r->heap[0];
+	struct ring_source *s = &r->sources[block];
+
+	if (make_buffer(r, ring_source_length(s)))
+		return -ENOMEM;
+	e->data = r->buffer;
+	if (!ring_source_copy(s, r->a, &r->v, block, e)) {
+		/* The block's next lap says how many went. */
+		heap_remove(r, block);
+		r->rescan = true;
+		return 0;
+	}
+	e->lost = r->lost;
+	r->lost = 0;
+	e->late = s->key < r->last;
+	if (s->key > r->last)
+		r->last = s->key;
+	step(r, block);
+	return 1;
+}
+
+/* What is below the watermark: 1, 0 none, -ENOMEM. */
+static int deliver_ordered(struct ring_reader *r, struct ring_entry *e)
+{
+	while (r->heap_count && key_at(r, 0) <= r->watermark) {
+		int result = deliver(r, e);
+
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+/* A moment's work, so that writers are not kept from their lines. */
+static void pause_between_looks(const struct ring_reader *r)
+{
+	while (ring_clock_ns() - r->now < SETTLE_NS / 4)
+		atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* The caller does not wait any longer: all that was committed, in the order there is. Writers caught in the
+ * middle get a moment. */
+static int deliver_all(struct ring_reader *r, struct ring_entry *e)
+{
+	uint64_t start = r->now;
+	int result;
+
+	do {
+		pause_between_looks(r);
+		fill(r);
+		result = deliver_ordered(r, e);
+	} while (!result && r->heap_count && r->now - start < BUSY_NS);
+	if (result)
+		return result;
+	r->watermark = UINT64_MAX;
+	result = deliver_ordered(r, e);
+	/* And so on, until the next fill, for what this one has seen. */
+	r->watermark = r->now;
+	return result;
+}
+
+/* ---- waiting ---- */
+
+static void sleep_until_rung(struct ring_reader *r, uint64_t ns)
+{
+	uint32_t rings;
+
+	if (r->a->readonly) {
+		ring_nap(ns < POLL_NS ? ns : POLL_NS);
+		return;
+	}
+	if (r->now - r->arrived < RECENT_NS) {
+		ring_nap(ns < BATCH_NS ? ns : BATCH_NS);
+		return;
+	}
+	rings = ring_bell_arm(r->v.bell);
+	fill(r);
+	if (!r->heap_count)
+		ring_bell_sleep(r->v.bell, rings, ns);
+}
+
+static int wait_and_deliver(struct ring_reader *r, struct ring_entry *e, int timeout_ms)
+{
+	uint64_t deadline;
+	int result;
+
+	fill(r);
+	deadline = timeout_ms < 0 ? UINT64_MAX : r->now + (uint64_t)timeout_ms * 1000000;
+	for (;;) {
+		result = deliver_ordered(r, e);
+		if (result)
+			return result;
+		if (r->now >= deadline)
+			return r->heap_count ? deliver_all(r, e) : 0;
+		if (r->heap_count)
+			ring_nap(deadline - r->now < HOLD_NS ? deadline - r->now : HOLD_NS);
+		else
+			sleep_until_rung(r, deadline - r->now);
+		fill(r);
+	}
+}
+
+int ring_reader_next(struct ring_reader *r, struct ring_entry *e, int timeout_ms)
+{
+	int result;
+
+	if (r->pending)
+		pass(r);
+	if (r->consumer)
+		sign(r);
+	result = deliver_ordered(r, e);
+	if (!result)
+		result = wait_and_deliver(r, e, timeout_ms);
+	if (!result)
+		e->lost = r->lost;
+	return result;
+}
+
+/* ---- opening and closing ---- */
+
+static int allocate(struct ring_reader *r)
+{
+	r->sources = calloc(r->v.blocks, sizeof(*r->sources));
+	r->active = calloc(r->v.blocks, sizeof(*r->active));
+	r->heap = calloc(r->v.blocks, sizeof(*r->heap));
+	return r->sources && r->active && r->heap ? 0 : -ENOMEM;
+}
+
+static void begin(struct ring_reader *r, enum ring_begin begin)
+{
+	r->tickets = atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
+	r->dropped = atomic_load_explicit(&r->v.header->dropped, memory_order_relaxed);
+	for (uint32_t i = 0; i < r->v.blocks; i++) {
+		enum ring_look look =
+			ring_source_begin(&r->sources[i], &r->v, i, begin, r->a, &r->lost);
+
+		if (look == RING_LOOK_NEW)
+			list(r, i);
+		r->rescan |= look == RING_LOOK_RESET;
+		/* A consumer that begins elsewhere than where the last one was: back as well as forth. */
+		if (r->consumer && begin != RING_BEGIN_RESUME)
+			atomic_store_explicit(&r->v.heads[i].consumed, r->sources[i].done,
+					      memory_order_release);
+	}
+}
+
+static void discard(struct ring_reader *r)
+{
+	free(r->sources);
+	free(r->active);
+	free(r->heap);
+	free(r->buffer);
+	free(r);
+}
+
+int ring_reader_open(struct arena *a, struct ring_reader **ret, unsigned flags)
+{
+	unsigned from = flags & (RING_FROM_OLDEST | RING_FROM_NOW);
+	struct ring_reader *r;
+	int result = 0;
+
+	if ((flags & ~(RING_FROM_OLDEST | RING_FROM_NOW | RING_CONSUMER)) ||
+	    from == (RING_FROM_OLDEST | RING_FROM_NOW))
+		return -EINVAL;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	r->a = a;
+	if (!ring_view(a, &r->v))
+		result = -EUCLEAN;
+	if (!result)
+		result = allocate(r);
+	if (!result && flags & RING_CONSUMER)
+		result = become_consumer(r);
+	if (result) {
+		discard(r);
+		return result;
+	}
+	begin(r, from == RING_FROM_NOW		    ? RING_BEGIN_NOW :
+		 from == 0 && flags & RING_CONSUMER ? RING_BEGIN_RESUME :
+						      RING_BEGIN_OLDEST);
+	*ret = r;
+	return 0;
+}
+
+void ring_reader_close(struct ring_reader *r)
+{
+	if (!r)
+		return;
+	/* A forked child's copy is not the consumer. */
+	if (r->consumer && r->pid == getpid()) {
+		if (r->pending)
+			pass(r);
+		atomic_compare_exchange_strong(&r->v.header->consumer, &r->consumer, 0);
+		ring_room_made(r->v.bell);
+	}
+	discard(r);
+}
