@@ -14,7 +14,10 @@ AM_TESTS_ENVIRONMENT = \
 	MAKE='$(MAKE)'; export MAKE;
 
 unit_tests = \
+	%D%/unit/test_audit \
+	%D%/unit/test_client \
 	%D%/unit/test_emit \
+	%D%/unit/test_liveness \
 	%D%/unit/test_parse \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk

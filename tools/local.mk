@@ -2,15 +2,40 @@
 # shmctl-tool, and the scripts around the project. All but its main file is an archive, so that tests
 # can link it.
 
-TOOL_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/tools
+TOOL_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/tools $(ZSTD_CFLAGS)
 
 noinst_LTLIBRARIES += libshmctl.la
 libshmctl_la_CPPFLAGS = $(TOOL_CPPFLAGS)
-libshmctl_la_LIBADD =
+libshmctl_la_LIBADD = $(ZSTD_LIBS)
 libshmctl_la_SOURCES = \
 	%D%/utf8.h \
 	%D%/emit.h %D%/emit.c \
 	%D%/parse.h %D%/parse.c \
-	%D%/trace_file.h %D%/trace_file.c
+	%D%/trace_file.h %D%/trace_file.c \
+	%D%/trace_source.h %D%/trace_source.c \
+	%D%/log_read.h %D%/log_read.c \
+	%D%/reach.h %D%/reach.c
+
+bin_PROGRAMS += shmctl-tool
+shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS)
+shmctl_tool_LDADD = libshmctl.la libclient.la -lm
+shmctl_tool_SOURCES = \
+	%D%/shmctl-tool.c \
+	%D%/tool.h %D%/tool.c \
+	%D%/verbs.c \
+	%D%/verb_arena_check.c \
+	%D%/verb_arena_create.c \
+	%D%/verb_arena_destroy.c \
+	%D%/verb_arena_list.c \
+	%D%/verb_arena_map.c \
+	%D%/verb_arena_show.c \
+	%D%/verb_client_list.c \
+	%D%/verb_log_cat.c \
+	%D%/verb_log_put.c \
+	%D%/verb_log_tail.c \
+	%D%/verb_stats.c \
+	%D%/verb_trace_replay.c
+
+dist_man_MANS += %D%/shmctl-tool.1
 
 EXTRA_DIST += %D%/README.md %D%/demo.sh %D%/packages.sh %D%/build.sh
