@@ -10,7 +10,7 @@ libclient_la_SOURCES = \
 	%D%/protocol.h %D%/protocol.c \
 	%D%/connect.h %D%/connect.c \
 	%D%/attach.h %D%/attach.c \
-	%D%/object_calls.c %D%/error.c
+	%D%/object_calls.c %D%/log_calls.c %D%/error.c
 
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig
@@ -20,7 +20,19 @@ lib_LTLIBRARIES += libshmalloc.la
 libshmalloc_la_SOURCES =
 libshmalloc_la_LIBADD = libclient.la
 libshmalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
-	-Wl,--version-script=$(top_srcdir)/%D%/libshmalloc.map -Wl,-z,nodelete
+	-Wl,--version-script=$(top_srcdir)/%D%/libshmalloc.map -Wl,-z,nodelete -Wl,-z,relro \
+	-Wl,-z,now $(LIB_LDFLAGS)
 EXTRA_libshmalloc_la_DEPENDENCIES = %D%/libshmalloc.map
+
+# A whole program on the public interface alone.
+noinst_PROGRAMS += %D%/examples/logserver
+%C%_examples_logserver_LDADD = libshmalloc.la
+%C%_examples_logserver_SOURCES = \
+	%D%/examples/logserver.h \
+	%D%/examples/logserver.c \
+	%D%/examples/logserver_ingest.c \
+	%D%/examples/logserver_parse.c \
+	%D%/examples/logserver_supervisor.c \
+	%D%/examples/logserver_worker.c
 
 EXTRA_DIST += %D%/README.md %D%/libshmalloc.map

@@ -43,7 +43,10 @@ script_tests = \
 	%D%/readme/run.sh \
 	%D%/house/exports.sh \
 	%D%/house/header_cxx.sh \
-	%D%/house/layers.sh
+	%D%/house/layers.sh \
+	%D%/cli/logserver.sh
 
 TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
+
+include tests/bench/local.mk
