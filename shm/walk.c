@@ -55,8 +55,8 @@ bool walk_words(const struct arena *a, uint64_t page, uint64_t *w0, uint64_t *w1
 	for (int tries = 0; tries < READ_TRIES; tries++) {
 		/* PAIR(page-entry): word 1 was stored before the word 0 that is read here. */
 		*w0 = atomic_load_explicit(&entry->w0, memory_order_acquire);
-		*w1 = atomic_load_explicit(&entry->w1, memory_order_relaxed);
-		atomic_thread_fence(memory_order_acquire);
+		/* Acquire, so that word 0 is looked at again only after it. */
+		*w1 = atomic_load_explicit(&entry->w1, memory_order_acquire);
 		seen = atomic_load_explicit(&entry->w0, memory_order_relaxed);
 		if (seen == *w0)
 			break;
