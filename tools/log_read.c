@@ -2,6 +2,7 @@
 /* log_read.c - log records, from an attachment's reader to the emitter. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log_read.h"
@@ -67,16 +68,41 @@ int log_source_fill(struct log_source *s, int timeout_ms, bool snapshot)
 	return TOOL_OK;
 }
 
-bool log_filter_matches(const struct log_filter *f, const struct shma_record *r)
+/* Records may hold zero bytes, hence REG_STARTEND; the copy with one behind it is for matchers that look
+ * for the end all the same. */
+static bool regex_matches(struct log_filter *f, const struct shma_record *r)
 {
 	regmatch_t range = { 0, (regoff_t)r->len };
 
+	if (r->len >= f->text_room) {
+		size_t room = r->len + 1;
+		char *text = realloc(f->text, room);
+
+		if (!text)
+			return true; /* rather one record too many than one too few */
+		f->text = text;
+		f->text_room = room;
+	}
+	if (r->len)
+		memcpy(f->text, r->data, r->len);
+	f->text[r->len] = 0;
+	return regexec(&f->regex, f->text, 1, &range, REG_STARTEND) == 0;
+}
+
+bool log_filter_matches(struct log_filter *f, const struct shma_record *r)
+{
 	if (r->time_ns < f->since_ns || r->time_ns > f->until_ns)
 		return false;
 	if (r->level > f->level || (f->pid >= 0 && r->pid != f->pid))
 		return false;
-	/* REG_STARTEND: a record may hold zero bytes. */
-	return !f->has_regex || regexec(&f->regex, r->data ? r->data : "", 1, &range, REG_STARTEND) == 0;
+	return !f->has_regex || regex_matches(f, r);
+}
+
+void log_filter_free(struct log_filter *f)
+{
+	if (f->has_regex)
+		regfree(&f->regex);
+	free(f->text);
 }
 
 static void print_lost(struct emit *e, uint64_t lost)

@@ -17,6 +17,8 @@ struct log_filter {
 	int64_t pid;		     /* -1: any */
 	bool has_regex;
 	regex_t regex;
+	char *text; /* a record with a zero behind it, for the matcher */
+	size_t text_room;
 };
 
 struct log_source {
@@ -37,7 +39,8 @@ void log_source_close(struct log_source *s);
  * where none does, or where records begin that were written after the opening. An enum tool_exit. */
 int log_source_fill(struct log_source *s, int timeout_ms, bool snapshot);
 
-bool log_filter_matches(const struct log_filter *f, const struct shma_record *r);
+bool log_filter_matches(struct log_filter *f, const struct shma_record *r);
+void log_filter_free(struct log_filter *f);
 
 /* Shows a record; arena: NULL, or whose it is. lost: since the last one shown. An enum tool_exit. */
 int log_print(struct emit *e, const struct shma_record *r, const char *arena, uint64_t lost);

@@ -72,7 +72,7 @@ static int earliest(struct log_source *sources, int count, struct log_source **r
 	return TOOL_OK;
 }
 
-static int print_all(struct emit *e, struct log_source *sources, int count, const struct log_filter *f)
+static int print_all(struct emit *e, struct log_source *sources, int count, struct log_filter *f)
 {
 	for (;;) {
 		struct log_source *s;
@@ -90,7 +90,7 @@ static int print_all(struct emit *e, struct log_source *sources, int count, cons
 	}
 }
 
-static int cat(const struct call *call, struct log_source *sources, const struct log_filter *f)
+static int cat(const struct call *call, struct log_source *sources, struct log_filter *f)
 {
 	struct emit e;
 	uint64_t lost = 0;
@@ -126,7 +126,6 @@ int verb_log_cat(const struct call *call)
 	for (int i = 0; sources && i < call->argc; i++)
 		log_source_close(&sources[i]);
 	free(sources);
-	if (filter.has_regex)
-		regfree(&filter.regex);
+	log_filter_free(&filter);
 	return code;
 }

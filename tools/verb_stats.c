@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "reach.h"
+#include "ring.h"
 #include "sizeclass.h"
 #include "stats.h"
 #include "words.h"
@@ -144,6 +145,31 @@ static void print_zones(struct emit *e, const struct stats_detail *d)
 	emit_table_end(e);
 }
 
+static void print_log(struct emit *e, const struct reach *r)
+{
+	struct ring_survey s;
+
+	if (ring_survey(&r->arena, &s))
+		return;
+	emit_section(e, "log");
+	emit_u64(e, "records", s.records);
+	emit_bytes(e, "record_bytes", s.bytes);
+	emit_u64(e, "written", s.written);
+	emit_u64(e, "overwritten", tool_less(s.written, s.records));
+	emit_u64(e, "dropped", s.dropped);
+	emit_u64(e, "blocks", s.blocks);
+	emit_bytes(e, "block_bytes", s.block_bytes);
+	emit_u64(e, "open_blocks", s.open);
+	emit_u64(e, "shared_blocks", s.shared);
+	emit_u64(e, "sealed_blocks", s.sealed);
+	emit_u64(e, "unused_blocks", s.unused);
+	if (s.consumer)
+		emit_u64(e, "consumer", s.consumer);
+	else
+		emit_none(e, "consumer");
+	emit_section_end(e);
+}
+
 static int print(const struct call *call, const struct reach *r, struct stats_detail *d)
 {
 	struct shma_stats st;
@@ -153,6 +179,7 @@ static int print(const struct call *call, const struct reach *r, struct stats_de
 	emit_begin_held(&e, stdout, call->json);
 	emit_string(&e, "arena", r->name);
 	print_totals(&e, &st, d);
+	print_log(&e, r);
 	print_pages(&e, d);
 	print_classes(&e, d);
 	print_clients(&e, r, d);
