@@ -14,7 +14,7 @@ check_PROGRAMS += %D%/bench
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
 bench_flags = $(DEFS) -I$(top_srcdir)/libclient -D_GNU_SOURCE $(CPPFLAGS)
-bench_shared = -fPIC -shared -pthread -ftls-model=initial-exec -fvisibility=hidden
+bench_shared = -fPIC -fno-plt -shared -pthread -ftls-model=initial-exec -fvisibility=hidden
 
 %D%/peer_null.so: %D%/peer_null.c %D%/peer.h
 	$(AM_V_at)$(MKDIR_P) %D%
