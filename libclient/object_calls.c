@@ -11,6 +11,8 @@
 #include "thread.h"
 
 #define ALLOC_FLAGS (SHMA_ZERO | SHMA_SHARED | SHMA_PERSIST | SHMA_TEMP | SHMA_LARGE | 0x3f00u)
+/* Out of line, so that a fast path saves no registers for it. */
+#define SLOW __attribute__((noinline, cold))
 #define TICK 64 /* slow allocations between two looks at a client's life */
 
 /* errno, and nothing. */
@@ -20,7 +22,7 @@ static uint64_t fail(int err)
 	return 0;
 }
 
-static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
+SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 {
 	struct object_want want = {
 		.size = size,
@@ -64,7 +66,7 @@ int shma_free(shma *s, shma_handle h)
 	return object_free(&s->arena, h);
 }
 
-static void *ptr_slow(shma *s, shma_handle h)
+SLOW static void *ptr_slow(shma *s, shma_handle h)
 {
 	int err = 0;
 	void *p = object_ptr(&s->arena, h, &err);
@@ -81,14 +83,18 @@ void *shma_ptr(shma *s, shma_handle h)
 	return __builtin_expect(p != NULL, 1) ? p : ptr_slow(s, h);
 }
 
+SLOW static shma_handle handle_of_slow(shma *s, const void *start)
+{
+	uint64_t handle = object_handle_of(&s->arena, start);
+
+	return handle ? handle : fail(-EINVAL);
+}
+
 shma_handle shma_handle_of(shma *s, const void *start)
 {
 	uint64_t handle = object_handle_fast(&s->arena, (uint64_t)((const char *)start - s->arena.heap));
 
-	if (__builtin_expect(handle != 0, 1))
-		return handle;
-	handle = object_handle_of(&s->arena, start);
-	return handle ? handle : fail(-EINVAL);
+	return __builtin_expect(handle != 0, 1) ? handle : handle_of_slow(s, start);
 }
 
 int shma_share(shma *s, shma_handle h)

@@ -5,7 +5,7 @@
  * needs nothing from here: whatever the arrays say, the client's objects return. Arrays are objects of
  * the arena themselves (OBJECT_INTERNAL), made at a class's first use and grown on misses.
  *
- * Bounds: a thread's caches hold at most its share of max(64 KiB, 5 % of what the client owns).
+ * Bounds: a thread's caches hold at most its share of max(192 KiB, 5 % of what the client owns).
  */
 #ifndef SHM_CACHE_H
 #define SHM_CACHE_H

@@ -51,11 +51,13 @@
 #define SLAB_OBJECTS_MAX 256u
 #define CACHES 128u /* per-thread caches: classes, then extents by page count */
 
-/* ---- handles: arena tag 8 | generation 16 | heap offset / 16, 40 bits ---- */
-
+/*
+ * Handles: heap offset / 16 in bits 0-39 | arena tag 40-47 | generation 48-63. The tag lies next to the
+ * offset so that one subtraction and one comparison check both.
+ */
 #define HANDLE_OFFSET_BITS 40
-#define HANDLE_GEN_SHIFT 40
-#define HANDLE_TAG_SHIFT 56
+#define HANDLE_TAG_SHIFT 40
+#define HANDLE_GEN_SHIFT 48
 
 /* ---- page map: 16 bytes a page, two words; word 1 is written first ---- */
 
@@ -78,8 +80,8 @@ enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2, RAW_SLAB = 128 };
 /*
  * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | class, shape or use 36-43
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
- * word 1, pages of slabs:    distance to head in pages 0-7 | slab record, heap offset / 64, 8-45 |
- *                            class 46-53 | 1 at 63. Enough by itself to find an object's state word
+ * word 1, pages of slabs:    distance to head in pages 0-5 | slab record, heap offset, a multiple of 64,
+ *                            6-43 | class 44-50 | 1 at 63. Enough to find an object's state word
  * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
  */
 #define PW0_KIND_SHIFT 0
@@ -91,10 +93,10 @@ enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2, RAW_SLAB = 128 };
 #define PW1_NEXT_SHIFT 33
 #define PW1_NEXT_BITS 17
 #define PW1_SPAN_HEAD_SHIFT 17
-#define PW1_DIST_BITS 8
-#define PW1_RECORD_SHIFT 8
-#define PW1_RECORD_BITS 38
-#define PW1_CLASS_SHIFT 46
+#define PW1_DIST_MASK UINT64_C(0x3f)
+#define PW1_RECORD_MASK UINT64_C(0xfffffffffc0)
+#define PW1_CLASS_SHIFT 44
+#define PW1_CLASS_BITS 7
 #define PW1_SLAB_SHIFT 63
 
 struct page_entry {

@@ -18,23 +18,21 @@
 /* The state word of the small object at a handle's place, and its class; NULL: not found so. */
 static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
 {
-	uint64_t offset16 = handle & ((UINT64_C(1) << HANDLE_OFFSET_BITS) - 1);
-	uint64_t page = offset16 >> (PAGE_SHIFT - 4), w1, delta;
+	/* Another arena's tag makes it larger than any offset. */
+	uint64_t offset16 = (handle << 16 >> 16) - ((uint64_t)a->tag << HANDLE_TAG_SHIFT), w1;
 	const struct sizeclass *c;
 	uint32_t index;
 
-	if (__builtin_expect(handle_tag(handle) != a->tag ||
-				     page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed),
+	if (__builtin_expect(offset16 >> (PAGE_SHIFT - 4) >=
+				     atomic_load_explicit(&a->pages_known, memory_order_relaxed),
 			     0))
 		return NULL;
-	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	if (__builtin_expect(!pw1_is_slab(w1) || pw1_class(w1) >= CLASSES, 0))
-		return NULL;
+	w1 = atomic_load_explicit(&a->pages[offset16 >> (PAGE_SHIFT - 4)].w1, memory_order_acquire);
 	c = &sizeclass_table[pw1_class(w1)];
-	delta = offset16 - ((page - pw1_dist(w1)) << (PAGE_SHIFT - 4));
-	index = sizeclass_index(c, delta);
-	if (__builtin_expect(index >= c->objects || index * (c->bytes >> 4) != delta ||
-				     pw1_record(w1) >= a->g.capacity,
+	if (__builtin_expect(!pw1_is_slab(w1) || pw1_record(w1) >= a->g.capacity ||
+				     !sizeclass_start(c, (uint64_t)pw1_dist(w1) << (PAGE_SHIFT - 4) |
+								 (offset16 & 0xff),
+						      &index),
 			     0))
 		return NULL;
 	*class = pw1_class(w1);
@@ -80,10 +78,8 @@ static inline bool object_free_fast(struct arena *a, uint64_t handle)
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	seen += t->gen_step;
-	atomic_store_explicit(word, seen, memory_order_relaxed);
-	handle = (handle & ~((uint64_t)0xffff << HANDLE_GEN_SHIFT)) |
-		 (uint64_t)(seen >> STATE_GEN_SHIFT) << HANDLE_GEN_SHIFT;
+	atomic_store_explicit(word, seen + t->gen_step, memory_order_relaxed);
+	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
 	if (__builtin_expect(top >= c->limit, 0)) {
 		cache_flush(a, t, class, handle);
 		return true;

@@ -13,7 +13,7 @@
 			      ((bytes_) / 16)                                                      \
 	}
 
-const struct sizeclass sizeclass_table[CLASSES] = {
+const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] = {
 	CLASS(16, 1, 256),
 	CLASS(32, 2, 256),
 	CLASS(48, 3, 256),

@@ -6,6 +6,7 @@
 #ifndef SHM_SIZECLASS_H
 #define SHM_SIZECLASS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "layout.h"
@@ -23,7 +24,18 @@ struct sizeclass {
 };
 _Static_assert(sizeof(struct sizeclass) == 16, "size class");
 
-extern const struct sizeclass sizeclass_table[CLASSES];
+/* As many entries as a class field can name: those behind CLASSES are zeros, classes of no objects. */
+extern const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS];
+
+/* Whether an offset in a slab, in units of 16 bytes, is where an object starts; its index then. What the
+ * product has below the point is less than the reciprocal just for multiples of the size. */
+static inline bool sizeclass_start(const struct sizeclass *c, uint64_t offset16, uint32_t *index)
+{
+	uint64_t product = offset16 * c->reciprocal;
+
+	*index = (uint32_t)(product >> SIZECLASS_RECIPROCAL_SHIFT);
+	return (product & ((1u << SIZECLASS_RECIPROCAL_SHIFT) - 1)) < c->reciprocal && *index < c->objects;
+}
 
 /* Which object of a slab lies at an offset, in units of 16 bytes. Exact for every offset in a slab. */
 static inline uint32_t sizeclass_index(const struct sizeclass *c, uint64_t offset16)

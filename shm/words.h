@@ -14,8 +14,7 @@
 
 static inline uint64_t handle_make(uint32_t tag, uint32_t gen, uint64_t offset)
 {
-	return (uint64_t)tag << HANDLE_TAG_SHIFT | (uint64_t)(gen & 0xffff) << HANDLE_GEN_SHIFT |
-	       offset >> 4;
+	return (uint64_t)gen << HANDLE_GEN_SHIFT | (uint64_t)tag << HANDLE_TAG_SHIFT | offset >> 4;
 }
 
 static inline uint64_t handle_offset(uint64_t h)
@@ -25,12 +24,12 @@ static inline uint64_t handle_offset(uint64_t h)
 
 static inline uint32_t handle_gen(uint64_t h)
 {
-	return (uint32_t)(h >> HANDLE_GEN_SHIFT) & 0xffff;
+	return (uint32_t)(h >> HANDLE_GEN_SHIFT);
 }
 
 static inline uint32_t handle_tag(uint64_t h)
 {
-	return (uint32_t)(h >> HANDLE_TAG_SHIFT);
+	return (uint32_t)(h >> HANDLE_TAG_SHIFT) & 0xff;
 }
 
 /* ---- state words ---- */
@@ -115,13 +114,13 @@ static inline uint64_t pw1_extent(uint64_t length, uint32_t next)
 
 static inline uint32_t pw1_dist(uint64_t w1)
 {
-	return (uint32_t)w1 & ((1u << PW1_DIST_BITS) - 1);
+	return (uint32_t)(w1 & PW1_DIST_MASK);
 }
 
 /* Heap offset of a slab's record. */
 static inline uint64_t pw1_record(uint64_t w1)
 {
-	return (w1 >> PW1_RECORD_SHIFT & ((UINT64_C(1) << PW1_RECORD_BITS) - 1)) << 6;
+	return w1 & PW1_RECORD_MASK;
 }
 
 static inline bool pw1_is_slab(uint64_t w1)
@@ -131,13 +130,12 @@ static inline bool pw1_is_slab(uint64_t w1)
 
 static inline uint32_t pw1_class(uint64_t w1)
 {
-	return (uint32_t)(w1 >> PW1_CLASS_SHIFT) & 0x7f;
+	return (uint32_t)(w1 >> PW1_CLASS_SHIFT) & ((1u << PW1_CLASS_BITS) - 1);
 }
 
 static inline uint64_t pw1_slab(uint32_t dist, uint64_t record_offset, uint32_t class)
 {
-	return dist | (record_offset >> 6) << PW1_RECORD_SHIFT | (uint64_t)class << PW1_CLASS_SHIFT |
-	       UINT64_C(1) << PW1_SLAB_SHIFT;
+	return dist | record_offset | (uint64_t)class << PW1_CLASS_SHIFT | UINT64_C(1) << PW1_SLAB_SHIFT;
 }
 
 static inline uint64_t pw1_span(uint64_t length, uint64_t head)
