@@ -331,7 +331,7 @@ _Static_assert(sizeof(struct ring_author) == 8, "ring author");
 
 /*
  * Slot of a shared block: state 0-2 | client 4-15 | units of 16 bytes 16-32 | lap's low bits 33-63.
- * TRUTH. A slot with another lap's bits is free. Taken in order: a record begins where the one of the
+ * TRUTH. A slot with an earlier lap's bits is free. Taken in order: a record begins where the one of the
  * slot before ends. W: free -> claimed or closed: compare-and-swap by anyone; then its client, or that
  * client's recoverer; done -> consumed: the consumer.
  */

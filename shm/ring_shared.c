@@ -7,9 +7,10 @@
  * says in one word whose it is and how long, so that a death leaves no hole without a name (a place taken
  * by fetch_add would). Slots are taken in order; each place follows from the slots before it.
  *
- * A slot carries its lap's bits: one of another lap is free. Closing a block claims the first free slot
+ * A slot carries its lap's bits: one of an earlier lap is free. Closing a block claims the first free slot
  * for nobody, and then no slot can be claimed, however late a thread comes with an old view: it can only
- * try the slot that it saw free behind taken ones, and that one has changed.
+ * try the slot that it saw free behind taken ones, and that one has changed. If it looks only after the
+ * block's next lap has begun, it sees that from the slots, too.
  */
 #include <errno.h>
 
@@ -21,7 +22,8 @@
 
 /* ---- slots ---- */
 
-/* The first slot that this lap has not taken, or block_slots; *units: where its record would begin. */
+/* The first slot that this lap has not taken; *units: where its record would begin. block_slots: there is
+ * none, or none any more, since a later lap is under way. */
 static uint32_t first_free(const struct ring_view *v, uint32_t block, uint32_t lap, uint32_t *units,
 			   uint64_t *seen)
 {
@@ -32,7 +34,7 @@ static uint32_t first_free(const struct ring_view *v, uint32_t block, uint32_t l
 	for (i = 0; i < v->block_slots; i++) {
 		*seen = atomic_load_explicit(&slots[i], memory_order_acquire);
 		if (!ring_slot_of(*seen, lap))
-			break;
+			return ring_slot_before(*seen, lap) ? i : v->block_slots;
 		*units += ring_slot_units(*seen);
 	}
 	return i;

@@ -113,6 +113,14 @@ static inline bool ring_slot_of(uint64_t slot, uint32_t lap)
 	return (slot >> RING_SLOT_LAP_SHIFT) == (lap & 0x7fffffff);
 }
 
+/* Whether it was last taken in an earlier lap, and so is free in this one. */
+static inline bool ring_slot_before(uint64_t slot, uint32_t lap)
+{
+	uint32_t age = (lap - (uint32_t)(slot >> RING_SLOT_LAP_SHIFT)) & 0x7fffffff;
+
+	return age > 0 && age < 0x40000000;
+}
+
 /* Still being written: the block must not be reset. */
 static inline bool ring_slot_unfinished(uint64_t slot)
 {
