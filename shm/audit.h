@@ -41,6 +41,8 @@ enum audit_severity {
 	X(NAME, TRUTH, "name", "a name and its object disagree")                                   \
 	X(NAME_LOST, TRUTH, "name-lost", "an object is published, but no name has it")             \
 	X(MARK, TRUTH, "mark", "a client owns something in a region that it has not marked")       \
+	X(RING, TRUTH, "ring", "the log ring makes no sense")                                      \
+	X(LOG_LOST, INDEX, "log-lost", "a large log record is in no block of the ring")            \
 	X(ZONE_LOCK, INDEX, "zone-lock", "a zone's lock is held: its index was not compared")      \
 	X(ZONE_HIGH, INDEX, "zone-high", "pages are taken above a zone's high mark")               \
 	X(ZONE_FREE, INDEX, "zone-free", "a zone's free blocks are not what its page map says")    \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The heap: extents, slabs and their records, objects and their owners. */
 #include "audit_run.h"
+#include "ring.h"
 
 static struct audit_spot spot_of(const struct walk_item *item)
 {
@@ -270,7 +271,7 @@ static void check_free_run(struct audit_run *run, const struct walk_item *item)
 
 static uint32_t owner_of(const struct walk_item *item)
 {
-	if (item->kind == PAGE_RAW)
+	if (item->kind == PAGE_RAW || item->kind == PAGE_LOG)
 		return item->client;
 	return item->kind == PAGE_LARGE && has_owner(pw0_state(item->w0)) ? item->client : 0;
 }
@@ -334,6 +335,16 @@ static void check_returned(struct audit_run *run, const struct walk_item *item)
 		   (unsigned long long)item->page);
 }
 
+/* Its writer's until its record is committed, then the arena's until its block's lap ends. */
+static void check_log(struct audit_run *run, const struct walk_item *item)
+{
+	if (item->client)
+		audit_owned(run, item->client, item->page, item->w0);
+	else if (walk_committed(run->a, item->page, 1) && !ring_references(run->a, item->page))
+		audit_note(run, AUDIT_LOG_LOST, spot_of(item), "page %#llx: a log record that no block has",
+			   (unsigned long long)item->page);
+}
+
 static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 {
 	switch (item->kind) {
@@ -354,6 +365,9 @@ static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 		break;
 	case PAGE_SPAN:
 		check_span(run, item);
+		break;
+	case PAGE_LOG:
+		check_log(run, item);
 		break;
 	default:
 		break;

@@ -609,6 +609,21 @@ static void lower_high(void)
 	atomic_store(&zone_of(&a, zone_of_page(&a, large))->high, (uint32_t)(large % a.g.zone_pages));
 }
 
+static void break_ring(void)
+{
+	*(uint32_t *)arena_at(&a, a.g.ring) ^= 1;
+}
+
+static void log_of_nobody(void)
+{
+	*w0(raw) = pw0_make(PAGE_LOG, 0, 0, 0);
+}
+
+static void log_of_stranger(void)
+{
+	*w0(raw) = pw0_make(PAGE_LOG, 99, 0, 0);
+}
+
 static void lock_zone(void)
 {
 	ck_assert_int_eq(zone_trylock(&a, 0), 0);
@@ -778,6 +793,9 @@ static const struct breakage breakages[] = {
 	{ "a large object's region not marked", AUDIT_MARK, unmark_large },
 	{ "a piece's region not marked", AUDIT_MARK, unmark_piece },
 	{ "marks without their summary", AUDIT_MARK, unmark_summary },
+	{ "the ring's header", AUDIT_RING, break_ring },
+	{ "a log record in no block", AUDIT_LOG_LOST, log_of_nobody },
+	{ "a log record of a client that does not exist", AUDIT_OWNER, log_of_stranger },
 	{ "a lock held", AUDIT_ZONE_LOCK, lock_zone },
 	{ "a high mark too low", AUDIT_ZONE_HIGH, lower_high },
 	{ "taken pages free in the index", AUDIT_ZONE_FREE, free_taken },
