@@ -12,6 +12,7 @@
 
 #include "format.h"
 #include "geometry.h"
+#include "placement.h"
 
 #define ALIGNMENT (UINT64_C(2) << 20) /* of the mapping: large objects keep their alignment */
 #define COMMIT_STEP (UINT64_C(2) << 20)
@@ -147,6 +148,8 @@ int arena_map(struct arena *a, struct arena_files files, bool readonly)
 	if (r)
 		return r;
 	a->tag = h.tag;
+	if (!readonly)
+		placement_apply(a);
 	arena_refresh(a);
 	return 0;
 }

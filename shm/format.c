@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "geometry.h"
+#include "placement.h"
 #include "ring.h"
 #include "zone.h"
 
@@ -53,6 +54,9 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 
 	if (config->log_policy > 2)
 		return -EINVAL;
+	r = placement_check(config->numa_mode, config->numa_nodes, config->huge_mode);
+	if (r)
+		return r;
 	memset(h, 0, sizeof(*h));
 	r = geometry_compute(&h->geometry, config->capacity ? config->capacity : DEFAULT_CAPACITY,
 			     ring_area_bytes(config->log_capacity ? config->log_capacity

@@ -12,6 +12,7 @@ libshm_la_SOURCES = \
 	%D%/geometry.h %D%/geometry.c \
 	%D%/arena.h %D%/arena.c %D%/arena_file.c \
 	%D%/format.h %D%/format.c \
+	%D%/placement.h %D%/placement.c \
 	%D%/client.h %D%/client.c \
 	%D%/liveness.h %D%/liveness.c \
 	%D%/zone.h %D%/zone.c \
@@ -32,6 +33,12 @@ libshm_la_SOURCES = \
 	%D%/ring_bell.c \
 	%D%/ring_format.c \
 	%D%/ring_lease.c \
+	%D%/ring_large.c \
+	%D%/ring_recover.c \
+	%D%/ring_shared.c \
+	%D%/ring_reader.c \
+	%D%/ring_source.h \
+	%D%/ring_source.c \
 	%D%/ring_view.h \
 	%D%/ring_words.h \
 	%D%/recovery.h %D%/recovery.c \
