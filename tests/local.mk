@@ -19,6 +19,7 @@ unit_tests = \
 	%D%/unit/test_emit \
 	%D%/unit/test_liveness \
 	%D%/unit/test_parse \
+	%D%/unit/test_stats \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk
 
@@ -44,9 +45,15 @@ script_tests = \
 	%D%/house/exports.sh \
 	%D%/house/header_cxx.sh \
 	%D%/house/layers.sh \
-	%D%/cli/logserver.sh
+	%D%/cli/logserver.sh \
+	%D%/cli/tool_arena.sh \
+	%D%/cli/tool_check.sh \
+	%D%/cli/tool_daemon.sh \
+	%D%/cli/tool_log.sh \
+	%D%/cli/tool_trace.sh \
+	%D%/cli/tool_usage.sh
 
 TESTS += $(script_tests)
-EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
+EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
 
 include tests/bench/local.mk

@@ -71,6 +71,7 @@ struct lane {
 	_Alignas(64) _Atomic uint64_t offered; /* lines so far. W: ingest */
 	_Alignas(64) _Atomic uint64_t
 		done; /* lines settled; follows the cells. W: the lane's worker */
+	_Atomic uint64_t taken; /* lines taken, for the supervisor to see. W: the lane's worker */
 	_Alignas(64) _Atomic shma_handle ring[LANE_CELLS]; /* W: ingest */
 	cell counts[ROWS + 1][LEVELS];
 };
@@ -108,6 +109,8 @@ extern struct settings logserver_settings;
 
 void logserver_say(const char *what, int err);
 void logserver_nap(long microseconds);
+/* Waits a moment while the objects of a dead process are returned. */
+void logserver_await_recovery(shma *a);
 int logserver_open(shma **a, unsigned flags);
 struct board *logserver_board(shma *a);
 void logserver_parse(struct meaning *m, const char *text, size_t len, const char *source);

@@ -156,6 +156,13 @@ static uint64_t lines_done(struct board *b)
 	return sum;
 }
 
+static uint64_t lines_held(struct lane *lane)
+{
+	uint64_t done = atomic_load(&lane->done), taken = atomic_load(&lane->taken);
+
+	return taken > done ? taken - done : 0;
+}
+
 struct crew {
 	pid_t ingest;
 	pid_t workers[LANES];
@@ -181,24 +188,32 @@ static int child_ended(struct board *b, struct crew *crew, pid_t pid, int status
 		if (WIFEXITED(status))
 			return WEXITSTATUS(status) == 0 ? 0 : -1;
 		/* Killed, by us or by anybody: its successor goes on where it stopped. */
+		printf("worker %d, process %d, killed with %" PRIu64 " lines in its hands\n", i,
+		       (int)pid, lines_held(&b->lanes[i]));
 		crew->workers[i] = start("worker", i);
-		printf("worker %d killed after line %" PRIu64
-		       " of its lane; worker %d is its successor\n",
-		       (int)pid, atomic_load(&b->lanes[i].done), (int)crew->workers[i]);
 		atomic_store(&b->kill_done, 1);
 		return crew->workers[i] > 0 ? 0 : -1;
 	}
 	return 0;
 }
 
-static void kill_one(struct board *b, struct crew *crew)
+/*
+ * Kills a worker in the middle of its work: stopped, it must hold lines that it has not counted; if it
+ * does not, it goes on. At the end of the input any worker will do. 0, or -1 as child_ended().
+ */
+static int kill_one(struct board *b, struct crew *crew)
 {
-	pid_t victim = crew->workers[busiest_lane(b)];
+	bool any = atomic_load(&b->waiting) && lines_done(b) == atomic_load(&b->lines_in);
+	int lane = busiest_lane(b), status;
+	pid_t victim = crew->workers[lane];
 
-	if (victim <= 0)
-		return;
-	kill(victim, SIGKILL);
-	crew->killed = true;
+	if (victim <= 0 || kill(victim, SIGSTOP) < 0 || waitpid(victim, &status, WUNTRACED) < 0)
+		return 0;
+	if (!WIFSTOPPED(status))
+		return child_ended(b, crew, victim, status);
+	crew->killed = any || lines_held(&b->lanes[lane]) > 0;
+	kill(victim, crew->killed ? SIGKILL : SIGCONT);
+	return 0;
 }
 
 static int supervise(struct board *b, struct crew *crew)
@@ -215,8 +230,8 @@ static int supervise(struct board *b, struct crew *crew)
 			logserver_say("a process of the crew failed", 0);
 			return -1;
 		}
-		if (!crew->killed && half_way(b))
-			kill_one(b, crew);
+		if (!crew->killed && half_way(b) && kill_one(b, crew) < 0)
+			return -1;
 		alive = crew->ingest != 0;
 		for (int i = 0; i < LANES; i++)
 			alive |= crew->workers[i] != 0;
@@ -280,7 +295,7 @@ static int64_t live_objects(shma *a, uint64_t expected)
 {
 	struct shma_stats st = { 0 };
 
-	for (int tries = 0; tries < 200; tries++) {
+	for (int tries = 0; tries < 10000; tries++) {
 		int r = shma_stats(a, &st);
 
 		if (r < 0) {
@@ -289,7 +304,7 @@ static int64_t live_objects(shma *a, uint64_t expected)
 		}
 		if (st.live_objects == expected)
 			break;
-		logserver_nap(50000);
+		logserver_await_recovery(a);
 	}
 	return (int64_t)st.live_objects;
 }

@@ -88,7 +88,7 @@ static int take_inherited(shma *a, shma_handle h, uint32_t lane, uint64_t number
 		r = shma_take(a, h);
 		if (r != -EBUSY)
 			return r;
-		logserver_nap(1000); /* the dead one's objects are being returned */
+		logserver_await_recovery(a);
 	}
 	return r;
 }
@@ -132,6 +132,7 @@ static int work_batch(shma *a, struct board *b, uint64_t first, bool inherited)
 		r = inherited ? take_inherited(a, h[i], (uint32_t)logserver_settings.lane, number)
 			      : shma_take(a, h[i]);
 		mine[i] = r == 0;
+		atomic_store_explicit(&lane->taken, number, memory_order_relaxed);
 		if (r < 0 && !(inherited && r == -ESTALE)) {
 			logserver_say("cannot take a line", r);
 			return r;
@@ -158,6 +159,7 @@ int logserver_worker(void)
 	lane = &b->lanes[logserver_settings.lane];
 	next = last_settled(lane) + 1;
 	inherited_to = next + BATCH;
+	atomic_store_explicit(&lane->taken, next - 1, memory_order_relaxed);
 	atomic_store_explicit(&lane->done, next - 1, memory_order_release);
 	shma_log(a, LOG_NOTICE, "worker %d begins at line %" PRIu64, logserver_settings.lane, next);
 	for (;;) {
