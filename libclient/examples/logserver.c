@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include "logserver.h"
@@ -101,6 +102,8 @@ int main(int argc, char **argv)
 	if (logserver_settings.file_count == 0 || logserver_settings.lines > UINT32_MAX ||
 	    logserver_settings.lane < 0 || logserver_settings.lane >= LANES)
 		return usage();
+	/* What client lists show. */
+	prctl(PR_SET_NAME, logserver_settings.role);
 	if (!strcmp(logserver_settings.role, "worker"))
 		return logserver_worker();
 	if (!strcmp(logserver_settings.role, "ingest"))
