@@ -79,7 +79,13 @@ done
 expect 0 arena list --json
 json_has "d == {'arenas': []}"
 
-kill "$daemon_pid"
+# A daemon that does not answer holds nobody up for long; one that is gone is said to be.
+kill -STOP "$daemon_pid"
+expect 1 arena list
+err_has 'answer|time'
+kill -CONT "$daemon_pid"
+expect 0 arena list
+kill -9 "$daemon_pid"
 wait "$daemon_pid" 2>/dev/null
 daemon_pid=
 expect 3 arena list

@@ -125,6 +125,48 @@ START_TEST(streams_print_a_record_a_line)
 }
 END_TEST
 
+START_TEST(what_is_held_back_is_printed_at_the_end_or_never)
+{
+	for (int json = 0; json < 2; json++) {
+		out = open_memstream(&output, &output_size);
+		emit_begin_held(&e, out, json);
+		a_document();
+		fflush(out);
+		ck_assert_uint_eq(output_size, 0);
+		ck_assert_int_eq(emit_end(&e), 0);
+		fflush(out);
+		ck_assert_uint_gt(output_size, 100);
+		fclose(out);
+		free(output);
+
+		static const char *const columns[] = { "a", NULL };
+
+		out = open_memstream(&output, &output_size);
+		emit_begin_held(&e, out, json);
+		emit_u64(&e, "b", 1);
+		emit_table(&e, "t", columns);
+		emit_row(&e);
+		emit_u64(&e, "a", 1);
+		emit_drop(&e);
+		fclose(out);
+		ck_assert_uint_eq(output_size, 0);
+		free(output);
+	}
+}
+END_TEST
+
+START_TEST(lines_for_people_are_not_in_json)
+{
+	for (int json = 0; json < 2; json++) {
+		begin(json);
+		emit_u64(&e, "full_percent", 1);
+		emit_line(&e, "~~~");
+		emit_none(&e, "none");
+		expect(json ? "{\n  \"full_percent\": 1,\n  \"none\": null\n}\n" : "full: 1\n~~~\nnone: -\n");
+	}
+}
+END_TEST
+
 static void expect_json(const char *data, size_t length, const char *json, bool is_exact)
 {
 	bool exact;
@@ -294,6 +336,8 @@ int main(void)
 	tcase_add_test(c, text_aligns_and_shows_units);
 	tcase_add_test(c, empty_tables_and_documents_are_valid);
 	tcase_add_test(c, streams_print_a_record_a_line);
+	tcase_add_test(c, what_is_held_back_is_printed_at_the_end_or_never);
+	tcase_add_test(c, lines_for_people_are_not_in_json);
 	tcase_add_test(c, json_strings_escape_what_they_must);
 	tcase_add_test(c, json_strings_replace_invalid_utf8);
 	tcase_add_test(c, invalid_bytes_are_kept_in_base64);
