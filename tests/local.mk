@@ -45,6 +45,7 @@ script_tests = \
 	%D%/house/exports.sh \
 	%D%/house/header_cxx.sh \
 	%D%/house/layers.sh \
+	%D%/house/listed.sh \
 	%D%/cli/logserver.sh \
 	%D%/cli/tool_arena.sh \
 	%D%/cli/tool_check.sh \
