@@ -224,7 +224,8 @@ static void append_here(struct arena *a, struct thread_block *tb, struct ring_le
 {
 	struct ring_record *record = level_record(a, level);
 
-	memcpy(record + 1, data, len);
+	if (len)
+		memcpy(record + 1, data, len);
 	publish(level_head(a, level), level, record, ring_info((uint32_t)len, severity, false),
 		ring_record_bytes((uint32_t)len), ring_next_seq(&tb->ring));
 }

@@ -21,6 +21,8 @@
 #define RECENT_NS UINT64_C(1000000) /* … that is, while the last came this short ago */
 #define POLL_NS UINT64_C(1000000)  /* between looks where the bell cannot be armed */
 
+#define BUFFER_BYTES ((size_t)4096)
+
 struct ring_reader {
 	struct arena *a;
 	struct ring_view v;
@@ -260,13 +262,14 @@ static int make_buffer(struct ring_reader *r, size_t len)
 {
 	char *buffer;
 
-	if (len <= r->buffer_size)
+	if (len < r->buffer_size)
 		return 0;
-	buffer = realloc(r->buffer, len < 4096 ? 4096 : len);
+	len = len < BUFFER_BYTES ? BUFFER_BYTES : len + 1;
+	buffer = realloc(r->buffer, len);
 	if (!buffer)
 		return -ENOMEM;
 	r->buffer = buffer;
-	r->buffer_size = len < 4096 ? 4096 : len;
+	r->buffer_size = len;
 	return 0;
 }
 

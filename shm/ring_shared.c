@@ -284,7 +284,9 @@ int ring_shared_append(struct arena *a, struct thread_block *tb, int level, cons
 	r = claim(a, &v, tb, RING_SLOT_CLAIMED, len, &p, &page);
 	if (r)
 		return r;
-	memcpy(page ? ring_large_data(a, page - 1) : payload_of(ring_shared_record(a, &v, &p)), data, len);
+	if (len)
+		memcpy(page ? ring_large_data(a, page - 1) : payload_of(ring_shared_record(a, &v, &p)),
+		       data, len);
 	publish(a, &v, &p, page, ring_info((uint32_t)len, level, page != 0), ring_next_seq(&tb->ring),
 		&time);
 	return 0;

@@ -216,14 +216,16 @@ bool ring_source_next(struct ring_source *s, const struct arena *a, const struct
 /* By pread, which a hole where the extent was cannot harm. */
 static bool copy_large(const struct arena *a, const struct ring_reference *ref, void *to, size_t len)
 {
+	bool own_file = a->files.heap_fd >= 0;
 	uint64_t pages = a->g.capacity >> PAGE_SHIFT;
-	off_t at = (off_t)(a->g.heap + ((uint64_t)ref->page << PAGE_SHIFT) + sizeof(struct ring_extent));
+	off_t at = (off_t)((own_file ? 0 : a->g.heap) + ((uint64_t)ref->page << PAGE_SHIFT) +
+			   sizeof(struct ring_extent));
 
 	if (ref->page >= pages || ref->pages > pages - ref->page ||
 	    len + sizeof(struct ring_extent) > (uint64_t)ref->pages << PAGE_SHIFT)
 		return false;
 	while (len) {
-		ssize_t n = pread(a->files.fd, to, len, at);
+		ssize_t n = pread(own_file ? a->files.heap_fd : a->files.fd, to, len, at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
