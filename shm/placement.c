@@ -9,13 +9,16 @@
 /* Bit a node, of those that have memory and that this process may use. */
 static uint64_t usable_nodes(void)
 {
+	struct bitmask *allowed;
 	uint64_t nodes = 0;
 
 	if (numa_available() < 0)
 		return 1;
+	allowed = numa_get_mems_allowed();
 	for (unsigned n = 0; n < 64 && n <= (unsigned)numa_max_node(); n++)
-		if (numa_bitmask_isbitset(numa_get_mems_allowed(), n))
+		if (numa_bitmask_isbitset(allowed, n))
 			nodes |= UINT64_C(1) << n;
+	numa_bitmask_free(allowed);
 	return nodes;
 }
 
@@ -30,11 +33,13 @@ int placement_check(uint32_t numa_mode, uint64_t numa_nodes, uint32_t huge_mode)
 
 static void apply_numa(struct arena *a)
 {
-	unsigned long nodes = a->header->numa_mode == PLACEMENT_BIND ? a->header->numa_nodes : usable_nodes();
-	int policy = a->header->numa_mode == PLACEMENT_BIND ? MPOL_BIND : MPOL_INTERLEAVE;
+	bool bind = a->header->numa_mode == PLACEMENT_BIND;
+	int policy = bind ? MPOL_BIND : MPOL_INTERLEAVE;
+	unsigned long nodes;
 
 	if (a->header->numa_mode == PLACEMENT_LOCAL || numa_available() < 0)
 		return;
+	nodes = bind ? a->header->numa_nodes : usable_nodes();
 	mbind(a->heap, a->g.capacity, policy, &nodes, sizeof(nodes) * 8 + 1, 0);
 }
 
