@@ -15,10 +15,13 @@ AM_TESTS_ENVIRONMENT = \
 
 unit_tests = \
 	%D%/unit/test_audit \
+	%D%/unit/test_buddy \
 	%D%/unit/test_client \
 	%D%/unit/test_emit \
+	%D%/unit/test_geometry \
 	%D%/unit/test_liveness \
 	%D%/unit/test_parse \
+	%D%/unit/test_sizeclass \
 	%D%/unit/test_stats \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk
@@ -58,3 +61,5 @@ TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
 
 include tests/bench/local.mk
+
+EXTRA_DIST += %D%/unit/heap.h
