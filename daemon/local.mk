@@ -3,4 +3,66 @@
 
 DAEMON_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/daemon $(URING_CFLAGS) $(INIH_CFLAGS)
 
-EXTRA_DIST += %D%/README.md
+noinst_LTLIBRARIES += libshmallocd.la
+libshmallocd_la_CPPFLAGS = $(DAEMON_CPPFLAGS)
+libshmallocd_la_LIBADD = libclient.la $(URING_LIBS) $(INIH_LIBS)
+libshmallocd_la_SOURCES = \
+	%D%/msg.h %D%/msg.c \
+	%D%/config.h %D%/config.c \
+	%D%/lock.h %D%/lock.c \
+	%D%/state.h %D%/state.c \
+	%D%/notify.h %D%/notify.c \
+	%D%/guard.h %D%/guard.c \
+	%D%/peer.h %D%/peer.c \
+	%D%/loop.h %D%/loop.c %D%/loop_uring.c %D%/loop_epoll.c \
+	%D%/served.h %D%/served.c \
+	%D%/kept.h %D%/kept.c \
+	%D%/registry.h %D%/registry.c \
+	%D%/reaper.h %D%/reaper.c \
+	%D%/purger.h %D%/purger.c \
+	%D%/session.h %D%/session.c \
+	%D%/listener.h %D%/listener.c
+
+sbin_PROGRAMS += shmallocd
+shmallocd_CPPFLAGS = $(DAEMON_CPPFLAGS)
+shmallocd_SOURCES = %D%/main.c
+shmallocd_LDADD = libshmallocd.la
+
+dist_man_MANS += %D%/shmallocd.8
+
+# The unit goes where the service manager looks, or nowhere else than below the prefix.
+systemdunitdir = $(prefix)/lib/systemd/system
+systemdunit_DATA = %D%/shmallocd.service
+%D%/shmallocd.service: $(srcdir)/%D%/shmallocd.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) %D% && sed 's|[@]sbindir[@]|$(sbindir)|g; s|[@]sysconfdir[@]|$(sysconfdir)|g' \
+		$(srcdir)/%D%/shmallocd.service.in >$@.tmp && mv $@.tmp $@
+CLEANFILES += %D%/shmallocd.service
+
+# ---- tests ----
+
+daemon_unit_tests = \
+	tests/unit/test_protocol \
+	tests/unit/test_config
+
+tests_unit_test_protocol_LDADD = libclient.la $(CHECK_LIBS)
+tests_unit_test_config_LDADD = libshmallocd.la $(CHECK_LIBS)
+
+daemon_script_tests = \
+	tests/cli/daemon_start.sh \
+	tests/cli/daemon_arenas.sh \
+	tests/cli/daemon_deaths.sh \
+	tests/cli/daemon_peers.sh \
+	tests/cli/daemon_restart.sh
+
+if HAVE_CHECK
+check_PROGRAMS += $(daemon_unit_tests)
+TESTS += $(daemon_unit_tests)
+endif
+
+# What the scripts run: a client of the protocol, and a shell without io_uring.
+check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny
+tests_cli_daemon_peer_LDADD = libclient.la
+tests_cli_daemon_deny_LDADD =
+TESTS += $(daemon_script_tests)
+
+EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh tests/cli/daemon_store.py

@@ -26,6 +26,7 @@
 #include "loop.h"
 #include "msg.h"
 #include "notify.h"
+#include "purger.h"
 #include "reaper.h"
 #include "registry.h"
 #include "session.h"
@@ -291,6 +292,7 @@ static int start(void)
 	if (err)
 		return err;
 	reaper_start(d.loop, &d.registry);
+	purger_start(d.loop, &d.registry);
 	return open_service();
 }
 

@@ -25,6 +25,7 @@
 struct watch {
 	struct loop_op op; /* first */
 	struct served *served; /* NULL: forgotten */
+	struct watch *next, **link; /* of the forgotten */
 	uint32_t client;
 	uint32_t incarnation;
 	int pidfd;
@@ -35,6 +36,7 @@ static struct {
 	struct registry *registry;
 	struct loop_op timer;
 	uint64_t timer_at;
+	struct watch *forgotten; /* their polls are being cancelled */
 	struct reaper_counts counts;
 } reaper;
 
@@ -94,8 +96,22 @@ static uint64_t next_sweep(struct served *s)
 
 static void free_watch(struct watch *w)
 {
+	if (w->link)
+		*w->link = w->next;
+	if (w->next)
+		w->next->link = w->link;
 	close(w->pidfd);
 	free(w);
+}
+
+static void forget_later(struct watch *w)
+{
+	w->link = &reaper.forgotten;
+	w->next = reaper.forgotten;
+	if (w->next)
+		w->next->link = &w->next;
+	reaper.forgotten = w;
+	loop_cancel(reaper.loop, &w->op);
 }
 
 static void drop_watch(struct served *s, uint32_t client)
@@ -108,7 +124,7 @@ static void drop_watch(struct served *s, uint32_t client)
 	reaper.counts.watched--;
 	w->served = NULL;
 	if (w->op.pending)
-		loop_cancel(reaper.loop, &w->op);
+		forget_later(w);
 	else
 		free_watch(w);
 }
@@ -227,8 +243,8 @@ static void recover(struct served *s, uint32_t client)
 	if (err || view.state == CLIENT_FREE)
 		return;
 	err = recovery_run(&s->arena, client, true);
-	if (err) {
-		/* Another client is at it, or it is to be tried again. */
+	if (err != 1) {
+		/* Another client is at it, or a zone was busy. */
 		s->unwatched = true;
 		return;
 	}

@@ -24,7 +24,6 @@ void reaper_suspect(struct served *s);
 
 struct reaper_counts {
 	uint64_t deaths;
-	uint64_t purged_bytes;
 	uint32_t watched;
 };
 struct reaper_counts reaper_counts(void);

@@ -11,22 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client.h"
-#include "format.h"
-#include "guard.h"
+#include "kept.h"
 #include "msg.h"
-#include "notify.h"
+#include "purger.h"
 #include "reaper.h"
-#include "words.h"
 
 #define FILES "files"
-
-static bool is_named(const struct served *s)
-{
-	uint32_t backing = s->record.terms.backing;
-
-	return backing == BACKING_POSIX || backing == BACKING_FILE;
-}
 
 /* ---- the list ---- */
 
@@ -64,140 +54,35 @@ static void set_status(struct registry *r, struct served *s, enum arena_status s
 	r->lost += status == ARENA_LOST;
 }
 
-/* ---- mapping ---- */
+/* ---- serving ---- */
 
-static int reopen(int fd)
-{
-	char path[64];
-	int copy;
-
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	copy = open(path, O_RDONLY | O_CLOEXEC);
-	return copy < 0 ? -errno : copy;
-}
-
-static int open_readers(struct served *s)
-{
-	s->read_fd = reopen(s->arena.files.fd);
-	if (s->read_fd >= 0 && s->arena.files.heap_fd >= 0)
-		s->read_heap_fd = reopen(s->arena.files.heap_fd);
-	if (s->read_fd < 0)
-		return s->read_fd;
-	return s->arena.files.heap_fd >= 0 && s->read_heap_fd < 0 ? s->read_heap_fd : 0;
-}
-
-static void close_readers(struct served *s)
-{
-	if (s->read_fd >= 0)
-		close(s->read_fd);
-	if (s->read_heap_fd >= 0)
-		close(s->read_heap_fd);
-	s->read_fd = s->read_heap_fd = -1;
-}
-
-/* What the file itself says goes before what the book says. */
-static int note_file(struct served *s)
-{
-	struct arena_terms *t = &s->record.terms;
-	const struct arena_header *h = s->arena.header;
-	struct stat st;
-
-	if (fstat(s->arena.files.fd, &st) < 0)
-		return -errno;
-	s->dev = st.st_dev;
-	s->ino = st.st_ino;
-	s->record.uid = st.st_uid;
-	s->record.gid = st.st_gid;
-	t->mode = st.st_mode & 0777;
-	t->capacity = s->arena.g.capacity;
-	t->log_capacity = s->arena.g.ring_size;
-	t->client_quota = h->client_quota;
-	t->log_policy = h->log_policy_at_creation;
-	memcpy(s->record.uuid, h->uuid, sizeof s->record.uuid);
-	s->record.created_ns = h->created_ns;
-	return 0;
-}
-
-struct claiming {
-	struct served *s;
-	int err;
-};
-
-static void claim_slot(void *user)
-{
-	struct claiming *c = user;
-
-	c->err = note_file(c->s);
-	if (!c->err)
-		c->err = client_claim(&c->s->arena);
-}
-
-/*
- * From files to an arena that is served. Fails without closing the files. All client slots taken is no
- * reason to refuse service: the reaper recovers the dead among them, then asks again.
- */
+/* Fails without closing the files. */
 static int serve(struct registry *r, struct served *s, struct arena_files files)
 {
-	struct claiming claiming = { .s = s };
-	int err = arena_map(&s->arena, files, false);
+	int err = served_map(s, files);
 
-	if (err) {
-		s->arena.files = (struct arena_files){ -1, -1, -1 };
+	if (err)
 		return err;
-	}
-	err = open_readers(s);
-	if (!err)
-		err = guard_run(&s->arena, claim_slot, &claiming);
-	if (!err)
-		err = claiming.err == -EUSERS ? 0 : claiming.err;
-	if (err) {
-		close_readers(s);
-		arena_unmap_keep_files(&s->arena);
-		s->arena.files = (struct arena_files){ -1, -1, -1 };
-		return err;
-	}
 	set_status(r, s, ARENA_SERVED, 0);
 	reaper_adopt(s);
+	purger_adopt(s);
 	return 0;
 }
 
-struct releasing {
-	struct served *s;
-	int err;
-};
-
-static void release_slot(void *user)
-{
-	struct releasing *c = user;
-
-	if (c->s->arena.client)
-		c->err = client_release(&c->s->arena);
-}
-
-/* After a fault the mapping stays, and with it the descriptors of an arena that is gone anyway. */
 static void unserve(struct served *s)
 {
-	struct releasing releasing = { .s = s };
-
 	if (s->status != ARENA_SERVED)
 		return;
 	reaper_forget(s);
-	close_readers(s);
-	if (guard_run(&s->arena, release_slot, &releasing)) {
-		arena_files_close(&s->arena.files);
-		return;
-	}
-	if (releasing.err)
-		msg_warning("arena %s: the daemon's own slot is left to be recovered: %s",
-			    s->record.name, strerror(-releasing.err));
-	arena_unmap(&s->arena);
+	purger_forget(s);
+	served_unmap(s);
 }
 
 void registry_refuse(struct registry *r, struct served *s, int why)
 {
 	reaper_forget(s);
-	close_readers(s);
-	arena_files_close(&s->arena.files);
+	purger_forget(s);
+	served_abandon(s);
 	set_status(r, s, ARENA_REFUSED, why);
 	msg_error("arena %s: no longer served: %s", s->record.name, strerror(-why));
 }
@@ -214,8 +99,6 @@ static void drop(struct registry *r, struct served *s)
 	free(s);
 }
 
-/* ---- paths and descriptors that are kept ---- */
-
 static int arena_file_path(const struct registry *r, const struct state_record *record, char *buf,
 			   size_t size)
 {
@@ -226,71 +109,7 @@ static int arena_file_path(const struct registry *r, const struct state_record *
 	return 0;
 }
 
-static const char *const kept_kinds[ARENA_FDS_MAX] = { "arena", "life", "heap" };
-
-static void kept_name(char *buf, size_t size, int kind, const char *name)
-{
-	snprintf(buf, size, "%s.%s", kept_kinds[kind], name);
-}
-
-static void keep_descriptors(const struct served *s)
-{
-	const int fds[] = { s->arena.files.fd, s->arena.files.life_fd, s->arena.files.heap_fd };
-	bool kept = true;
-	char name[96];
-
-	for (int i = 0; i < ARENA_FDS_MAX; i++) {
-		kept_name(name, sizeof name, i, s->record.name);
-		if (fds[i] >= 0 && kept)
-			kept = notify_store(name, fds[i]);
-	}
-	if (!kept)
-		msg_notice("arena %s: no service manager keeps its memory: it is lost if the daemon "
-			   "ends, but for clients that have it", s->record.name);
-}
-
-static void forget_descriptors(const struct served *s)
-{
-	char name[96];
-
-	for (int i = 0; i < ARENA_FDS_MAX; i++) {
-		kept_name(name, sizeof name, i, s->record.name);
-		notify_forget(name);
-	}
-}
-
-static int take_descriptors(const struct state_record *record, struct arena_files *ret)
-{
-	int *fds[] = { &ret->fd, &ret->life_fd, &ret->heap_fd };
-	char name[96];
-
-	for (int i = 0; i < ARENA_FDS_MAX; i++) {
-		kept_name(name, sizeof name, i, record->name);
-		*fds[i] = notify_take(name);
-	}
-	return ret->fd >= 0 && ret->life_fd >= 0 ? 0 : -ESTALE;
-}
-
 /* ---- adoption ---- */
-
-/* A file arena lies where only the daemon can go, so its owner is whom the book names. */
-static int give_to(const struct arena_files *files, const struct state_record *record)
-{
-	const int fds[] = { files->fd, files->life_fd, files->heap_fd };
-	uint32_t mode = record->terms.mode ? record->terms.mode & 0666 : 0600;
-
-	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
-		if (fds[i] < 0)
-			continue;
-		if (geteuid() == 0 && fchown(fds[i], record->uid, record->gid) < 0)
-			return -errno;
-		/* A memfd is born with 0777, and could be opened for writing through a reader's
-		 * descriptor. */
-		if (fchmod(fds[i], mode) < 0)
-			return -errno;
-	}
-	return 0;
-}
 
 static int open_named(const struct registry *r, const struct state_record *record,
 		      struct arena_files *files)
@@ -306,10 +125,10 @@ static int adopt_files(struct registry *r, struct served *s)
 	struct state_record *record = &s->record;
 	struct arena_files files = { -1, -1, -1 };
 	bool finish = record->phase == STATE_CREATING && record->terms.backing == BACKING_FILE;
-	int err = is_named(s) ? open_named(r, record, &files) : take_descriptors(record, &files);
+	int err = served_is_named(s) ? open_named(r, record, &files) : kept_take(record, &files);
 
 	if (!err && finish)
-		err = give_to(&files, record);
+		err = served_give_to(&files, record);
 	if (!err)
 		err = serve(r, s, files);
 	if (err) {
@@ -415,7 +234,7 @@ static bool name_still_means(const struct registry *r, const struct served *s)
 	char path[PATH_MAX];
 	struct stat st;
 
-	if (s->status != ARENA_SERVED || !is_named(s))
+	if (s->status != ARENA_SERVED || !served_is_named(s))
 		return true;
 	if (arena_file_path(r, &s->record, path, sizeof path))
 		return true;
@@ -498,7 +317,7 @@ static int adopt_unknown(struct registry *r, const char *name, const struct peer
 /* A refused one may have been repaired meanwhile. */
 static int try_again(struct registry *r, struct served *s)
 {
-	int err = s->status == ARENA_REFUSED && is_named(s) ? adopt_files(r, s) : s->why;
+	int err = s->status == ARENA_REFUSED && served_is_named(s) ? adopt_files(r, s) : s->why;
 
 	if (err && s->status == ARENA_REFUSED)
 		s->why = err;
@@ -612,7 +431,7 @@ static int create_owned(struct registry *r, const struct state_record *record, s
 	if (!err)
 		err = create_as(r, record, files);
 	if (!err && record->terms.backing != BACKING_POSIX)
-		err = give_to(files, record);
+		err = served_give_to(files, record);
 	if (err && file)
 		state_remove(r->state_dir, record->name);
 	return err;
@@ -676,8 +495,8 @@ int registry_create(struct registry *r, const char *name, const struct arena_ter
 	err = create_new(r, &record, peer, ret);
 	if (err)
 		return err;
-	if (!is_named(*ret))
-		keep_descriptors(*ret);
+	if (!served_is_named(*ret))
+		kept_store(*ret);
 	msg_info("arena %s: created for user %u, process %d", name, (unsigned)peer->uid, (int)peer->pid);
 	return 0;
 }
@@ -703,7 +522,7 @@ int registry_destroy(struct registry *r, struct served *s, const struct peer *pe
 		s->record.phase = STATE_LIVE;
 		return err;
 	}
-	if (is_named(s)) {
+	if (served_is_named(s)) {
 		err = arena_file_path(r, &s->record, path, sizeof path);
 		if (!err)
 			err = arena_unlink(path);
@@ -711,7 +530,7 @@ int registry_destroy(struct registry *r, struct served *s, const struct peer *pe
 		if (err == -EUCLEAN && unlink(path) == 0)
 			err = 0;
 	} else {
-		forget_descriptors(s);
+		kept_forget(s);
 	}
 	if (err && err != -ENOENT)
 		msg_warning("arena %s: its file stays: %s", s->record.name, strerror(-err));
@@ -731,17 +550,10 @@ int registry_may_present(const struct served *s, const struct peer *peer)
 	return may_manage(s, peer) ? 0 : -EPERM;
 }
 
-static bool same_file(int a, int b)
-{
-	struct stat x, y;
-
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static bool is_known_life(const struct registry *r, int fd)
 {
 	for (const struct served *s = r->first; s; s = s->next)
-		if (s->arena.files.life_fd >= 0 && same_file(s->arena.files.life_fd, fd))
+		if (s->arena.files.life_fd >= 0 && kept_same_file(s->arena.files.life_fd, fd))
 			return true;
 	return false;
 }
@@ -749,20 +561,9 @@ static bool is_known_life(const struct registry *r, int fd)
 static int check_presented(const struct registry *r, const struct served *s,
 			   const struct arena_files *files)
 {
-	const int fds[] = { files->fd, files->life_fd, files->heap_fd };
-	struct arena_header h;
-
-	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
-		if (fds[i] < 0)
-			continue;
-		/* Seals are what memory files have and others have not. */
-		if (fcntl(fds[i], F_GET_SEALS) < 0 || is_known_life(r, fds[i]) ||
-		    (fcntl(fds[i], F_GETFL) & O_ACCMODE) != O_RDWR)
-			return -EINVAL;
-	}
-	if (pread(files->fd, &h, sizeof h, 0) != (ssize_t)sizeof h)
-		return -EUCLEAN;
-	return memcmp(h.uuid, s->record.uuid, sizeof h.uuid) == 0 ? 0 : -EINVAL;
+	if (is_known_life(r, files->fd) || is_known_life(r, files->life_fd))
+		return -EINVAL;
+	return kept_is_arena(files, s->record.uuid);
 }
 
 int registry_present(struct registry *r, struct served *s, struct arena_files files)
@@ -773,20 +574,9 @@ int registry_present(struct registry *r, struct served *s, struct arena_files fi
 		err = serve(r, s, files);
 	if (err)
 		return err;
-	keep_descriptors(s);
+	kept_store(s);
 	msg_notice("arena %s: found again, a client has handed it back", s->record.name);
 	return 0;
-}
-
-static void lock_again(const struct served *s)
-{
-	struct flock lock = { .l_type = F_WRLCK,
-			      .l_whence = SEEK_SET,
-			      .l_start = s->arena.client,
-			      .l_len = 1 };
-
-	if (fcntl(s->arena.files.life_fd, F_SETLK, &lock) < 0)
-		msg_error("arena %s: the daemon's life lock was lost: %s", s->record.name, strerror(errno));
 }
 
 void registry_close_foreign(struct registry *r, const int *fds, int count)
@@ -801,57 +591,17 @@ void registry_close_foreign(struct registry *r, const int *fds, int count)
 		close(fds[i]);
 		for (struct served *s = r->first; known && s; s = s->next)
 			if (s->status == ARENA_SERVED && s->arena.client)
-				lock_again(s);
+				served_lock_again(s);
 	}
 }
 
 /* ---- answers ---- */
 
-uint32_t registry_descriptors(const struct served *s, uint32_t rights, int fds[ARENA_FDS_MAX])
-{
-	bool write = rights & ARENA_RIGHT_WRITE;
-	const struct arena_files *f = &s->arena.files;
-	const int choice[ARENA_FDS_MAX] = {
-		write ? f->fd : s->read_fd,
-		write ? f->life_fd : -1,
-		write ? f->heap_fd : s->read_heap_fd,
-	};
-	uint32_t mask = 0;
-	int n = 0;
-
-	for (int i = 0; i < ARENA_FDS_MAX; i++) {
-		fds[i] = -1;
-		if (choice[i] >= 0) {
-			fds[n++] = choice[i];
-			mask |= 1u << i;
-		}
-	}
-	return mask;
-}
-
-struct counting {
-	const struct arena *arena;
-	uint32_t clients;
-};
-
-static void count_clients(void *user)
-{
-	struct counting *c = user;
-	uint32_t high = client_high(c->arena);
-
-	for (uint32_t i = 1; i < high; i++) {
-		uint64_t word = atomic_load_explicit(client_word_at(c->arena, i), memory_order_relaxed);
-
-		if (client_word_state(word) == CLIENT_LIVE && i != c->arena->client)
-			c->clients++;
-	}
-}
-
 void registry_info(struct registry *r, struct served *s, const struct peer *peer, struct arena_info *ret)
 {
-	struct counting counting = { .arena = &s->arena };
+	uint32_t clients = 0;
 
-	if (s->status == ARENA_SERVED && guard_run(&s->arena, count_clients, &counting))
+	if (s->status == ARENA_SERVED && served_clients(s, &clients))
 		registry_refuse(r, s, -EUCLEAN);
 	memset(ret, 0, sizeof *ret);
 	memcpy(ret->name, s->record.name, sizeof ret->name);
@@ -865,7 +615,7 @@ void registry_info(struct registry *r, struct served *s, const struct peer *peer
 	ret->rights = registry_rights(s, peer);
 	if (s->status == ARENA_SERVED) {
 		ret->file_size = s->arena.g.file_size;
-		ret->clients = counting.clients;
+		ret->clients = clients;
 		ret->daemon_client = s->arena.client;
 	}
 }

@@ -2,9 +2,6 @@
 /*
  * registry.h - the arenas that this daemon serves: made, adopted, handed out, destroyed. The files and
  * the book in the state directory are the truth; the list in memory follows them.
- *
- * To each arena that it serves the daemon is a client like any other, with a slot of its own: it holds
- * nothing while it waits, and whatever it held when it died is returned by the others.
  */
 #ifndef DAEMON_REGISTRY_H
 #define DAEMON_REGISTRY_H
@@ -12,30 +9,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "arena.h"
 #include "config.h"
 #include "peer.h"
-#include "protocol.h"
-#include "state.h"
-
-struct watch;
-
-struct served {
-	struct served *next; /* by name */
-	struct state_record record;
-	enum arena_status status;
-	int why;	    /* refused: -errno */
-	struct arena arena; /* mapped while served */
-	int read_fd, read_heap_fd;
-	dev_t dev; /* of the arena's file, to see whether its name still means it */
-	ino_t ino;
-	/* The reaper's. */
-	struct watch *watches[CLIENTS_MAX];
-	uint64_t sweep_at;    /* monotonic ns */
-	uint32_t sweep_hurry; /* sweeps still to be made in quick succession */
-	bool unwatched;	      /* some client's process could not be watched */
-	bool changed;	      /* memory may have come back since the last purge */
-};
+#include "served.h"
 
 struct registry {
 	struct served *first;
@@ -69,8 +45,6 @@ int registry_present(struct registry *r, struct served *s, struct arena_files fi
 void registry_close_foreign(struct registry *r, const int *fds, int count);
 
 uint32_t registry_rights(const struct served *s, const struct peer *peer);
-/* Descriptors for somebody with these rights, in the order of ARENA_FD_...; returns their mask. */
-uint32_t registry_descriptors(const struct served *s, uint32_t rights, int fds[ARENA_FDS_MAX]);
 void registry_info(struct registry *r, struct served *s, const struct peer *peer, struct arena_info *ret);
 
 /* Its memory went away under the daemon's hands: no longer served. */

@@ -10,6 +10,7 @@
 
 #include "msg.h"
 #include "peer.h"
+#include "purger.h"
 #include "reaper.h"
 #include "shmalloc.h"
 
@@ -97,7 +98,7 @@ static int on_status(struct session *s, const struct request *request)
 		.requests = sessions.requests,
 		.peers_dropped = sessions.dropped,
 		.deaths = counts.deaths,
-		.purged_bytes = counts.purged_bytes,
+		.purged_bytes = purger_bytes(),
 		.pid = getpid(),
 		.layout_version = LAYOUT_VERSION,
 		.connections = sessions.count,
@@ -146,7 +147,7 @@ static int send_descriptors(const struct session *s, const struct request *reque
 	if (served->status != ARENA_SERVED)
 		return answer(s, request, served->why);
 	reply.arena.rights = rights;
-	reply.arena.descriptors = registry_descriptors(served, rights, fds);
+	reply.arena.descriptors = served_descriptors(served, rights, fds);
 	while (count < ARENA_FDS_MAX && fds[count] >= 0)
 		count++;
 	return send_reply(s, &reply, fds, count);
