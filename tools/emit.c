@@ -550,7 +550,8 @@ void emit_percent(struct emit *e, const char *key, double percent)
 {
 	char *json = isfinite(percent) ? format("%.1f", percent) : must(strdup("null"));
 
-	value(e, key, json, isfinite(percent) ? format("%.1f %%", percent) : must(strdup("-")), true);
+	value(e, key, json, isfinite(percent) ? format("%.1f %%", percent) : must(strdup("-")),
+	      true);
 	free(json);
 }
 

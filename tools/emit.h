@@ -33,9 +33,9 @@ struct emit {
 	FILE *out;
 	bool json;
 	bool stream;
-	unsigned depth;		/* of open JSON containers */
-	bool used[EMIT_DEPTH];	/* the container at this depth has a member already */
-	bool printed;		/* text: something stands above */
+	unsigned depth;	       /* of open JSON containers */
+	bool used[EMIT_DEPTH]; /* the container at this depth has a member already */
+	bool printed;	       /* text: something stands above */
 	bool in_table, in_row;
 	const char *const *columns; /* of the open table, NULL-terminated */
 	size_t column_count;
@@ -76,7 +76,7 @@ void emit_line(struct emit *e, const char *line);
 /* Values: of a field, or of the next column of a row, whose key must be the one declared. */
 void emit_u64(struct emit *e, const char *key, uint64_t value);
 void emit_i64(struct emit *e, const char *key, int64_t value);
-void emit_bytes(struct emit *e, const char *key, uint64_t bytes);  /* text: 1.5 MiB */
+void emit_bytes(struct emit *e, const char *key, uint64_t bytes); /* text: 1.5 MiB */
 void emit_real(struct emit *e, const char *key, double value, int decimals);
 void emit_percent(struct emit *e, const char *key, double percent); /* not finite: null, - */
 void emit_hex(struct emit *e, const char *key, uint64_t value);	    /* JSON: a string */
@@ -84,7 +84,8 @@ void emit_bool(struct emit *e, const char *key, bool value);
 void emit_string(struct emit *e, const char *key, const char *value); /* NULL: null, - */
 void emit_none(struct emit *e, const char *key);		      /* null, - */
 void emit_data(struct emit *e, const char *key, const void *data, size_t length);
-void emit_time(struct emit *e, const char *key, uint64_t ns); /* ISO 8601: UTC in JSON, else local */
+void emit_time(struct emit *e, const char *key,
+	       uint64_t ns); /* ISO 8601: UTC in JSON, else local */
 
 /* What the emitter is made of, for messages and tests. The results are malloc'ed, never NULL. */
 char *emit_json_string(const void *data, size_t length, bool *exact);

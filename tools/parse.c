@@ -88,7 +88,7 @@ int parse_mode(const char *text, uint32_t *ret)
 	return 0;
 }
 
-static const char *const levels[] = { "emerg", "alert", "crit", "err",
+static const char *const levels[] = { "emerg",	 "alert",  "crit", "err",
 				      "warning", "notice", "info", "debug" };
 
 int parse_level(const char *text, int *ret)
@@ -96,7 +96,9 @@ int parse_level(const char *text, int *ret)
 	static const struct {
 		const char *name;
 		int level;
-	} others[] = { { "emergency", 0 }, { "panic", 0 }, { "critical", 2 }, { "error", 3 }, { "warn", 4 } };
+	} others[] = {
+		{ "emergency", 0 }, { "panic", 0 }, { "critical", 2 }, { "error", 3 }, { "warn", 4 }
+	};
 	uint64_t v;
 
 	if (is_digit(*text)) {

@@ -12,8 +12,9 @@
 #include "words.h"
 
 #define SHM_DIRECTORY "/dev/shm"
-#define SHM_PREFIX "shmalloc."
-#define PATH_BYTES 512
+#define SHM_PREFIX    "shmalloc."
+#define PATH_BYTES    512
+#define LOST_TEXT     "%s: lost: its memory went with an earlier daemon"
 
 /* ---- names of values ---- */
 
@@ -117,12 +118,14 @@ bool reach_name(const struct reach *r, uint32_t i, uint64_t *word, struct name_e
 	return read_at(r, g->name_entries + i * sizeof(*ret), ret, sizeof(*ret));
 }
 
-static uint32_t count_clients(const struct reach *r)
+uint32_t reach_live_clients(const struct reach *r)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 1; i < reach_client_count(r); i++)
-		n += client_word_state(reach_client_word(r, i)) == CLIENT_LIVE;
+	for (uint32_t i = 1; i < reach_client_count(r); i++) {
+		if (i != r->info.daemon_client)
+			n += client_word_state(reach_client_word(r, i)) == CLIENT_LIVE;
+	}
 	return n;
 }
 
@@ -146,7 +149,7 @@ static void fill_info(struct reach *r)
 					    .log_policy = h->log_policy_at_creation,
 					    .numa_mode = h->numa_mode,
 					    .huge_mode = h->huge_mode };
-	info->clients = count_clients(r);
+	info->clients = reach_live_clients(r);
 	if (fstat(r->arena.files.fd, &st) == 0) {
 		info->terms.mode = st.st_mode & 0777;
 		info->uid = st.st_uid;
@@ -192,7 +195,7 @@ int reach_daemon(const struct call *call, int *fd)
 static void explain(const char *what, int err, const struct reply *reply)
 {
 	if (reply->head.type && reply->arena.status == ARENA_LOST)
-		tool_error("%s: lost: its memory went with an earlier daemon", what);
+		tool_error(LOST_TEXT, what);
 	else if (reply->head.type && reply->arena.status == ARENA_REFUSED)
 		tool_error("%s: refused by the daemon: %s", what,
 			   shma_strerror(reply->arena.why ? reply->arena.why : err));
@@ -204,8 +207,8 @@ static void explain(const char *what, int err, const struct reply *reply)
 		tool_errno(what, err);
 }
 
-int reach_request(int fd, const struct request *request, struct reply *reply, struct arena_files *files,
-		  const char *what)
+int reach_request(int fd, const struct request *request, struct reply *reply,
+		  struct arena_files *files, const char *what)
 {
 	int r;
 
@@ -234,7 +237,8 @@ static int named_request(struct request *request, enum request_type type, const 
 
 /* ---- opening ---- */
 
-static int open_files(const struct call *call, const char *what, struct reach *r, struct arena_files *files)
+static int open_files(const struct call *call, const char *what, struct reach *r,
+		      struct arena_files *files)
 {
 	struct request request;
 	struct reply reply;
@@ -300,8 +304,8 @@ int reach_open(const struct call *call, const char *what, struct reach *ret)
 	int code;
 
 	memset(ret, 0, sizeof(*ret));
-	code = by_daemon ? open_files(call, what, ret, &files) :
-			   open_path(what, reach_is_path(what), &files);
+	code = by_daemon ? open_files(call, what, ret, &files)
+			 : open_path(what, reach_is_path(what), &files);
 	if (!code)
 		code = map(ret, files, what);
 	if (!code && !by_daemon)
@@ -333,6 +337,8 @@ int reach_attach(const struct call *call, const char *what, unsigned flags, shma
 		return TOOL_OK;
 	if (r == -ENOENT)
 		tool_error("%s: no such %s", what, reach_is_path(what) ? "file" : "arena");
+	else if (r == -ESTALE)
+		tool_error(LOST_TEXT, what);
 	else
 		tool_errno(what, r);
 	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
@@ -381,7 +387,8 @@ static int is_arena_file(const struct dirent *entry)
 	if (strncmp(entry->d_name, SHM_PREFIX, strlen(SHM_PREFIX)) ||
 	    arena_name_check(entry->d_name + strlen(SHM_PREFIX)))
 		return 0;
-	return snprintf(path, sizeof(path), SHM_DIRECTORY "/%s", entry->d_name) < (int)sizeof(path) &&
+	return snprintf(path, sizeof(path), SHM_DIRECTORY "/%s", entry->d_name) <
+		       (int)sizeof(path) &&
 	       lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
 }
 
@@ -437,6 +444,6 @@ static int list_from_directory(reach_visit visit, void *context)
 
 int reach_list(const struct call *call, reach_visit visit, void *context)
 {
-	return call->embedded ? list_from_directory(visit, context) :
-				list_from_daemon(call, visit, context);
+	return call->embedded ? list_from_directory(visit, context)
+			      : list_from_daemon(call, visit, context);
 }

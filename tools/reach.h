@@ -33,8 +33,8 @@ void reach_close(struct reach *r);
 /* A connection to the daemon. */
 int reach_daemon(const struct call *call, int *fd);
 /* One request about an arena; *reply has its answer. files as connect_call() has it. what: for messages. */
-int reach_request(int fd, const struct request *request, struct reply *reply, struct arena_files *files,
-		  const char *what);
+int reach_request(int fd, const struct request *request, struct reply *reply,
+		  struct arena_files *files, const char *what);
 
 /* Attaches through the library: to write (SHMA_... flags), or to read the log. */
 int reach_attach(const struct call *call, const char *what, unsigned flags, shma **ret);
@@ -48,6 +48,8 @@ int reach_list(const struct call *call, reach_visit visit, void *context);
 /* Client words; those below the mark only. */
 uint32_t reach_client_count(const struct reach *r); /* numbers to ask for: 1 .. count - 1 */
 uint64_t reach_client_word(const struct reach *r, uint32_t number);
+/* Those that live, without the daemon itself if that is how the arena was reached. */
+uint32_t reach_live_clients(const struct reach *r);
 /* A client's record, copied. False: it has none. */
 bool reach_client_record(const struct reach *r, uint32_t number, struct client_record *ret);
 /* Name entry number i, copied; *word tells its state. False: not in use. */

@@ -70,4 +70,3 @@ uint64_t tool_monotonic_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
 }
-

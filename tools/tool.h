@@ -37,7 +37,7 @@ struct verb {
 	const char *operands; /* as usage shows them */
 	int operands_min, operands_max;
 	const struct verb_option *options;
-	const char *help; /* one line, without a full stop */
+	const char *help;		     /* one line, without a full stop */
 	int (*run)(const struct call *call); /* enum tool_exit */
 };
 
@@ -51,7 +51,8 @@ struct call {
 	bool version;
 	int argc; /* operands */
 	char **argv;
-	const char *values[VERB_OPTIONS_MAX]; /* by place in verb->options; "" for one without a value */
+	const char *values
+		[VERB_OPTIONS_MAX]; /* by place in verb->options; "" for one without a value */
 };
 
 extern const struct verb verb_table[]; /* ended by a NULL name */

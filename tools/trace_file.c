@@ -23,8 +23,8 @@ enum trace_error trace_read_header(const void *bytes, size_t length, struct trac
 	return TRACE_OK;
 }
 
-enum trace_error trace_read_event(const struct trace_header *header, const void *bytes, size_t length,
-				  struct trace_event *ret)
+enum trace_error trace_read_event(const struct trace_header *header, const void *bytes,
+				  size_t length, struct trace_event *ret)
 {
 	const unsigned char *p = bytes;
 
@@ -128,7 +128,8 @@ const char *trace_error_text(enum trace_error error)
 		[TRACE_BAD_ZERO] = "reserved bits are set",
 		[TRACE_BAD_THREAD] = "no such thread",
 		[TRACE_BAD_OBJECT] = "no such object",
-		[TRACE_BAD_ORDER] = "objects are not numbered in the order of their first allocation",
+		[TRACE_BAD_ORDER] =
+			"objects are not numbered in the order of their first allocation",
 		[TRACE_BAD_SIZE] = "a free with a size",
 		[TRACE_LIVE] = "allocates an object that is live",
 		[TRACE_DEAD] = "frees or resizes an object that is not live",

@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #define TRACE_HEADER_BYTES 16
-#define TRACE_EVENT_BYTES 12
-#define TRACE_THREADS_MAX 256u /* events have eight bits for one */
+#define TRACE_EVENT_BYTES  12
+#define TRACE_THREADS_MAX  256u /* events have eight bits for one */
 
 enum trace_op { TRACE_ALLOC = 1, TRACE_FREE = 2, TRACE_RESIZE = 3 };
 
@@ -26,13 +26,13 @@ enum trace_error {
 	TRACE_NO_THREADS,  /* none, or more than an event can name */
 	TRACE_CUT,	   /* ends inside an event */
 	TRACE_BAD_OP,
-	TRACE_BAD_ZERO,	   /* reserved bits set */
+	TRACE_BAD_ZERO, /* reserved bits set */
 	TRACE_BAD_THREAD,
-	TRACE_BAD_OBJECT,  /* number not below the header's count */
-	TRACE_BAD_ORDER,   /* first allocations out of order */
-	TRACE_BAD_SIZE,	   /* a free with one */
-	TRACE_LIVE,	   /* allocated while live */
-	TRACE_DEAD,	   /* freed or resized while not live */
+	TRACE_BAD_OBJECT, /* number not below the header's count */
+	TRACE_BAD_ORDER,  /* first allocations out of order */
+	TRACE_BAD_SIZE,	  /* a free with one */
+	TRACE_LIVE,	  /* allocated while live */
+	TRACE_DEAD,	  /* freed or resized while not live */
 	TRACE_NO_MEMORY,
 	TRACE_ERRORS
 };
@@ -56,17 +56,19 @@ struct trace_account {
 	size_t seen, room;
 	uint64_t events;
 	uint64_t live_bytes, live_objects;
-	uint64_t peak_bytes, peak_event; /* highest live_bytes, and the count of events when it was reached */
-	uint64_t peak_objects;		 /* live then */
+	uint64_t peak_bytes,
+		peak_event;    /* highest live_bytes, and the count of events when it was reached */
+	uint64_t peak_objects; /* live then */
 };
 
 enum trace_error trace_read_header(const void *bytes, size_t length, struct trace_header *ret);
 /* One event; length is what is left of the file. */
-enum trace_error trace_read_event(const struct trace_header *header, const void *bytes, size_t length,
-				  struct trace_event *ret);
+enum trace_error trace_read_event(const struct trace_header *header, const void *bytes,
+				  size_t length, struct trace_event *ret);
 
 void trace_account_init(struct trace_account *account, const struct trace_header *header);
-enum trace_error trace_account_event(struct trace_account *account, const struct trace_event *event);
+enum trace_error trace_account_event(struct trace_account *account,
+				     const struct trace_event *event);
 void trace_account_free(struct trace_account *account);
 
 const char *trace_error_text(enum trace_error error);

@@ -9,7 +9,7 @@
 
 #include "trace_source.h"
 
-#define INPUT_BYTES (1u << 17)
+#define INPUT_BYTES	    (1u << 17)
 #define ZSTD_WINDOW_LOG_MAX 27 /* 128 MiB: what a frame may make us reserve */
 
 struct trace_source {

@@ -68,7 +68,10 @@ static int print(const struct call *call, const char *what, const struct finding
 
 	emit_begin(&e, stdout, call->json);
 	emit_string(&e, "arena", what);
-	emit_string(&e, "result", f->damage ? "damaged" : f->count ? "sound, with stale indexes" : "sound");
+	emit_string(&e, "result",
+		    f->damage  ? "damaged"
+		    : f->count ? "sound, with stale indexes"
+			       : "sound");
 	emit_bool(&e, "sound", f->damage == 0);
 	emit_u64(&e, "damage", f->damage);
 	emit_u64(&e, "stale", f->count - f->damage);
@@ -121,7 +124,8 @@ int verb_arena_check(const struct call *call)
 	const char *what = call->argv[0];
 	struct findings f = { .at = NULL };
 	uint64_t start = tool_monotonic_ns();
-	int code = reach_needs_daemon(call, what) ? check_served(call, what, &f) : check_path(what, &f);
+	int code = reach_needs_daemon(call, what) ? check_served(call, what, &f)
+						  : check_path(what, &f);
 
 	if (!code && f.out_of_memory) {
 		tool_errno(what, ENOMEM);

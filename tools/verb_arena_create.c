@@ -43,7 +43,9 @@ static int parse_option(const char *name, const char *value, struct arena_terms 
 	if (!strcmp(name, "size")) {
 		int r = parse_size(value, &terms->capacity);
 
-		return !r && (terms->capacity < CAPACITY_MIN || terms->capacity > CAPACITY_MAX) ? -ERANGE : r;
+		return !r && (terms->capacity < CAPACITY_MIN || terms->capacity > CAPACITY_MAX)
+			       ? -ERANGE
+			       : r;
 	}
 	if (!strcmp(name, "backing"))
 		return one_of(value, backings, &terms->backing);
@@ -73,7 +75,8 @@ static int parse_terms(const struct call *call, struct arena_terms *terms)
 	return TOOL_OK;
 }
 
-static int create_by_daemon(const struct call *call, const char *name, const struct arena_terms *terms)
+static int create_by_daemon(const struct call *call, const char *name,
+			    const struct arena_terms *terms)
 {
 	struct request request;
 	struct reply reply;
@@ -81,7 +84,8 @@ static int create_by_daemon(const struct call *call, const char *name, const str
 
 	r = protocol_request(&request, REQUEST_ARENA_CREATE, name);
 	if (r) {
-		tool_error("%s: not a name of an arena: at most 63 letters, digits, '.', '_', '-'", name);
+		tool_error("%s: not a name of an arena: at most 63 letters, digits, '.', '_', '-'",
+			   name);
 		return TOOL_FAILED;
 	}
 	request.terms = *terms;
@@ -116,7 +120,9 @@ static int create_embedded(const char *what, const struct arena_terms *terms)
 		config.name = strrchr(what, '/') + 1;
 		config.backing = BACKING_FILE;
 	} else if (terms->backing != BACKING_POSIX) {
-		tool_error("%s: without the daemon an arena is posix, or a file if its name is a path", what);
+		tool_error(
+			"%s: without the daemon an arena is posix, or a file if its name is a path",
+			what);
 		return TOOL_FAILED;
 	}
 	r = arena_create(&config, &files);
@@ -138,6 +144,6 @@ int verb_arena_create(const struct call *call)
 
 	if (code)
 		return code;
-	return call->embedded ? create_embedded(call->argv[0], &terms) :
-				create_by_daemon(call, call->argv[0], &terms);
+	return call->embedded ? create_embedded(call->argv[0], &terms)
+			      : create_by_daemon(call, call->argv[0], &terms);
 }

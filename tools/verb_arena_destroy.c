@@ -46,5 +46,6 @@ static int destroy_by_daemon(const struct call *call, const char *name)
 
 int verb_arena_destroy(const struct call *call)
 {
-	return call->embedded ? destroy_embedded(call->argv[0]) : destroy_by_daemon(call, call->argv[0]);
+	return call->embedded ? destroy_embedded(call->argv[0])
+			      : destroy_by_daemon(call, call->argv[0]);
 }

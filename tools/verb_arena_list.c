@@ -2,8 +2,16 @@
 /* verb_arena_list.c - one line an arena. */
 #include "reach.h"
 
-static const char *const columns[] = { "name",	  "backing", "capacity_bytes", "log_bytes", "clients", "mode",
-				       "uid",	  "created", "status",	       "why",	    NULL };
+static const char *const columns[] = { "name", "backing", "capacity_bytes", "log_bytes", "clients",
+				       "mode", "uid",	  "created",	    "status",	 "why",
+				       NULL };
+
+static const char *why(const struct arena_info *info)
+{
+	if (info->status == ARENA_LOST)
+		return "its memory went with an earlier daemon";
+	return info->why ? shma_strerror(info->why) : NULL;
+}
 
 static int print_row(void *context, const struct arena_info *info)
 {
@@ -22,7 +30,7 @@ static int print_row(void *context, const struct arena_info *info)
 	emit_u64(e, "uid", info->uid);
 	emit_time(e, "created", info->created_ns);
 	emit_string(e, "status", reach_status_name(info->status));
-	emit_string(e, "why", info->why ? shma_strerror(info->why) : NULL);
+	emit_string(e, "why", why(info));
 	emit_row_end(e);
 	return TOOL_OK;
 }

@@ -13,10 +13,10 @@
 #include "walk.h"
 
 #define WIDTH_DEFAULT 80
-#define WIDTH_MIN 20
-#define WIDTH_MAX 400
-#define ROWS_MAX 24
-#define LABEL_WIDTH 12
+#define WIDTH_MIN     20
+#define WIDTH_MAX     400
+#define ROWS_MAX      24
+#define LABEL_WIDTH   12
 
 /* What a page is used for, as the picture tells it. */
 enum map_kind { MAP_SLAB, MAP_LARGE, MAP_RAW, MAP_STATE, MAP_LOG, MAP_BAD, MAP_KINDS };
@@ -36,9 +36,9 @@ static const struct {
 };
 
 struct group {
-	uint64_t pages;		/* that exist in it */
-	uint64_t touched;	/* below the high marks */
-	uint64_t committed;	/* free ones, memory still taken */
+	uint64_t pages;	    /* that exist in it */
+	uint64_t touched;   /* below the high marks */
+	uint64_t committed; /* free ones, memory still taken */
 	uint64_t by_kind[MAP_KINDS];
 	uint64_t used_bytes;
 };
@@ -54,7 +54,8 @@ struct map {
 /* ---- gathering ---- */
 
 /* The most kinds come with used bytes that are their pages; slabs, with those of their objects. */
-static void add(struct map *m, uint64_t page, uint64_t pages, enum map_kind kind, uint64_t used_bytes)
+static void add(struct map *m, uint64_t page, uint64_t pages, enum map_kind kind,
+		uint64_t used_bytes)
 {
 	uint64_t bytes_a_page = pages ? used_bytes / pages : 0;
 
@@ -107,17 +108,12 @@ static enum map_kind kind_of(const struct walk_item *item)
 	if (item->problem)
 		return MAP_BAD;
 	switch (item->kind) {
-	case PAGE_SLAB:
-		return MAP_SLAB;
+	case PAGE_SLAB: return MAP_SLAB;
 	case PAGE_LARGE:
-	case PAGE_SPAN:
-		return MAP_LARGE;
-	case PAGE_STATE:
-		return MAP_STATE;
-	case PAGE_LOG:
-		return MAP_LOG;
-	default:
-		return MAP_RAW;
+	case PAGE_SPAN: return MAP_LARGE;
+	case PAGE_STATE: return MAP_STATE;
+	case PAGE_LOG: return MAP_LOG;
+	default: return MAP_RAW;
 	}
 }
 
@@ -270,18 +266,21 @@ static void print_legend(struct emit *e, bool color)
 
 	for (unsigned k = 0; k < MAP_KINDS; k++) {
 		snprintf(line, sizeof(line), "  %s%s%s%c %c%s  %s", color ? "\033[" : "",
-			 color ? kinds[k].color : "", color ? "m" : "", kinds[k].light, kinds[k].full,
-			 color ? "\033[0m" : "", kinds[k].meaning);
+			 color ? kinds[k].color : "", color ? "m" : "", kinds[k].light,
+			 kinds[k].full, color ? "\033[0m" : "", kinds[k].meaning);
 		emit_line(e, line);
 	}
 	emit_line(e, "  .    free, memory taken      (blank) free, none taken");
-	emit_line(e, "  small letter: less than half of the group is in use; capital: half or more");
+	emit_line(e,
+		  "  small letter: less than half of the group is in use; capital: half or more");
 }
 
 static void print_groups(struct emit *e, const struct map *m)
 {
-	static const char *const columns[] = { "page",	    "pages",	       "kind", "fullness_percent",
-					       "committed_free_pages", "character", NULL };
+	static const char *const columns[] = {
+		"page",	     "pages", "kind", "fullness_percent", "committed_free_pages",
+		"character", NULL
+	};
 
 	emit_table(e, "groups", columns);
 	for (size_t i = 0; i < m->count; i++) {
@@ -300,7 +299,8 @@ static void print_groups(struct emit *e, const struct map *m)
 	emit_table_end(e);
 }
 
-static int print(const struct call *call, const struct reach *r, const struct map *m, unsigned columns)
+static int print(const struct call *call, const struct reach *r, const struct map *m,
+		 unsigned columns)
 {
 	struct emit e;
 	uint64_t all = r->arena.g.capacity >> PAGE_SHIFT;

@@ -24,7 +24,8 @@ static void print_identity(struct emit *e, const struct reach *r)
 	emit_u64(e, "gid", r->info.gid);
 	emit_string(e, "mode", mode);
 	emit_u64(e, "handle_tag", h->tag);
-	emit_bool(e, "damaged", atomic_load_explicit(&r->arena.header->damaged, memory_order_relaxed) != 0);
+	emit_bool(e, "damaged",
+		  atomic_load_explicit(&r->arena.header->damaged, memory_order_relaxed) != 0);
 }
 
 static void print_terms(struct emit *e, const struct reach *r)
@@ -43,7 +44,8 @@ static void print_terms(struct emit *e, const struct reach *r)
 	emit_string(e, "huge", reach_huge_name(h->huge_mode));
 	emit_bytes(e, "log_bytes", r->arena.g.ring_size);
 	emit_string(e, "log_policy",
-		    reach_policy_name(atomic_load_explicit(&r->arena.header->log_policy, memory_order_relaxed)));
+		    reach_policy_name(atomic_load_explicit(&r->arena.header->log_policy,
+							   memory_order_relaxed)));
 	emit_u64(e, "zones", r->arena.g.zone_count);
 	emit_u64(e, "zones_in_use", walk_zones(&r->arena));
 	emit_bytes(e, "zone_bytes", r->arena.g.zone_pages << PAGE_SHIFT);
@@ -57,7 +59,7 @@ static void print_fill(struct emit *e, const struct reach *r)
 	emit_bytes(e, "committed_bytes", st.committed_bytes);
 	emit_bytes(e, "live_bytes", st.live_bytes);
 	emit_u64(e, "live_objects", st.live_objects);
-	emit_u64(e, "clients", st.clients);
+	emit_u64(e, "clients", reach_live_clients(r));
 	emit_u64(e, "threads", st.threads);
 }
 
@@ -87,8 +89,8 @@ static void print_names(struct emit *e, const struct reach *r)
 		uint64_t word;
 
 		/* While it is being unpublished it is still to be found. */
-		if (reach_name(r, i, &word, &entry) &&
-		    (name_word_state(word) == NAME_LIVE || name_word_state(word) == NAME_UNPUBLISHING))
+		if (reach_name(r, i, &word, &entry) && (name_word_state(word) == NAME_LIVE ||
+							name_word_state(word) == NAME_UNPUBLISHING))
 			print_name(e, r, &entry);
 	}
 	emit_table_end(e);

@@ -9,8 +9,9 @@
 #include "stats.h"
 #include "words.h"
 
-static const char *const columns[] = { "arena", "client", "pid",     "uid",	   "command",	 "state",
-				       "since", "threads", "live_bytes", "cached_bytes", NULL };
+static const char *const columns[] = { "arena",	  "client",	"pid",		"uid",
+				       "command", "role",	"state",	"since",
+				       "threads", "live_bytes", "cached_bytes", NULL };
 
 /* Readers get no life file from the daemon, which recovers the dead at once; without it they can be
  * told from the living here. */
@@ -19,7 +20,8 @@ static const char *state_name(const struct reach *r, uint32_t number)
 	static const char *const names[] = { "free", "opening", "live", "recovering" };
 	enum client_state state = client_word_state(reach_client_word(r, number));
 
-	if (state == CLIENT_LIVE && r->arena.files.life_fd >= 0 && liveness_is_dead(&r->arena, number))
+	if (state == CLIENT_LIVE && r->arena.files.life_fd >= 0 &&
+	    liveness_is_dead(&r->arena, number))
 		return "dead";
 	return state <= CLIENT_RECOVERING ? names[state] : "unknown";
 }
@@ -36,6 +38,7 @@ static void print_client(struct emit *e, const struct reach *r, uint32_t number,
 	emit_i64(e, "pid", atomic_load_explicit(&record->pid, memory_order_relaxed));
 	emit_u64(e, "uid", atomic_load_explicit(&record->uid, memory_order_relaxed));
 	emit_string(e, "command", command);
+	emit_string(e, "role", number == r->info.daemon_client ? "daemon" : "client");
 	emit_string(e, "state", state_name(r, number));
 	emit_time(e, "since", atomic_load_explicit(&record->opened_ns, memory_order_relaxed));
 	emit_u64(e, "threads", c->threads);
@@ -78,7 +81,8 @@ static int print_arena(void *context, const struct arena_info *info)
 	int code;
 
 	/* One that is lost, or not ours to read, has no clients that could be shown. */
-	if (info->status != ARENA_SERVED || (!l->call->embedded && !(info->rights & ARENA_RIGHT_READ)))
+	if (info->status != ARENA_SERVED ||
+	    (!l->call->embedded && !(info->rights & ARENA_RIGHT_READ)))
 		return TOOL_OK;
 	reach_copy_text(name, sizeof(name), info->name, sizeof(info->name));
 	code = reach_open(l->call, name, &r);

@@ -81,7 +81,8 @@ static int print_all(struct emit *e, struct log_source *sources, int count, stru
 		if (code || !s)
 			return code;
 		if (log_filter_matches(f, &s->record)) {
-			code = log_print(e, &s->record, e->json || count > 1 ? s->what : NULL, s->lost);
+			code = log_print(e, &s->record, e->json || count > 1 ? s->what : NULL,
+					 s->lost);
 			if (code)
 				return code;
 			s->lost = 0;

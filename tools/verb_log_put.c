@@ -65,6 +65,7 @@ int verb_log_put(const struct call *call)
 		return TOOL_FAILED;
 	}
 	if (p.refused)
-		tool_error("the log is full: %" PRIu64 " of %" PRIu64 " records were refused", p.refused, p.line);
+		tool_error("the log is full: %" PRIu64 " of %" PRIu64 " records were refused",
+			   p.refused, p.line);
 	return p.refused || p.error ? TOOL_FAILED : TOOL_OK;
 }

@@ -8,8 +8,8 @@
 #include "parse.h"
 
 #define LINES_DEFAULT 10
-#define LINES_MAX (1u << 24)
-#define FOLLOW_MS 1000
+#define LINES_MAX     (1u << 24)
+#define FOLLOW_MS     1000
 
 /* The last records, each with its data copied: the reader's own is good until its next call only. */
 struct last {

@@ -9,7 +9,8 @@
 #include "stats.h"
 #include "words.h"
 
-static void print_totals(struct emit *e, const struct shma_stats *st, const struct stats_detail *d)
+static void print_totals(struct emit *e, const struct reach *r, const struct shma_stats *st,
+			 const struct stats_detail *d)
 {
 	emit_bytes(e, "capacity_bytes", st->capacity_bytes);
 	emit_bytes(e, "committed_bytes", st->committed_bytes);
@@ -19,7 +20,7 @@ static void print_totals(struct emit *e, const struct shma_stats *st, const stru
 	emit_u64(e, "cached_objects", st->cached_objects);
 	emit_u64(e, "persistent_objects", st->persistent_objects);
 	emit_u64(e, "names", st->names);
-	emit_u64(e, "clients", st->clients);
+	emit_u64(e, "clients", reach_live_clients(r));
 	emit_u64(e, "threads", st->threads);
 	emit_u64(e, "slabs", st->slabs);
 	emit_bytes(e, "slab_bytes", st->slab_bytes);
@@ -32,7 +33,7 @@ static void print_totals(struct emit *e, const struct shma_stats *st, const stru
 
 static void print_pages(struct emit *e, const struct stats_detail *d)
 {
-	static const char *const kinds[PAGE_KINDS] = { "free",  "raw",	 "returned", "large",
+	static const char *const kinds[PAGE_KINDS] = { "free", "raw",	"returned", "large",
 						       "slab", "state", "span",	    "log" };
 	static const char *const columns[] = { "kind", "pages", NULL };
 
@@ -48,7 +49,7 @@ static void print_pages(struct emit *e, const struct stats_detail *d)
 
 static void print_classes(struct emit *e, const struct stats_detail *d)
 {
-	static const char *const columns[] = { "class_bytes", "slabs", "capacity",	"live",
+	static const char *const columns[] = { "class_bytes", "slabs", "capacity",	   "live",
 					       "cached",      "free",  "fullness_percent", NULL };
 
 	emit_table(e, "classes", columns);
@@ -76,7 +77,8 @@ static bool owns_something(const struct stats_client *c)
 	return c->owned_objects || c->bookkeeping_bytes || c->extents || c->threads;
 }
 
-static void print_client(struct emit *e, const struct reach *r, uint32_t number, const struct stats_client *c)
+static void print_client(struct emit *e, const struct reach *r, uint32_t number,
+			 const struct stats_client *c)
 {
 	struct client_record record;
 	char command[sizeof(record.command) + 1] = "the arena";
@@ -103,9 +105,17 @@ static void print_client(struct emit *e, const struct reach *r, uint32_t number,
 
 static void print_clients(struct emit *e, const struct reach *r, const struct stats_detail *d)
 {
-	static const char *const columns[] = { "client",       "pid",	      "command",	"threads",
-					       "live_bytes",   "live_objects", "shared_objects", "cached_bytes",
-					       "bookkeeping_bytes", "extents", NULL };
+	static const char *const columns[] = { "client",
+					       "pid",
+					       "command",
+					       "threads",
+					       "live_bytes",
+					       "live_objects",
+					       "shared_objects",
+					       "cached_bytes",
+					       "bookkeeping_bytes",
+					       "extents",
+					       NULL };
 
 	/* In JSON "clients" is the number of them: the detail is called "owners". */
 	emit_table(e, "owners", columns);
@@ -121,9 +131,14 @@ static void print_clients(struct emit *e, const struct reach *r, const struct st
 
 static void print_zones(struct emit *e, const struct stats_detail *d)
 {
-	static const char *const columns[] = { "zone",		  "bytes",	  "touched_bytes",
-					       "free_bytes",	  "largest_free_bytes",
-					       "committed_bytes", "in_use",	  NULL };
+	static const char *const columns[] = { "zone",
+					       "bytes",
+					       "touched_bytes",
+					       "free_bytes",
+					       "largest_free_bytes",
+					       "committed_bytes",
+					       "in_use",
+					       NULL };
 
 	emit_table(e, "zones", columns);
 	for (uint64_t i = 0; i < d->zones_len; i++) {
@@ -178,7 +193,7 @@ static int print(const struct call *call, const struct reach *r, struct stats_de
 	stats_arena_detail(&r->arena, &st, d);
 	emit_begin_held(&e, stdout, call->json);
 	emit_string(&e, "arena", r->name);
-	print_totals(&e, &st, d);
+	print_totals(&e, r, &st, d);
 	print_log(&e, r);
 	print_pages(&e, d);
 	print_classes(&e, d);

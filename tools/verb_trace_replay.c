@@ -82,7 +82,8 @@ static int survey(struct replay *r)
 		trace_account_init(&r->account, &header);
 		err = read_batches(s, &r->account, &why);
 		if (err)
-			tool_error("%s: event %" PRIu64 ": %s", r->file, r->account.events + 1, why);
+			tool_error("%s: event %" PRIu64 ": %s", r->file, r->account.events + 1,
+				   why);
 	}
 	trace_source_close(s);
 	return err ? TOOL_FAILED : TOOL_OK;
@@ -110,9 +111,9 @@ static int open_own(struct replay *r)
 	uint64_t capacity = 4 * r->account.peak_bytes;
 	int err;
 
-	options.capacity = capacity < OWN_CAPACITY_MIN ? OWN_CAPACITY_MIN :
-			   capacity > CAPACITY_MAX     ? CAPACITY_MAX :
-							 capacity;
+	options.capacity = capacity < OWN_CAPACITY_MIN ? OWN_CAPACITY_MIN
+			   : capacity > CAPACITY_MAX   ? CAPACITY_MAX
+						       : capacity;
 	snprintf(name, sizeof(name), "shmctl-replay-%d-%" PRIx64, (int)getpid(), tool_now_ns());
 	err = arena_path(path, sizeof(path), name);
 	if (!err)
@@ -162,14 +163,9 @@ static int run_event(struct replay *r, const struct trace_event *event)
 	size_t size = event->size ? event->size : 1;
 
 	switch (event->op) {
-	case TRACE_ALLOC:
-		*h = shma_alloc(r->arena, size, 0);
-		return *h ? 0 : -errno;
-	case TRACE_FREE:
-		*h = SHMA_NULL;
-		return shma_free(r->arena, old);
-	case TRACE_RESIZE:
-		break;
+	case TRACE_ALLOC: *h = shma_alloc(r->arena, size, 0); return *h ? 0 : -errno;
+	case TRACE_FREE: *h = SHMA_NULL; return shma_free(r->arena, old);
+	case TRACE_RESIZE: break;
 	}
 	*h = shma_resize(r->arena, old, size);
 	if (*h)
@@ -181,7 +177,8 @@ static int run_event(struct replay *r, const struct trace_event *event)
 /* An event with a look at the contents before and after. -EBADMSG: they are not what was written. */
 static int run_verified(struct replay *r, const struct trace_event *event)
 {
-	uint32_t o = event->object, size = r->sizes[o], kept = size < event->size ? size : event->size;
+	uint32_t o = event->object, size = r->sizes[o],
+		 kept = size < event->size ? size : event->size;
 	unsigned char with = pattern(o, size);
 	int err;
 
@@ -199,8 +196,9 @@ static int run_verified(struct replay *r, const struct trace_event *event)
 
 static int failed(const struct replay *r, const struct trace_event *event, int err)
 {
-	static const char *const what[] = { [TRACE_ALLOC] = "allocate", [TRACE_FREE] = "free",
-					    [TRACE_RESIZE] = "resize" };
+	static const char *const what[] = {
+		[TRACE_ALLOC] = "allocate", [TRACE_FREE] = "free", [TRACE_RESIZE] = "resize"
+	};
 
 	tool_error("%s: event %" PRIu64 " (%s object %u, %u bytes): %s", r->file, r->events + 1,
 		   what[event->op], event->object, event->size,
@@ -337,7 +335,8 @@ static int print(const struct call *call, const struct replay *r)
 	emit_bytes(&e, "peak_live_bytes", r->account.peak_bytes);
 	emit_u64(&e, "peak_live_objects", r->account.peak_objects);
 	emit_bytes(&e, "peak_usable_bytes", tool_less(r->peak.live_bytes, r->before.live_bytes));
-	emit_bytes(&e, "peak_cached_bytes", tool_less(r->peak.cached_bytes, r->before.cached_bytes));
+	emit_bytes(&e, "peak_cached_bytes",
+		   tool_less(r->peak.cached_bytes, r->before.cached_bytes));
 	emit_bytes(&e, "peak_committed_bytes", committed);
 	emit_percent(&e, "above_live_percent", 100 * ((double)committed - live) / live);
 	emit_string(&e, "check", r->damage ? "damaged" : "sound");

@@ -10,7 +10,8 @@
 #define NO_LIMIT 1000000
 
 const struct verb_option verb_globals[] = {
-	{ "socket", 0, "PATH", "of the daemon; default: $SHMALLOC_SOCKET, else the user's own or root's", false },
+	{ "socket", 0, "PATH",
+	  "of the daemon; default: $SHMALLOC_SOCKET, else the user's own or root's", false },
 	{ "json", 0, NULL, "print data as JSON", false },
 	{ "embedded", 0, NULL, "use no daemon: reach posix arenas directly", false },
 	{ "help", 'h', NULL, "say how to call it", false },
@@ -27,7 +28,8 @@ static const struct verb_option create_options[] = {
 	{ "numa", 0, "local|interleave|bind:NODES", "where pages go; default local", false },
 	{ "huge", 0, "never|advise|always", "transparent huge pages; default never", false },
 	{ "log-size", 0, "SIZE", "of the log ring; default 4M", false },
-	{ "log-policy", 0, "block|drop|overwrite", "when the log is full; default overwrite", false },
+	{ "log-policy", 0, "block|drop|overwrite", "when the log is full; default overwrite",
+	  false },
 	{ "quota", 0, "SIZE", "that one client may own; default none", false },
 	{ NULL, 0, NULL, NULL, false },
 };
@@ -44,7 +46,8 @@ static const struct verb_option tail_options[] = {
 };
 
 static const struct verb_option cat_options[] = {
-	{ "since", 0, "T", "not before T: 2026-01-31T12:30[:15][Z], 12:30, -5m, @EPOCH, today", false },
+	{ "since", 0, "T", "not before T: 2026-01-31T12:30[:15][Z], 12:30, -5m, @EPOCH, today",
+	  false },
 	{ "until", 0, "T", "not after T", false },
 	{ "level", 0, "L", "of level L or graver", false },
 	{ "client", 0, "PID", "written by this process", false },
@@ -54,7 +57,8 @@ static const struct verb_option cat_options[] = {
 
 static const struct verb_option replay_options[] = {
 	{ "arena", 0, "NAME", "in this arena; default: one of its own, gone afterwards", false },
-	{ "verify", 0, NULL, "fill objects and compare their contents; time is not of interest then", false },
+	{ "verify", 0, NULL,
+	  "fill objects and compare their contents; time is not of interest then", false },
 	{ NULL, 0, NULL, NULL, false },
 };
 
@@ -66,20 +70,23 @@ static const struct verb_option help_options[] = {
 const struct verb verb_table[] = {
 	{ "arena create", "NAME", 1, 1, create_options, "make an arena", verb_arena_create },
 	{ "arena list", "", 0, 0, no_options, "all arenas", verb_arena_list },
-	{ "arena show", "NAME|PATH", 1, 1, no_options, "one arena: geometry, terms, names", verb_arena_show },
-	{ "arena map", "NAME|PATH", 1, 1, no_options, "what lies where, a character a group of pages",
-	  verb_arena_map },
+	{ "arena show", "NAME|PATH", 1, 1, no_options, "one arena: geometry, terms, names",
+	  verb_arena_show },
+	{ "arena map", "NAME|PATH", 1, 1, no_options,
+	  "what lies where, a character a group of pages", verb_arena_map },
 	{ "arena check", "NAME|PATH", 1, 1, no_options,
 	  "whether everything is owned by exactly one and every index is true", verb_arena_check },
 	{ "arena destroy", "NAME", 1, 1, no_options,
 	  "remove an arena; who is attached to it goes on until it ends", verb_arena_destroy },
-	{ "client list", "[NAME|PATH]", 0, 1, no_options, "processes attached to all arenas, or to one",
-	  verb_client_list },
-	{ "stats", "NAME|PATH", 1, 1, no_options, "how full it is, by class, client and zone", verb_stats },
-	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line", verb_log_put },
+	{ "client list", "[NAME|PATH]", 0, 1, no_options,
+	  "processes attached to all arenas, or to one", verb_client_list },
+	{ "stats", "NAME|PATH", 1, 1, no_options, "how full it is, by class, client and zone",
+	  verb_stats },
+	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line",
+	  verb_log_put },
 	{ "log tail", "NAME|PATH", 1, 1, tail_options, "the last records", verb_log_tail },
-	{ "log cat", "NAME|PATH...", 1, NO_LIMIT, cat_options, "all records that match, in order of time",
-	  verb_log_cat },
+	{ "log cat", "NAME|PATH...", 1, NO_LIMIT, cat_options,
+	  "all records that match, in order of time", verb_log_cat },
 	{ "trace replay", "FILE", 1, 1, replay_options,
 	  "repeat a recorded program's allocations and measure them", verb_trace_replay },
 	{ "help", "[VERB...]", 0, 2, help_options, "say how to call a verb", verb_help },
@@ -153,9 +160,10 @@ static void view_add(struct getopt_view *view, const struct verb_option *options
 	while (view->longs[at].name)
 		at++;
 	for (size_t i = 0; options[i].name; i++) {
-		view->longs[at++] = (struct option){
-			options[i].name, options[i].arg ? required_argument : no_argument, NULL, base + (int)i
-		};
+		view->longs[at++] =
+			(struct option){ options[i].name,
+					 options[i].arg ? required_argument : no_argument, NULL,
+					 base + (int)i };
 		if (options[i].letter) {
 			*s++ = options[i].letter;
 			if (options[i].arg)
@@ -216,7 +224,8 @@ static int parse_options(struct call *call, int argc, char **argv)
 			set_global(call, place, optarg);
 			continue;
 		}
-		place = c < OPTION_BASE ? place_of_letter(call->verb->options, c) : c - 2 * OPTION_BASE;
+		place = c < OPTION_BASE ? place_of_letter(call->verb->options, c)
+					: c - 2 * OPTION_BASE;
 		call->values[place] = optarg ? optarg : "";
 	}
 	return TOOL_OK;
@@ -300,7 +309,8 @@ static int option_usage(char *buf, size_t size, const struct verb_option *o)
 /* One verb's line, broken before an option where it gets too long. */
 static void print_synopsis(FILE *out, const struct verb *verb, int indent)
 {
-	int column = indent + fprintf(out, "%s%s%s", verb->name, verb->operands[0] ? " " : "", verb->operands);
+	int column = indent + fprintf(out, "%s%s%s", verb->name, verb->operands[0] ? " " : "",
+				      verb->operands);
 
 	for (size_t i = 0; verb->options[i].name; i++) {
 		char text[80];

@@ -60,7 +60,7 @@ expect 0 client list --json
 json_valid
 json_has "[c['arena'] for c in d['clients'] if c['pid'] == $writer and c['state'] == 'live'] == ['$id-posix']"
 expect 0 stats "$id-posix" --json
-json_has "any(o['pid'] == $writer for o in d['owners'])"
+json_has "d['clients'] == 1 and any(o['pid'] == $writer for o in d['owners'])"
 kill -9 $writer
 wait $writer 2>/dev/null
 exec 9>&-

@@ -119,8 +119,8 @@ START_TEST(streams_print_a_record_a_line)
 			emit_data(&e, "data", "hi\n", 3);
 			ck_assert_int_eq(emit_record_end(&e), 0);
 		}
-		expect(json ? "{\"pid\": 40, \"data\": \"hi\\n\"}\n{\"pid\": 41, \"data\": \"hi\\n\"}\n" :
-			      "40 hi\\n\n41 hi\\n\n");
+		expect(json ? "{\"pid\": 40, \"data\": \"hi\\n\"}\n{\"pid\": 41, \"data\": \"hi\\n\"}\n"
+			    : "40 hi\\n\n41 hi\\n\n");
 	}
 }
 END_TEST
@@ -162,7 +162,8 @@ START_TEST(lines_for_people_are_not_in_json)
 		emit_u64(&e, "full_percent", 1);
 		emit_line(&e, "~~~");
 		emit_none(&e, "none");
-		expect(json ? "{\n  \"full_percent\": 1,\n  \"none\": null\n}\n" : "full: 1\n~~~\nnone: -\n");
+		expect(json ? "{\n  \"full_percent\": 1,\n  \"none\": null\n}\n"
+			    : "full: 1\n~~~\nnone: -\n");
 	}
 }
 END_TEST
@@ -181,23 +182,28 @@ START_TEST(json_strings_escape_what_they_must)
 {
 	expect_json("", 0, "\"\"", true);
 	expect_json("a\"b\\c/", 6, "\"a\\\"b\\\\c/\"", true);
-	expect_json("\b\f\n\r\t\x01\x1f\x7f\0", 9, "\"\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\\u0000\"", true);
-	expect_json("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
-		    true);
+	expect_json("\b\f\n\r\t\x01\x1f\x7f\0", 9,
+		    "\"\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\\u0000\"", true);
+	expect_json("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9,
+		    "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", true);
 }
 END_TEST
 
 START_TEST(json_strings_replace_invalid_utf8)
 {
 #define BAD "\xef\xbf\xbd"
-	expect_json("a\xff" "b", 3, "\"a" BAD "b\"", false);
+	expect_json("a\xff"
+		    "b",
+		    3, "\"a" BAD "b\"", false);
 	expect_json("\x80", 1, "\"" BAD "\"", false);
-	expect_json("\xc0\xaf", 2, "\"" BAD BAD "\"", false);		 /* overlong */
-	expect_json("\xe0\x80\xaf", 3, "\"" BAD BAD BAD "\"", false);	 /* overlong */
-	expect_json("\xed\xa0\x80", 3, "\"" BAD BAD BAD "\"", false);	 /* surrogate */
+	expect_json("\xc0\xaf", 2, "\"" BAD BAD "\"", false);		      /* overlong */
+	expect_json("\xe0\x80\xaf", 3, "\"" BAD BAD BAD "\"", false);	      /* overlong */
+	expect_json("\xed\xa0\x80", 3, "\"" BAD BAD BAD "\"", false);	      /* surrogate */
 	expect_json("\xf4\x90\x80\x80", 4, "\"" BAD BAD BAD BAD "\"", false); /* too high */
-	expect_json("\xe2\x82", 2, "\"" BAD BAD "\"", false);		 /* cut */
-	expect_json("\xe2\x82" "a", 3, "\"" BAD BAD "a\"", false);
+	expect_json("\xe2\x82", 2, "\"" BAD BAD "\"", false);		      /* cut */
+	expect_json("\xe2\x82"
+		    "a",
+		    3, "\"" BAD BAD "a\"", false);
 }
 END_TEST
 
@@ -208,13 +214,15 @@ START_TEST(invalid_bytes_are_kept_in_base64)
 	emit_data(&e, "data", "\xff\x00\x10z", 4);
 	emit_data(&e, "more", "fine", 4);
 	emit_record_end(&e);
-	expect("{\"data\": \"" BAD "\\u0000\\u0010z\", \"data_base64\": \"/wAQeg==\", \"more\": \"fine\"}\n");
+	expect("{\"data\": \"" BAD
+	       "\\u0000\\u0010z\", \"data_base64\": \"/wAQeg==\", \"more\": \"fine\"}\n");
 }
 END_TEST
 
 START_TEST(base64_pads)
 {
-	static const char *const expected[] = { "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy" };
+	static const char *const expected[] = { "",	    "Zg==",	"Zm8=",	   "Zm9v",
+						"Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy" };
 
 	for (size_t n = 0; n < 7; n++) {
 		char *text = emit_base64("foobar", n);
@@ -240,8 +248,12 @@ START_TEST(sizes_are_shown_for_people)
 	static const struct {
 		uint64_t bytes;
 		const char *text;
-	} cases[] = { { 0, "0 B" },	     { 1023, "1023 B" },   { 1024, "1 KiB" },
-		      { 1536, "1.5 KiB" },   { 1 << 20, "1 MiB" }, { UINT64_C(16) << 40, "16 TiB" },
+	} cases[] = { { 0, "0 B" },
+		      { 1023, "1023 B" },
+		      { 1024, "1 KiB" },
+		      { 1536, "1.5 KiB" },
+		      { 1 << 20, "1 MiB" },
+		      { UINT64_C(16) << 40, "16 TiB" },
 		      { UINT64_MAX, "16.0 EiB" } };
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

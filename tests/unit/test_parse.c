@@ -40,8 +40,8 @@ END_TEST
 
 START_TEST(sizes_that_overflow_are_out_of_range)
 {
-	static const char *const bad[] = { "18446744073709551616", "99999999999999999999999", "16777216T",
-					   "18014398509481984K" };
+	static const char *const bad[] = { "18446744073709551616", "99999999999999999999999",
+					   "16777216T", "18014398509481984K" };
 
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		uint64_t v;
@@ -53,8 +53,8 @@ END_TEST
 
 START_TEST(what_is_no_size_is_refused)
 {
-	static const char *const bad[] = { "",	   "K",	 "-1",	"+1", " 1", "1 ", "1 K", "1KB",
-					   "1KiBs", "1P", "0x10", "1.5G", "1KK", "1iB" };
+	static const char *const bad[] = { "",	  "K",	   "-1", "+1",	 " 1",	 "1 ",	"1 K",
+					   "1KB", "1KiBs", "1P", "0x10", "1.5G", "1KK", "1iB" };
 
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		uint64_t v;
@@ -116,7 +116,8 @@ START_TEST(node_lists)
 }
 END_TEST
 
-static void expect_times(const char *zone, size_t n, const char *const texts[], const uint64_t times[])
+static void expect_times(const char *zone, size_t n, const char *const texts[],
+			 const uint64_t times[])
 {
 	setenv("TZ", zone, 1);
 	for (size_t i = 0; i < n; i++) {
@@ -130,12 +131,17 @@ static void expect_times(const char *zone, size_t n, const char *const texts[], 
 
 START_TEST(times_with_a_zone)
 {
-	static const char *const texts[] = { "2023-11-14T22:13:20Z",	   "2023-11-14 22:13:20.5Z",
-					     "2023-11-15T00:13:20+02:00",  "2023-11-14T17:13:20-0500",
-					     "2023-11-14T22:13Z",	   "1970-01-01Z",
-					     "2024-02-29T00:00:00.1234567899Z", "2023-11-14T21:13:20-01" };
-	static const uint64_t times[] = { NOW, NOW + S / 2, NOW, NOW, NOW - 20 * S, 0,
-					  UINT64_C(1709164800123456789), NOW };
+	static const char *const texts[] = { "2023-11-14T22:13:20Z",
+					     "2023-11-14 22:13:20.5Z",
+					     "2023-11-15T00:13:20+02:00",
+					     "2023-11-14T17:13:20-0500",
+					     "2023-11-14T22:13Z",
+					     "1970-01-01Z",
+					     "2024-02-29T00:00:00.1234567899Z",
+					     "2023-11-14T21:13:20-01" };
+	static const uint64_t times[] = {
+		NOW, NOW + S / 2, NOW, NOW, NOW - 20 * S, 0, UINT64_C(1709164800123456789), NOW
+	};
 
 	expect_times("UTC-2", COUNT(texts), texts, times);
 }
@@ -144,8 +150,15 @@ END_TEST
 START_TEST(times_without_a_zone_are_local)
 {
 	/* Now is 00:13:20 on the 15th, two hours east. */
-	static const char *const texts[] = { "2023-11-15T00:13:20", "2023-11-15 00:13", "2023-11-15",
-					     "00:13:20.25", "00:13", "23:00", "today", "yesterday", "now" };
+	static const char *const texts[] = { "2023-11-15T00:13:20",
+					     "2023-11-15 00:13",
+					     "2023-11-15",
+					     "00:13:20.25",
+					     "00:13",
+					     "23:00",
+					     "today",
+					     "yesterday",
+					     "now" };
 	static const uint64_t times[] = { NOW,
 					  NOW - 20 * S,
 					  NOW - 800 * S,
@@ -162,10 +175,17 @@ END_TEST
 
 START_TEST(relative_times_and_epochs)
 {
-	static const char *const texts[] = { "-5m", "-90s", "-1h30m", "-2d", "-1w", "-0s", "@1700000000", "@12.5", "@0" };
-	static const uint64_t times[] = { NOW - 300 * S,    NOW - 90 * S,     NOW - 5400 * S,
-					  NOW - 172800 * S, NOW - 604800 * S, NOW,
-					  NOW,		    12 * S + S / 2,   0 };
+	static const char *const texts[] = { "-5m", "-90s",	   "-1h30m", "-2d", "-1w",
+					     "-0s", "@1700000000", "@12.5",  "@0" };
+	static const uint64_t times[] = { NOW - 300 * S,
+					  NOW - 90 * S,
+					  NOW - 5400 * S,
+					  NOW - 172800 * S,
+					  NOW - 604800 * S,
+					  NOW,
+					  NOW,
+					  12 * S + S / 2,
+					  0 };
 
 	expect_times("UTC", COUNT(texts), texts, times);
 }
@@ -173,13 +193,40 @@ END_TEST
 
 START_TEST(what_is_no_time_is_refused)
 {
-	static const char *const bad[] = { "",	"-",  "-5",	   "-5x",	 "5m",		"@",	     "@1x",
-					   "@1.", "12", "12:",	   "12:3",	 "12:30:",	"2023",	     "2023-11",
-					   "2023-11-14T", "2023-11-14T12", "2023-11-14x", "2023-1-4", "-m",
-					   "2023-11-14T12:30:15.", "2023-11-14T12:30Zx", "2023-11-14T12:30+", "tomorrow" };
-	static const char *const range[] = { "2023-13-01", "2023-02-30", "2023-11-00", "24:00", "12:60",
-					     "1969-12-31", "-99999w", "@18446744074", "@99999999999999999999",
-					     "-99999999999999999999s", "2501-01-01" };
+	static const char *const bad[] = { "",
+					   "-",
+					   "-5",
+					   "-5x",
+					   "5m",
+					   "@",
+					   "@1x",
+					   "@1.",
+					   "12",
+					   "12:",
+					   "12:3",
+					   "12:30:",
+					   "2023",
+					   "2023-11",
+					   "2023-11-14T",
+					   "2023-11-14T12",
+					   "2023-11-14x",
+					   "2023-1-4",
+					   "-m",
+					   "2023-11-14T12:30:15.",
+					   "2023-11-14T12:30Zx",
+					   "2023-11-14T12:30+",
+					   "tomorrow" };
+	static const char *const range[] = { "2023-13-01",
+					     "2023-02-30",
+					     "2023-11-00",
+					     "24:00",
+					     "12:60",
+					     "1969-12-31",
+					     "-99999w",
+					     "@18446744074",
+					     "@99999999999999999999",
+					     "-99999999999999999999s",
+					     "2501-01-01" };
 	uint64_t v;
 
 	setenv("TZ", "UTC", 1);

@@ -112,10 +112,14 @@ START_TEST(events_are_checked)
 		uint32_t object, size;
 		enum trace_error error;
 	} cases[] = {
-		{ 0, 0, 0, 1, TRACE_BAD_OP },		    { 4, 0, 0, 1, TRACE_BAD_OP },
-		{ TRACE_ALLOC, 2, 0, 1, TRACE_BAD_THREAD }, { TRACE_ALLOC, 0, 3, 1, TRACE_BAD_OBJECT },
-		{ TRACE_ALLOC, 0, 2, 1, TRACE_BAD_ORDER },  { TRACE_ALLOC, 0, 0, 1, TRACE_LIVE },
-		{ TRACE_FREE, 0, 0, 5, TRACE_BAD_SIZE },    { TRACE_FREE, 0, 1, 0, TRACE_DEAD },
+		{ 0, 0, 0, 1, TRACE_BAD_OP },
+		{ 4, 0, 0, 1, TRACE_BAD_OP },
+		{ TRACE_ALLOC, 2, 0, 1, TRACE_BAD_THREAD },
+		{ TRACE_ALLOC, 0, 3, 1, TRACE_BAD_OBJECT },
+		{ TRACE_ALLOC, 0, 2, 1, TRACE_BAD_ORDER },
+		{ TRACE_ALLOC, 0, 0, 1, TRACE_LIVE },
+		{ TRACE_FREE, 0, 0, 5, TRACE_BAD_SIZE },
+		{ TRACE_FREE, 0, 1, 0, TRACE_DEAD },
 		{ TRACE_RESIZE, 0, 1, 9, TRACE_DEAD },
 	};
 
@@ -196,7 +200,8 @@ START_TEST(any_bytes_are_read_or_refused)
 			if (rand() % 2)
 				put_event(TRACE_ALLOC, 0, live++, (uint32_t)rand());
 			else
-				put_event(TRACE_RESIZE, 1, (uint32_t)rand() % (live + 1), (uint32_t)rand());
+				put_event(TRACE_RESIZE, 1, (uint32_t)rand() % (live + 1),
+					  (uint32_t)rand());
 		}
 		for (int i = rand() % 6; i > 0; i--)
 			bytes[(size_t)rand() % length] ^= (unsigned char)(1 << rand() % 8);
