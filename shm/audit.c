@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One run looks at everything once and gathers findings. On an arena in use a run also meets what
- * operations in progress make look wrong, so runs are made until none of the first one's findings is
- * left, or a second has passed. A finding carries what was read as evidence: where other operations
- * come and go at the same place, it is not the same finding.
+ * operations in progress make look wrong, so runs are made until none of the first one's findings
+ * is left, or a second has passed. A finding carries what was read as evidence: where other
+ * operations come and go at the same place, it is not the same finding.
  */
 #include "audit.h"
 
@@ -20,14 +20,14 @@
 #include "format.h"
 #include "ring.h"
 
-#define LIVE_RUNS 10
+#define LIVE_RUNS     10
 #define LIVE_PAUSE_NS 100000000L /* between runs */
 
 static const struct {
 	enum audit_severity severity;
 	const char *key, *meaning;
 } table[] = {
-#define AUDIT_ROW(name, severity_, key_, text_)                                                    \
+#define AUDIT_ROW(name, severity_, key_, text_) \
 	[AUDIT_##name] = { .severity = AUDIT_##severity_, .key = (key_), .meaning = (text_) },
 	AUDIT_TABLE(AUDIT_ROW)
 #undef AUDIT_ROW
@@ -54,7 +54,8 @@ static void fill(struct audit_finding *f, enum audit_what what, struct audit_spo
 	f->evidence = spot.evidence;
 }
 
-void audit_note(struct audit_run *run, enum audit_what what, struct audit_spot spot, const char *fmt, ...)
+void audit_note(struct audit_run *run, enum audit_what what, struct audit_spot spot,
+		const char *fmt, ...)
 {
 	struct audit_finding *f;
 	va_list ap;
@@ -87,11 +88,14 @@ void audit_header(struct audit_run *run)
 
 	memset(&copy, 0, sizeof(copy));
 	if (!walk_copy(run->a, 0, &copy, sizeof(copy)) || format_check(&copy))
-		audit_note(run, AUDIT_HEADER, nowhere, "magic, version, checksum or geometry is wrong");
+		audit_note(run, AUDIT_HEADER, nowhere,
+			   "magic, version, checksum or geometry is wrong");
 	else if (memcmp(&copy.geometry, &run->a->g, sizeof(copy.geometry)) != 0)
-		audit_note(run, AUDIT_HEADER, nowhere, "the geometry has changed since it was mapped");
+		audit_note(run, AUDIT_HEADER, nowhere,
+			   "the geometry has changed since it was mapped");
 	if (fstat(run->a->files.fd, &st) == 0 &&
-	    (uint64_t)st.st_size < (run->a->files.heap_fd < 0 ? run->a->g.file_size : run->a->g.heap))
+	    (uint64_t)st.st_size <
+		    (run->a->files.heap_fd < 0 ? run->a->g.file_size : run->a->g.heap))
 		audit_note(run, AUDIT_HEADER, nowhere, "the file is cut off at %lld bytes",
 			   (long long)st.st_size);
 	if (zones > run->a->g.zone_count)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * audit.h - what `arena check` does (check.h is the unit test library's): whether an arena is whole,
- * every page and object accounted for by exactly one owner, every index as its truth says. Reads only;
- * works on read-only mappings, on arenas in use, and on files that anything may have happened to.
+ * audit.h - what `arena check` does (check.h is the unit test library's): whether an arena is
+ * whole, every page and object accounted for by exactly one owner, every index as its truth says.
+ * Reads only; works on read-only mappings, on arenas in use, and on files that anything may have
+ * happened to.
  */
 #ifndef SHM_AUDIT_H
 #define SHM_AUDIT_H
@@ -25,7 +26,8 @@ enum audit_severity {
 	X(OVERLAP, TRUTH, "overlap", "a page inside an extent has an entry of its own")            \
 	X(OWNER, TRUTH, "owner", "something is owned by a client that does not exist: lost")       \
 	X(SPAN, TRUTH, "span", "pieces of a large extent and its head disagree")                   \
-	X(SPAN_LEFT, INDEX, "span-left", "a piece of a large extent that is no more is not yet free")   \
+	X(SPAN_LEFT, INDEX, "span-left",                                                           \
+	  "a piece of a large extent that is no more is not yet free")                             \
 	X(SLAB, TRUTH, "slab", "the pages of a slab disagree")                                     \
 	X(SLAB_WORD, TRUTH, "slab-word", "a page that is no slab's leads to a slab's record")      \
 	X(RECORD, TRUTH, "record", "a slab and its record disagree")                               \
@@ -73,7 +75,7 @@ struct audit_finding {
 	char text[160];
 };
 
-#define AUDIT_NOWHERE UINT64_MAX
+#define AUDIT_NOWHERE  UINT64_MAX
 #define AUDIT_KEPT_MAX 4096u /* findings; the rest is counted in one */
 
 typedef void (*audit_report_fn)(void *context, const struct audit_finding *finding);
@@ -86,8 +88,9 @@ typedef void (*audit_report_fn)(void *context, const struct audit_finding *findi
 int audit_arena(const struct arena *a, bool live, audit_report_fn report, void *context);
 
 /*
- * A file, whatever it is: opens and maps it read-only first. What keeps it from being mapped is reported
- * as AUDIT_HEADER. -ENOENT, -EACCES, -ENOMEM, -EPROTO (of another version: nothing can be said).
+ * A file, whatever it is: opens and maps it read-only first. What keeps it from being mapped is
+ * reported as AUDIT_HEADER. -ENOENT, -EACCES, -ENOMEM, -EPROTO (of another version: nothing can be
+ * said).
  */
 int audit_file(const char *path, bool live, audit_report_fn report, void *context);
 

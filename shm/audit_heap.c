@@ -43,7 +43,8 @@ void audit_owned(struct audit_run *run, uint32_t client, uint64_t page, uint64_t
 	struct audit_spot spot = { .page = page, .client = client, .evidence = evidence };
 
 	if (!audit_client_exists(run, client))
-		audit_note(run, AUDIT_OWNER, spot, "page %#llx: owned by client %u, who does not exist",
+		audit_note(run, AUDIT_OWNER, spot,
+			   "page %#llx: owned by client %u, who does not exist",
 			   (unsigned long long)page, client);
 	else if (!marked(run, client, page))
 		audit_note(run, AUDIT_MARK, spot, "page %#llx: client %u has not marked its region",
@@ -59,11 +60,14 @@ static uint64_t handle_of(const struct audit_run *run, uint64_t offset, uint32_t
 
 static void check_object(struct audit_run *run, uint64_t page, uint64_t offset, uint32_t state)
 {
-	struct audit_spot spot = { .page = page, .handle = handle_of(run, offset, state),
-				   .client = state_client(state), .evidence = state };
+	struct audit_spot spot = { .page = page,
+				   .handle = handle_of(run, offset, state),
+				   .client = state_client(state),
+				   .evidence = state };
 
 	if (state_kind(state) >= OBJECT_KINDS)
-		audit_note(run, AUDIT_STATE_WORD, spot, "object at %#llx: state word %#x has no such kind",
+		audit_note(run, AUDIT_STATE_WORD, spot,
+			   "object at %#llx: state word %#x has no such kind",
 			   (unsigned long long)offset, state);
 	else if (state_kind(state) == OBJECT_PUBLISHED)
 		audit_published(run, spot.handle, page);
@@ -107,12 +111,14 @@ static void check_slab_record(struct audit_run *run, const struct walk_item *ite
 
 	spot.handle = slab->record.offset;
 	spot.evidence ^= owner ^ (uint64_t)head << 32;
-	/* Busy while its slab is being made, or taken apart; its block says whether by someone who exists. */
+	/* Busy while its slab is being made, or taken apart; its block says whether by someone who
+	 * exists. */
 	if (owner != RECORD_LIVE && record_state(owner) != RECORD_BUSY)
 		audit_note(run, AUDIT_RECORD, spot, "page %#llx: the slab's record is not in use",
 			   (unsigned long long)item->page);
 	else if (head != item->page || class_index != item->class_index)
-		audit_note(run, AUDIT_RECORD, spot, "page %#llx: the slab's record is of a slab at %#x",
+		audit_note(run, AUDIT_RECORD, spot,
+			   "page %#llx: the slab's record is of a slab at %#x",
 			   (unsigned long long)item->page, head);
 }
 
@@ -128,11 +134,13 @@ static void check_free_object(struct audit_run *run, const struct walk_slab *sla
 {
 	uint64_t offset = walk_object_offset(slab, object);
 	uint32_t state = walk_state(slab, object);
-	struct audit_spot spot = { .page = slab->page, .handle = handle_of(run, offset, state),
+	struct audit_spot spot = { .page = slab->page,
+				   .handle = handle_of(run, offset, state),
 				   .evidence = state };
 
 	if (state_kind(state) == OBJECT_FREE && !hint_bit(slab, object))
-		audit_note(run, AUDIT_HINT_OBJECT, spot, "object at %#llx is free, but no hint says so",
+		audit_note(run, AUDIT_HINT_OBJECT, spot,
+			   "object at %#llx is free, but no hint says so",
 			   (unsigned long long)offset);
 }
 
@@ -167,7 +175,8 @@ static void check_slab(struct audit_run *run, const struct walk_item *item)
 
 	check_slab_pages(run, item);
 	if (!walk_slab(run->a, item, &slab)) {
-		audit_note(run, AUDIT_RECORD, spot_of(item), "page %#llx: the slab's record is no record",
+		audit_note(run, AUDIT_RECORD, spot_of(item),
+			   "page %#llx: the slab's record is no record",
 			   (unsigned long long)item->page);
 		return;
 	}
@@ -180,13 +189,16 @@ static void check_slab(struct audit_run *run, const struct walk_item *item)
 static void check_live_record(struct audit_run *run, const struct walk_record *record)
 {
 	uint32_t head = atomic_load_explicit(&record->at->head, memory_order_relaxed);
-	struct audit_spot spot = { .page = record->block, .handle = record->offset, .evidence = head };
+	struct audit_spot spot = { .page = record->block,
+				   .handle = record->offset,
+				   .evidence = head };
 	struct walk_item slab;
 
 	if (walk_read(run->a, head, &slab) && slab.kind == PAGE_SLAB && !slab.problem &&
 	    slab.record == record->offset)
 		return;
-	audit_note(run, AUDIT_RECORD_LOST, spot, "record at %#llx is in use for page %#x, which has another",
+	audit_note(run, AUDIT_RECORD_LOST, spot,
+		   "record at %#llx is in use for page %#x, which has another",
 		   (unsigned long long)record->offset, head);
 }
 
@@ -199,18 +211,22 @@ static void check_record(struct audit_run *run, uint64_t offset)
 	if (!walk_record(run->a, offset, &record))
 		return; /* its block's memory is not there: said before */
 	owner = atomic_load_explicit(&record.at->owner, memory_order_acquire);
-	spot = (struct audit_spot){ .page = record.block, .handle = offset, .evidence = owner,
+	spot = (struct audit_spot){ .page = record.block,
+				    .handle = offset,
+				    .evidence = owner,
 				    .client = record_client(owner) };
 	if (owner == RECORD_LIVE)
 		check_live_record(run, &record);
 	else if (owner == RECORD_FREE) {
 		if (!audit_hinted(run, CLASSES + record.shape - 1, record.block))
-			audit_note(run, AUDIT_HINT_RECORD, spot, "record at %#llx is free, but no hint leads there",
+			audit_note(run, AUDIT_HINT_RECORD, spot,
+				   "record at %#llx is free, but no hint leads there",
 				   (unsigned long long)offset);
 	} else if (record_state(owner) == RECORD_BUSY)
 		audit_owned(run, record_client(owner), record.block, owner);
 	else
-		audit_note(run, AUDIT_RECORD, spot, "record at %#llx: owner word %#x makes no sense",
+		audit_note(run, AUDIT_RECORD, spot,
+			   "record at %#llx: owner word %#x makes no sense",
 			   (unsigned long long)offset, owner);
 }
 
@@ -223,7 +239,8 @@ static void check_state_block(struct audit_run *run, const struct walk_item *ite
 	if (!walk_copy_heap(run->a, offset, &block, sizeof(block)))
 		return;
 	if (block.shape != shape || block.records != shape_block_records(shape))
-		audit_note(run, AUDIT_STATE_BLOCK, AUDIT_PAGE(item->page, block.shape ^ (uint64_t)block.records << 32),
+		audit_note(run, AUDIT_STATE_BLOCK,
+			   AUDIT_PAGE(item->page, block.shape ^ (uint64_t)block.records << 32),
 			   "page %#llx: a state block of shape %u says shape %u, %u records",
 			   (unsigned long long)item->page, shape, block.shape, block.records);
 	for (uint32_t i = 0; i < shape_block_records(shape); i++)
@@ -232,8 +249,8 @@ static void check_state_block(struct audit_run *run, const struct walk_item *ite
 
 /* ---- extents ---- */
 
-/* Pages of no slab, whose entries say free. Word 1 alone leads handles to state words, so it must not
- * lead anywhere from here. */
+/* Pages of no slab, whose entries say free. Word 1 alone leads handles to state words, so it must
+ * not lead anywhere from here. */
 static void check_blank(struct audit_run *run, const struct walk_item *item, uint64_t page)
 {
 	uint64_t w0, w1;
@@ -246,8 +263,8 @@ static void check_blank(struct audit_run *run, const struct walk_item *item, uin
 			   (unsigned long long)page, pw0_kind(w0), (unsigned long long)item->page);
 	else if (pw1_is_slab(w1))
 		audit_note(run, AUDIT_SLAB_WORD, AUDIT_PAGE(page, w1),
-			   "page %#llx is no slab's, but its word 1 is: %#llx", (unsigned long long)page,
-			   (unsigned long long)w1);
+			   "page %#llx is no slab's, but its word 1 is: %#llx",
+			   (unsigned long long)page, (unsigned long long)w1);
 }
 
 static void check_inside(struct audit_run *run, const struct walk_item *item)
@@ -276,8 +293,8 @@ static uint32_t owner_of(const struct walk_item *item)
 	return item->kind == PAGE_LARGE && has_owner(pw0_state(item->w0)) ? item->client : 0;
 }
 
-/* Each later zone that an extent reaches into says so in its first entry, in a region that its owner has
- * marked: recovery comes to pieces cut off by a death. */
+/* Each later zone that an extent reaches into says so in its first entry, in a region that its
+ * owner has marked: recovery comes to pieces cut off by a death. */
 static void check_pieces(struct audit_run *run, const struct walk_item *item)
 {
 	uint64_t page = item->page + item->step, end = item->page + item->length;
@@ -306,7 +323,8 @@ static void check_span(struct audit_run *run, const struct walk_item *item)
 	    (head.kind == PAGE_RAW || head.kind == PAGE_LARGE) &&
 	    head.length > item->page - item->span_head)
 		return; /* what the two disagree on is said at the head */
-	audit_note(run, AUDIT_SPAN_LEFT, spot_of(item), "page %#llx: a piece of an extent at %#llx that is no more",
+	audit_note(run, AUDIT_SPAN_LEFT, spot_of(item),
+		   "page %#llx: a piece of an extent at %#llx that is no more",
 		   (unsigned long long)item->page, (unsigned long long)item->span_head);
 }
 
@@ -315,7 +333,8 @@ static void check_large(struct audit_run *run, const struct walk_item *item)
 	uint32_t state = pw0_state(item->w0);
 
 	if (state_kind(state) == OBJECT_FREE) {
-		audit_note(run, AUDIT_STATE_WORD, spot_of(item), "page %#llx: a large object that is free",
+		audit_note(run, AUDIT_STATE_WORD, spot_of(item),
+			   "page %#llx: a large object that is free",
 			   (unsigned long long)item->page);
 		return;
 	}
@@ -331,7 +350,8 @@ static void check_returned(struct audit_run *run, const struct walk_item *item)
 
 	if (audit_bit(run->stacked, in_zone) || audit_client_exists(run, item->client))
 		return;
-	audit_note(run, AUDIT_RETURNED, spot_of(item), "page %#llx: a returned extent that no stack has",
+	audit_note(run, AUDIT_RETURNED, spot_of(item),
+		   "page %#llx: a returned extent that no stack has",
 		   (unsigned long long)item->page);
 }
 
@@ -341,46 +361,33 @@ static void check_log(struct audit_run *run, const struct walk_item *item)
 	if (item->client)
 		audit_owned(run, item->client, item->page, item->w0);
 	else if (walk_committed(run->a, item->page, 1) && !ring_references(run->a, item->page))
-		audit_note(run, AUDIT_LOG_LOST, spot_of(item), "page %#llx: a log record that no block has",
+		audit_note(run, AUDIT_LOG_LOST, spot_of(item),
+			   "page %#llx: a log record that no block has",
 			   (unsigned long long)item->page);
 }
 
 static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 {
 	switch (item->kind) {
-	case PAGE_RAW:
-		audit_owned(run, item->client, item->page, item->w0);
-		break;
-	case PAGE_RETURNED:
-		check_returned(run, item);
-		break;
-	case PAGE_LARGE:
-		check_large(run, item);
-		break;
-	case PAGE_SLAB:
-		check_slab(run, item);
-		break;
-	case PAGE_STATE:
-		check_state_block(run, item);
-		break;
-	case PAGE_SPAN:
-		check_span(run, item);
-		break;
-	case PAGE_LOG:
-		check_log(run, item);
-		break;
-	default:
-		break;
+	case PAGE_RAW: audit_owned(run, item->client, item->page, item->w0); break;
+	case PAGE_RETURNED: check_returned(run, item); break;
+	case PAGE_LARGE: check_large(run, item); break;
+	case PAGE_SLAB: check_slab(run, item); break;
+	case PAGE_STATE: check_state_block(run, item); break;
+	case PAGE_SPAN: check_span(run, item); break;
+	case PAGE_LOG: check_log(run, item); break;
+	default: break;
 	}
 }
 
-/* Extents in use have their memory; a raw one's owner may be about to take it, or to give it back. */
+/* Extents in use have their memory; a raw one's owner may be about to take it, or give it back. */
 static void check_commit(struct audit_run *run, const struct walk_item *item)
 {
 	if (item->kind == PAGE_RAW || item->kind == PAGE_RETURNED || item->kind == PAGE_SPAN ||
 	    walk_committed(run->a, item->page, item->length))
 		return;
-	audit_note(run, AUDIT_COMMIT, spot_of(item), "page %#llx: %llu pages in use, not all of them there",
+	audit_note(run, AUDIT_COMMIT, spot_of(item),
+		   "page %#llx: %llu pages in use, not all of them there",
 		   (unsigned long long)item->page, (unsigned long long)item->length);
 }
 
@@ -402,7 +409,8 @@ int audit_item(void *context, const struct walk_item *item)
 	}
 	take(run, item);
 	if (item->problem) {
-		audit_note(run, AUDIT_ENTRY, spot_of(item), "page %#llx: entry %#llx %#llx (problem %u)",
+		audit_note(run, AUDIT_ENTRY, spot_of(item),
+			   "page %#llx: entry %#llx %#llx (problem %u)",
 			   (unsigned long long)item->page, (unsigned long long)item->w0,
 			   (unsigned long long)item->w1, item->problem);
 		return 0;

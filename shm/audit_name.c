@@ -78,7 +78,8 @@ void audit_published(struct audit_run *run, uint64_t handle, uint64_t page)
 
 static struct audit_spot spot_of(const struct audit_name *name)
 {
-	return (struct audit_spot){ .page = AUDIT_NOWHERE, .handle = name->handle,
+	return (struct audit_spot){ .page = AUDIT_NOWHERE,
+				    .handle = name->handle,
 				    .client = name_word_client(name->word),
 				    .evidence = name->word ^ name->index };
 }
@@ -92,8 +93,9 @@ static void check_live_name(struct audit_run *run, const struct audit_name *name
 	    state_kind(object.state) == OBJECT_PUBLISHED &&
 	    state_gen(object.state) == handle_gen(name->handle))
 		return;
-	audit_note(run, AUDIT_NAME, spot_of(name), "name %.*s: object %#llx is not published (word %#x)",
-		   (int)sizeof(name->text), name->text, (unsigned long long)name->handle, object.state);
+	audit_note(run, AUDIT_NAME, spot_of(name),
+		   "name %.*s: object %#llx is not published (word %#x)", (int)sizeof(name->text),
+		   name->text, (unsigned long long)name->handle, object.state);
 }
 
 static void check_name(struct audit_run *run, const struct audit_name *name)
@@ -106,24 +108,26 @@ static void check_name(struct audit_run *run, const struct audit_name *name)
 	else if (state == NAME_LIVE)
 		check_live_name(run, name);
 	else if (!audit_client_exists(run, name_word_client(name->word)))
-		audit_note(run, AUDIT_OWNER, spot_of(name), "name %u: of client %u, who does not exist",
-			   name->index, name_word_client(name->word));
+		audit_note(run, AUDIT_OWNER, spot_of(name),
+			   "name %u: of client %u, who does not exist", name->index,
+			   name_word_client(name->word));
 	/* While it is reserved its text is being written. */
 	if (state < NAME_CLAIMED || state > NAME_UNPUBLISHING)
 		return;
 	if (!name->text[0] || !memchr(name->text, 0, sizeof(name->text)))
-		audit_note(run, AUDIT_NAME, spot_of(name), "name %u: is empty, or does not end", name->index);
+		audit_note(run, AUDIT_NAME, spot_of(name), "name %u: is empty, or does not end",
+			   name->index);
 	else if (hash_text(name->text) != name_word_hash(name->word))
 		audit_note(run, AUDIT_NAME, spot_of(name), "name %.*s: its word has another hash",
 			   (int)sizeof(name->text), name->text);
 }
 
-static void check_pair(struct audit_run *run, const struct audit_name *a, const struct audit_name *b,
-		       const char *same)
+static void check_pair(struct audit_run *run, const struct audit_name *a,
+		       const struct audit_name *b, const char *same)
 {
 	if (may_publish(a) && may_publish(b))
-		audit_note(run, AUDIT_NAME, spot_of(b), "names %u and %u have the same %s", a->index,
-			   b->index, same);
+		audit_note(run, AUDIT_NAME, spot_of(b), "names %u and %u have the same %s",
+			   a->index, b->index, same);
 }
 
 void audit_names(struct audit_run *run)

@@ -16,12 +16,12 @@ static void check_client(struct audit_run *run, uint32_t client, uint64_t word)
 	struct audit_spot spot = { .client = client, .page = AUDIT_NOWHERE, .evidence = word };
 
 	if (client_word_state(word) > CLIENT_RECOVERING)
-		audit_note(run, AUDIT_CLIENT, spot, "client %u: word %#llx has no such state", client,
-			   (unsigned long long)word);
+		audit_note(run, AUDIT_CLIENT, spot, "client %u: word %#llx has no such state",
+			   client, (unsigned long long)word);
 	else if (client_word_state(word) == CLIENT_RECOVERING && recoverer &&
 		 !audit_client_exists(run, recoverer))
-		audit_note(run, AUDIT_CLIENT, spot, "client %u: recovered by %u, who does not exist",
-			   client, recoverer);
+		audit_note(run, AUDIT_CLIENT, spot,
+			   "client %u: recovered by %u, who does not exist", client, recoverer);
 	if (client_word_state(word) != CLIENT_FREE &&
 	    client >= atomic_load_explicit(&run->a->header->clients_high, memory_order_relaxed))
 		audit_note(run, AUDIT_HIGH_WORD, spot, "client %u lies above the mark", client);
@@ -42,8 +42,9 @@ struct cache_spot {
 
 static struct audit_spot spot_of(const struct cache_spot *at, uint64_t handle, uint64_t evidence)
 {
-	return (struct audit_spot){ .page = at->page, .handle = handle, .client = at->client,
-				    .evidence = evidence };
+	return (struct audit_spot){
+		.page = at->page, .handle = handle, .client = at->client, .evidence = evidence
+	};
 }
 
 static void remember(struct audit_run *run, const struct cache_spot *at, uint64_t handle)
@@ -59,7 +60,8 @@ static void remember(struct audit_run *run, const struct cache_spot *at, uint64_
 		run->ready = p;
 		run->ready_room = room;
 	}
-	run->ready[run->ready_count++] = (struct audit_ready){ .handle = handle, .thread = at->thread,
+	run->ready[run->ready_count++] = (struct audit_ready){ .handle = handle,
+							       .thread = at->thread,
 							       .client = at->client };
 }
 
@@ -69,16 +71,18 @@ static void check_ready_handle(struct audit_run *run, const struct cache_spot *a
 	struct walk_object object = { 0 };
 	uint32_t due = state_make(OBJECT_PRIVATE, at->client, handle_gen(handle));
 
-	if (handle_tag(handle) == run->a->tag && walk_object(run->a, handle_offset(handle), &object) &&
-	    object.state == due && object.bytes == cache_object_bytes(at->index)) {
+	if (handle_tag(handle) == run->a->tag &&
+	    walk_object(run->a, handle_offset(handle), &object) && object.state == due &&
+	    object.bytes == cache_object_bytes(at->index)) {
 		remember(run, at, handle);
 		return;
 	}
-	audit_note(run, AUDIT_CACHE_HANDLE, spot_of(at, handle, object.state),
-		   "thread %u: ready handle %#llx of %llu bytes, but the object's word is %#x, its size %llu",
-		   at->thread, (unsigned long long)handle,
-		   (unsigned long long)cache_object_bytes(at->index), object.state,
-		   (unsigned long long)object.bytes);
+	audit_note(
+		run, AUDIT_CACHE_HANDLE, spot_of(at, handle, object.state),
+		"thread %u: ready handle %#llx of %llu bytes, but its word is %#x, its size %llu",
+		at->thread, (unsigned long long)handle,
+		(unsigned long long)cache_object_bytes(at->index), object.state,
+		(unsigned long long)object.bytes);
 }
 
 static void check_ready_handles(struct audit_run *run, const struct cache_spot *at, uint64_t slots,
@@ -96,7 +100,8 @@ static void check_ready_handles(struct audit_run *run, const struct cache_spot *
 	}
 }
 
-static void check_cache(struct audit_run *run, const struct cache_spot *at, const struct cache *cache)
+static void check_cache(struct audit_run *run, const struct cache_spot *at,
+			const struct cache *cache)
 {
 	uint32_t top = atomic_load_explicit(&cache->top, memory_order_relaxed);
 	struct walk_object array = { 0 };
@@ -107,14 +112,14 @@ static void check_cache(struct audit_run *run, const struct cache_spot *at, cons
 	    state_kind(array.state) != OBJECT_INTERNAL || state_client(array.state) != at->client ||
 	    cache->capacity > array.bytes / 8) {
 		audit_note(run, AUDIT_CACHE_ARRAY, spot_of(at, cache->slots, array.state),
-			   "thread %u, cache %u: array at %#llx is no array of its client's", at->thread,
-			   at->index, (unsigned long long)cache->slots);
+			   "thread %u, cache %u: array at %#llx is no array of its client's",
+			   at->thread, at->index, (unsigned long long)cache->slots);
 		return;
 	}
 	if (top > cache->capacity) {
 		audit_note(run, AUDIT_CACHE_ARRAY, spot_of(at, cache->slots, top),
-			   "thread %u, cache %u: %u handles in an array of %u", at->thread, at->index,
-			   top, cache->capacity);
+			   "thread %u, cache %u: %u handles in an array of %u", at->thread,
+			   at->index, top, cache->capacity);
 		return;
 	}
 	check_ready_handles(run, at, cache->slots, top);
@@ -124,18 +129,21 @@ static void check_cache(struct audit_run *run, const struct cache_spot *at, cons
 
 static bool believable(const struct thread_block *block, uint32_t client)
 {
-	return block->own == state_make(OBJECT_PRIVATE, client, 0) && block->gen_step >> STATE_GEN_SHIFT & 1;
+	return block->own == state_make(OBJECT_PRIVATE, client, 0) &&
+	       block->gen_step >> STATE_GEN_SHIFT & 1;
 }
 
 static void check_block(struct audit_run *run, uint32_t thread, uint64_t word,
 			const struct thread_block *block)
 {
-	struct cache_spot at = { .thread = thread, .client = thread_word_client(word),
+	struct cache_spot at = { .thread = thread,
+				 .client = thread_word_client(word),
 				 .page = thread_word_page(word) };
 
 	if (!believable(block, at.client)) {
 		audit_note(run, AUDIT_THREAD, spot_of(&at, thread, block->own),
-			   "thread %u: its block is of client %u", thread, state_client(block->own));
+			   "thread %u: its block is of client %u", thread,
+			   state_client(block->own));
 		return;
 	}
 	for (at.index = 0; at.index < CACHES; at.index++)
@@ -144,7 +152,9 @@ static void check_block(struct audit_run *run, uint32_t thread, uint64_t word,
 
 static void check_thread(struct audit_run *run, uint32_t thread, uint64_t word)
 {
-	struct audit_spot spot = { .page = AUDIT_NOWHERE, .handle = thread, .evidence = word,
+	struct audit_spot spot = { .page = AUDIT_NOWHERE,
+				   .handle = thread,
+				   .evidence = word,
 				   .client = thread_word_client(word) };
 	struct thread_block block;
 
@@ -153,13 +163,14 @@ static void check_thread(struct audit_run *run, uint32_t thread, uint64_t word)
 	if (thread >= atomic_load_explicit(&run->a->header->threads_high, memory_order_relaxed))
 		audit_note(run, AUDIT_HIGH_WORD, spot, "thread %u lies above the mark", thread);
 	if (!audit_client_exists(run, spot.client))
-		audit_note(run, AUDIT_OWNER, spot, "thread %u: of client %u, who does not exist", thread,
-			   spot.client);
+		audit_note(run, AUDIT_OWNER, spot, "thread %u: of client %u, who does not exist",
+			   thread, spot.client);
 	if (walk_thread(run->a, thread, word, &block))
 		check_block(run, thread, word, &block);
 	else if (thread_word_state(word) != THREAD_CLAIMED)
-		audit_note(run, AUDIT_THREAD, spot, "thread %u: word %#llx, but its block is not there",
-			   thread, (unsigned long long)word);
+		audit_note(run, AUDIT_THREAD, spot,
+			   "thread %u: word %#llx, but its block is not there", thread,
+			   (unsigned long long)word);
 }
 
 static int compare_ready(const void *pa, const void *pb)
@@ -175,7 +186,8 @@ static void check_twice(struct audit_run *run)
 	for (uint64_t i = 1; i < run->ready_count; i++) {
 		const struct audit_ready *a = &run->ready[i - 1], *b = &run->ready[i];
 		struct audit_spot spot = { .page = handle_offset(b->handle) >> PAGE_SHIFT,
-					   .handle = b->handle, .client = b->client };
+					   .handle = b->handle,
+					   .client = b->client };
 
 		if (a->handle == b->handle)
 			audit_note(run, AUDIT_CACHE_TWICE, spot,

@@ -25,10 +25,11 @@ struct audit_run {
 	bool live;
 	struct audit_finding *findings; /* AUDIT_KEPT_MAX */
 	uint64_t kept;
-	uint64_t found; /* kept or not */
-	uint64_t *taken; /* of the zone being looked at: a bit a page */
+	uint64_t found;	   /* kept or not */
+	uint64_t *taken;   /* of the zone being looked at: a bit a page */
 	uint64_t *stacked; /* likewise: on its pending stack */
-	uint64_t *free_now, *free_next; /* scratch: blocks of an order, and of the next, wholly free */
+	uint64_t *free_now,
+		*free_next;	   /* scratch: blocks of an order, and of the next, wholly free */
 	struct audit_ready *ready; /* every handle that a cache holds */
 	uint64_t ready_count, ready_room;
 	/* One word of one client's region marks, the last one looked at. */
@@ -46,10 +47,11 @@ struct audit_spot {
 	uint64_t evidence;
 };
 
-void audit_note(struct audit_run *run, enum audit_what what, struct audit_spot spot, const char *fmt,
-		...) __attribute__((format(printf, 4, 5)));
+void audit_note(struct audit_run *run, enum audit_what what, struct audit_spot spot,
+		const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-#define AUDIT_PAGE(page_, evidence_) ((struct audit_spot){ .page = (page_), .evidence = (evidence_) })
+#define AUDIT_PAGE(page_, evidence_) \
+	((struct audit_spot){ .page = (page_), .evidence = (evidence_) })
 
 static inline bool audit_bit(const uint64_t *bits, uint64_t i)
 {
@@ -77,7 +79,7 @@ void audit_owned(struct audit_run *run, uint32_t client, uint64_t page, uint64_t
 void audit_header(struct audit_run *run);
 void audit_clients(struct audit_run *run);
 void audit_names_read(struct audit_run *run); /* before the objects that they name */
-void audit_zones(struct audit_run *run); /* with all that lies in them */
+void audit_zones(struct audit_run *run);      /* with all that lies in them */
 void audit_threads(struct audit_run *run);
 void audit_names(struct audit_run *run);
 

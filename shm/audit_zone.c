@@ -17,15 +17,16 @@ static uint64_t load(const _Atomic uint64_t *word)
 	return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-/* Free bits and their summaries, which the lock's holder writes with plain stores: an aligned load gets
- * one value or the other, and what looks wrong is looked at again. */
-__attribute__((noinline, no_sanitize("thread"))) static uint64_t load_unlocked(const _Atomic uint64_t *word)
+/* Free bits and their summaries, which the lock's holder writes with plain stores: an aligned load
+ * gets one value or the other, and what looks wrong is looked at again. */
+__attribute__((noinline, no_sanitize("thread"))) static uint64_t load_unlocked(
+	const _Atomic uint64_t *word)
 {
 	return *(const volatile uint64_t *)word;
 }
 
-/* The lock's futex word: trying the lock is not possible through a read-only mapping, and would rebuild
- * what is to be compared. */
+/* The lock's futex word: trying the lock is not possible through a read-only mapping, and would
+ * rebuild what is to be compared. */
 static uint32_t lock_word(const struct zone *z)
 {
 	return (uint32_t)__atomic_load_n(&z->lock.__data.__lock, __ATOMIC_ACQUIRE);
@@ -41,7 +42,9 @@ bool audit_hinted(const struct audit_run *run, uint32_t row, uint64_t page)
 
 	return load(&zones[row * g->class_hint_words + zone / 64]) >> zone % 64 & 1 &&
 	       load(index_words(run, zone, geometry_hint_summary(g, row))) >> region / 64 & 1 &&
-	       load(&index_words(run, zone, geometry_hint_bits(g, row))[region / 64]) >> region % 64 & 1;
+	       load(&index_words(run, zone, geometry_hint_bits(g, row))[region / 64]) >>
+			       region % 64 &
+		       1;
 }
 
 /* ---- the pending stack ---- */
@@ -118,7 +121,8 @@ static uint64_t expected(const struct audit_run *run, uint64_t w, bool top_order
 static void compare_order(struct audit_run *run, uint64_t zone, uint32_t order, bool top_order)
 {
 	uint64_t words = geometry_order_words(&run->a->g, order);
-	const _Atomic uint64_t *bits = index_words(run, zone, geometry_free_bits(&run->a->g, order));
+	const _Atomic uint64_t *bits =
+		index_words(run, zone, geometry_free_bits(&run->a->g, order));
 
 	for (uint64_t w = 0; w < words; w++) {
 		uint64_t wrong = load_unlocked(&bits[w]) ^ expected(run, w, top_order), page;
@@ -137,7 +141,8 @@ static void compare_order(struct audit_run *run, uint64_t zone, uint32_t order, 
 static bool compare_summary(struct audit_run *run, uint64_t zone, uint32_t order)
 {
 	uint64_t words = geometry_order_words(&run->a->g, order);
-	const _Atomic uint64_t *bits = index_words(run, zone, geometry_free_bits(&run->a->g, order));
+	const _Atomic uint64_t *bits =
+		index_words(run, zone, geometry_free_bits(&run->a->g, order));
 	const _Atomic uint64_t *summary =
 		index_words(run, zone, geometry_free_summary(&run->a->g, order));
 	bool any = false;

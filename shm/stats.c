@@ -221,8 +221,9 @@ static void count_words(struct count *c)
 		c->st->clients += client_word_state(atomic_load_explicit(
 					  &clients[i], memory_order_relaxed)) == CLIENT_LIVE;
 	for (uint32_t i = 0; i < NAMES_MAX; i++)
-		c->st->names += name_word_state(atomic_load_explicit(
-					&names[i], memory_order_relaxed)) == NAME_LIVE;
+		c->st->names +=
+			name_word_state(atomic_load_explicit(&names[i], memory_order_relaxed)) ==
+			NAME_LIVE;
 	for (uint32_t i = 0; i < THREADS_MAX; i++)
 		count_thread(c, i, atomic_load_explicit(&threads[i], memory_order_relaxed));
 }

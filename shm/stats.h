@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats.h - how full an arena is, counted by a walk: no operation keeps a counter. Exact when no call is
- * in progress and dead clients have been reclaimed; in between, off by what is in progress.
+ * stats.h - how full an arena is, counted by a walk: no operation keeps a counter. Exact when no
+ * call is in progress and dead clients have been reclaimed; in between, off by what is in progress.
  */
 #ifndef SHM_STATS_H
 #define SHM_STATS_H
@@ -24,9 +24,9 @@ struct stats_client {
 	uint64_t owned_objects;
 	uint64_t cached_bytes;
 	uint64_t cached_objects;
-	uint64_t shared_objects;   /* of the owned ones: offered to takers */
+	uint64_t shared_objects;    /* of the owned ones: offered to takers */
 	uint64_t bookkeeping_bytes; /* arrays of caches, thread blocks */
-	uint64_t extents;	   /* whole pages: large objects and raw extents */
+	uint64_t extents;	    /* whole pages: large objects and raw extents */
 	uint64_t extent_bytes;
 	uint64_t threads;
 };
@@ -44,7 +44,7 @@ struct stats_detail {
 	struct stats_class classes[CLASSES];
 	struct stats_client clients[CLIENTS_MAX];
 	uint64_t pages_by_kind[PAGE_KINDS]; /* PAGE_FREE: of zones in use */
-	uint64_t problems; /* entries that make no sense */
+	uint64_t problems;		    /* entries that make no sense */
 	/* The caller's array of zones_len zones, or NULL and 0; filled from zone 0 on. */
 	struct stats_zone *zones;
 	uint64_t zones_len;

@@ -117,21 +117,15 @@ static enum walk_problem judge_span(const struct arena *a, struct walk_item *it)
 static enum walk_problem judge(const struct arena *a, struct walk_item *it)
 {
 	switch (it->kind) {
-	case PAGE_FREE:
-		return WALK_FINE;
+	case PAGE_FREE: return WALK_FINE;
 	case PAGE_RAW:
 	case PAGE_RETURNED:
 	case PAGE_LARGE:
-	case PAGE_LOG:
-		return judge_extent(a, it);
-	case PAGE_STATE:
-		return judge_state(a, it);
-	case PAGE_SLAB:
-		return judge_slab(a, it);
-	case PAGE_SPAN:
-		return judge_span(a, it);
-	default:
-		return WALK_KIND;
+	case PAGE_LOG: return judge_extent(a, it);
+	case PAGE_STATE: return judge_state(a, it);
+	case PAGE_SLAB: return judge_slab(a, it);
+	case PAGE_SPAN: return judge_span(a, it);
+	default: return WALK_KIND;
 	}
 }
 
@@ -197,8 +191,8 @@ static bool region_committed(const struct arena *a, uint64_t page)
 {
 	uint64_t zone = page / a->g.zone_pages;
 	uint64_t region = page % a->g.zone_pages / REGION_PAGES;
-	const _Atomic uint64_t *bits = arena_at(
-		a, a->g.zone_indexes + zone * a->g.zone_index_size + geometry_commit_bits(&a->g));
+	const _Atomic uint64_t *bits = arena_at(a, a->g.zone_indexes + zone * a->g.zone_index_size +
+							   geometry_commit_bits(&a->g));
 
 	/* PAIR(commit): the bit was set after the pages were there. */
 	return atomic_load_explicit(&bits[region / 64], memory_order_acquire) >> region % 64 & 1;
@@ -233,7 +227,7 @@ static bool read_fully(int fd, uint64_t at, char *to, size_t length)
 	return true;
 }
 
-/* Reading a hole through the mapping would take memory for it, or fault where there is none left. */
+/* Reading a hole through the mapping would take memory for it, or fault where none is left. */
 bool walk_copy(const struct arena *a, uint64_t file_offset, void *to, size_t length)
 {
 	if (file_offset > a->g.file_size || length > a->g.file_size - file_offset)
@@ -250,7 +244,8 @@ bool walk_copy_heap(const struct arena *a, uint64_t heap_offset, void *to, size_
 	return walk_copy(a, a->g.heap + heap_offset, to, length);
 }
 
-/* A word claimed but without a block yet names page 0, perhaps another's: the block says whose it is. */
+/* A word claimed but without a block yet names page 0, perhaps another's: the block says whose it
+ * is. */
 bool walk_thread(const struct arena *a, uint32_t index, uint64_t word, struct thread_block *ret)
 {
 	uint64_t page = thread_word_page(word);
@@ -339,7 +334,8 @@ bool walk_object(const struct arena *a, uint64_t heap_offset, struct walk_object
 	if (!walk_words(a, page, &w0, &w1))
 		return false;
 	if (pw0_kind(w0) == PAGE_SLAB)
-		return pw1_dist(w1) <= page && slab_object(a, page - pw1_dist(w1), heap_offset, ret);
+		return pw1_dist(w1) <= page &&
+		       slab_object(a, page - pw1_dist(w1), heap_offset, ret);
 	if (!walk_read(a, page, &item) || item.kind != PAGE_LARGE || item.problem)
 		return false;
 	ret->state = pw0_state(item.w0);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * walk.h - a walk over the truth of an arena: every extent, slab and free run of every zone in use, in
- * address order, and the objects' state words of each slab.
+ * walk.h - a walk over the truth of an arena: every extent, slab and free run of every zone in use,
+ * in address order, and the objects' state words of each slab.
  *
  * It trusts nothing: each word is read once, checked, and used from a local. On a live arena, which
- * changes underneath, and on a damaged one it ends, never faults and never leaves the arena; what makes
- * no sense is handed on with a problem, and the walk goes on one page further.
- * Not touched: the page map above a zone's high mark and beyond the zones in use; state words outside
- * committed state blocks. What can be given back at any moment is not read through the mapping at all,
- * but copied out.
+ * changes underneath, and on a damaged one it ends, never faults and never leaves the arena; what
+ * makes no sense is handed on with a problem, and the walk goes on one page further.
+ *
+ * Not touched: the page map above a zone's high mark and beyond the zones in use; state words
+ * outside committed state blocks. What can be given back at any moment is not read through the
+ * mapping at all, but copied out.
  */
 #ifndef SHM_WALK_H
 #define SHM_WALK_H
@@ -26,16 +27,16 @@ enum walk_problem {
 	WALK_HEAD,   /* a slab's page that is not its first */
 	WALK_CLASS,  /* no such class or shape */
 	WALK_RECORD, /* a slab's record lies outside the heap */
-	WALK_SPAN,   /* a piece that does not start its zone, or whose head does not lie before it */
+	WALK_SPAN,   /* a piece that does not start its zone, or whose head is not before it */
 	WALK_PROBLEMS
 };
 
 struct walk_item {
-	uint64_t page;	 /* its first */
-	uint64_t length; /* in pages, in all zones it reaches into; of a free run or piece: in this zone */
-	uint64_t step;	 /* pages of it in this zone */
-	uint64_t w0, w1; /* the entry, as read; 0 for a free run */
-	enum page_kind kind; /* PAGE_FREE: a run of free pages, those never taken included */
+	uint64_t page;		 /* its first */
+	uint64_t length;	 /* in pages, in all zones; of a free run or piece: in this one */
+	uint64_t step;		 /* pages of it in this zone */
+	uint64_t w0, w1;	 /* the entry, as read; 0 for a free run */
+	enum page_kind kind;	 /* PAGE_FREE: a run of free pages, never taken ones included */
 	enum walk_problem problem;
 	enum object_kind object; /* PAGE_LARGE */
 	uint32_t client, generation;
@@ -57,17 +58,18 @@ uint64_t walk_high(const struct arena *a, uint64_t zone);
 
 /* Reads one page's entry as the head of an extent. False: the page lies in no zone in use. */
 bool walk_read(const struct arena *a, uint64_t page, struct walk_item *ret);
-/* Word 0 and word 1 of a page in use, as they were together if they hold still; else as last seen. */
+/* Both words of a page in use, as they were together if they hold still; else as last seen. */
 bool walk_words(const struct arena *a, uint64_t page, uint64_t *w0, uint64_t *w1);
 
 /* Whether memory is taken for these pages, all of them. */
 bool walk_committed(const struct arena *a, uint64_t page, uint64_t pages);
-/* Copies out of the arena's file, or its heap, whatever becomes of those pages meanwhile; what was never
- * committed reads as zeros. False: not all of it is there. */
+/* Copies out of the arena's file, or its heap, whatever becomes of those pages meanwhile; what was
+ * never committed reads as zeros. False: not all of it is there. */
 bool walk_copy(const struct arena *a, uint64_t file_offset, void *to, size_t length);
 bool walk_copy_heap(const struct arena *a, uint64_t heap_offset, void *to, size_t length);
 
-/* The block of thread number index, as its thread word names it: copied out. False: it has none (yet). */
+/* The block of thread number index, as its thread word names it: copied out. False: it has none
+ * (yet). */
 bool walk_thread(const struct arena *a, uint32_t index, uint64_t word, struct thread_block *ret);
 
 /* ---- slab records and state words ---- */
@@ -90,7 +92,7 @@ struct walk_slab {
 	uint32_t bytes; /* of one object */
 };
 
-/* The slab that an item says it is. False: its record is not where one can be, or of another shape. */
+/* The slab that an item says it is. False: its record is where none can be, or of another shape. */
 bool walk_slab(const struct arena *a, const struct walk_item *item, struct walk_slab *ret);
 
 static inline uint32_t walk_state(const struct walk_slab *slab, uint32_t object)

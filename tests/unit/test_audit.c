@@ -22,12 +22,12 @@
 #include "walk.h"
 #include "zone.h"
 
-#define CAPACITY (UINT64_C(32) << 20)
-#define CLASS 7u /* 128 bytes */
-#define OBJECTS 40u
-#define READY 8u /* of these, handles in the cache */
-#define THREAD 5u
-#define NAME 9u
+#define CAPACITY       (UINT64_C(32) << 20)
+#define CLASS	       7u /* 128 bytes */
+#define OBJECTS	       40u
+#define READY	       8u /* of these, handles in the cache */
+#define THREAD	       5u
+#define NAME	       9u
 #define CACHE_CAPACITY 64u
 
 /* An arena with one of everything. */
@@ -122,7 +122,8 @@ static void make_thread(void)
 		slots()[i] = objects[i];
 	ready()->top = READY;
 	atomic_store(&a.header->threads_high, THREAD + 1);
-	atomic_store(word(a.g.thread_words, THREAD), thread_word(THREAD_LIVE, a.client, thread_page));
+	atomic_store(word(a.g.thread_words, THREAD),
+		     thread_word(THREAD_LIVE, a.client, thread_page));
 }
 
 static struct name_entry *name_entry(uint32_t i)
@@ -141,7 +142,8 @@ static uint32_t fnv1a(const char *text)
 
 static void make_name(uint32_t i, const char *text, uint64_t handle)
 {
-	arena_commit(&a, a.g.name_entries + i * sizeof(struct name_entry), sizeof(struct name_entry));
+	arena_commit(&a, a.g.name_entries + i * sizeof(struct name_entry),
+		     sizeof(struct name_entry));
 	strcpy(name_entry(i)->name, text);
 	atomic_store(&name_entry(i)->handle, handle);
 	atomic_store(word(a.g.name_words, i), name_word(NAME_LIVE, 0, 1, fnv1a(text)));
@@ -164,7 +166,9 @@ static void make_objects(void)
 
 static void make_arena(void)
 {
-	struct arena_config config = { .name = "audit", .capacity = CAPACITY, .backing = BACKING_MEMFD };
+	struct arena_config config = { .name = "audit",
+				       .capacity = CAPACITY,
+				       .backing = BACKING_MEMFD };
 	struct arena_files files;
 
 	ck_assert_int_eq(arena_create(&config, &files), 0);
@@ -371,7 +375,8 @@ static void lead_astray_inside(void)
 static void break_record_place(void)
 {
 	for (uint64_t i = 0; i < sizeclass_table[CLASS].pages; i++)
-		*w1(place.head + i) = pw1_slab((uint32_t)i, pw1_record(*w1(place.head + i)) + 64, CLASS);
+		*w1(place.head + i) =
+			pw1_slab((uint32_t)i, pw1_record(*w1(place.head + i)) + 64, CLASS);
 }
 
 static void free_record(void)
@@ -437,7 +442,7 @@ static void free_large(void)
 static void uncommit(void)
 {
 	*index_byte(large, geometry_commit_bits(&a.g)) &=
-		(uint8_t)~(1u << (large % a.g.zone_pages / REGION_PAGES % 8));
+		(uint8_t) ~(1u << (large % a.g.zone_pages / REGION_PAGES % 8));
 }
 
 static void break_client(void)
@@ -606,7 +611,8 @@ static void unmark_summary(void)
 
 static void lower_high(void)
 {
-	atomic_store(&zone_of(&a, zone_of_page(&a, large))->high, (uint32_t)(large % a.g.zone_pages));
+	atomic_store(&zone_of(&a, zone_of_page(&a, large))->high,
+		     (uint32_t)(large % a.g.zone_pages));
 }
 
 static void break_ring(void)
@@ -631,8 +637,8 @@ static void lock_zone(void)
 
 static void free_taken(void) /* would be given out again */
 {
-	uint64_t *bits = (uint64_t *)(zone_index(&a, zone_of_page(&a, large)) +
-				      geometry_free_bits(&a.g, 0));
+	uint64_t *bits =
+		(uint64_t *)(zone_index(&a, zone_of_page(&a, large)) + geometry_free_bits(&a.g, 0));
 
 	bits[large % a.g.zone_pages / 64] |= UINT64_C(1) << (large % 64);
 }
@@ -644,8 +650,8 @@ static void lose_free(void)
 
 static void leave_unmerged(void)
 {
-	uint64_t *bits = (uint64_t *)(zone_index(&a, zone_of_page(&a, hole)) +
-				      geometry_free_bits(&a.g, 0));
+	uint64_t *bits =
+		(uint64_t *)(zone_index(&a, zone_of_page(&a, hole)) + geometry_free_bits(&a.g, 0));
 	uint32_t page = (uint32_t)(hole + 1) % a.g.zone_pages & ~1u;
 
 	ck_assert(buddy_take_at(&a, zone_of_page(&a, hole), page, 2));
@@ -705,7 +711,8 @@ static void unhint_slab(void)
 
 static void unhint_words(void)
 {
-	memset(zone_index(&a, zone_of_page(&a, place.head)) + geometry_hint_summary(&a.g, CLASS), 0, 8);
+	memset(zone_index(&a, zone_of_page(&a, place.head)) + geometry_hint_summary(&a.g, CLASS), 0,
+	       8);
 }
 
 static void unhint_zone(void)
@@ -977,11 +984,18 @@ static unsigned seed_random(void)
 
 static uint64_t random_place(void)
 {
-	uint64_t parts[] = { a.g.client_words, a.g.thread_words, a.g.name_words, a.g.zones,
-			     a.g.zone_indexes, a.g.page_map, a.g.page_map, a.g.page_map,
+	uint64_t parts[] = { a.g.client_words,
+			     a.g.thread_words,
+			     a.g.name_words,
+			     a.g.zones,
+			     a.g.zone_indexes,
+			     a.g.page_map,
+			     a.g.page_map,
+			     a.g.page_map,
 			     a.g.client_areas + a.g.client_area_size,
 			     a.g.heap + (block_page() << PAGE_SHIFT),
-			     a.g.heap + (thread_page << PAGE_SHIFT), a.g.name_entries };
+			     a.g.heap + (thread_page << PAGE_SHIFT),
+			     a.g.name_entries };
 	uint64_t at = parts[(uint64_t)random() % (sizeof(parts) / sizeof(parts[0]))];
 
 	return at + (uint64_t)random() % PAGE_SIZE;
@@ -1026,7 +1040,8 @@ static void make_live(uint32_t i)
 		claim(class, 1, OBJECT_PRIVATE, &live[i]);
 		return;
 	}
-	page = extent_alloc(&a, 1 + (uint64_t)random() % 40, 1u << random() % 5, RAW_PLAIN, &home, &err);
+	page = extent_alloc(&a, 1 + (uint64_t)random() % 40, 1u << random() % 5, RAW_PLAIN, &home,
+			    &err);
 	live[i] = page == EXTENT_NONE ? 0 : page + 1;
 }
 
@@ -1059,7 +1074,8 @@ static void *work(void *arg)
 	uint32_t my_home = 1;
 
 	for (uint64_t n = 0; !atomic_load(&stop); n++) {
-		struct slab_source from = { .class = (uint32_t)rand_r(&seed) % 60, .home = &my_home };
+		struct slab_source from = { .class = (uint32_t)rand_r(&seed) % 60,
+					    .home = &my_home };
 		uint32_t i = (uint32_t)rand_r(&seed) % 64;
 		int err = 0;
 
@@ -1121,7 +1137,8 @@ int main(void)
 	tcase_add_test(whole, an_extent_being_returned_is_no_damage);
 	tcase_add_test(whole, a_dead_holders_zone_is_not_compared_but_rebuilt);
 	tcase_add_loop_test(broken, each_breakage_is_found, 0, BREAKAGES);
-	tcase_add_loop_test(broken, each_breakage_stays_on_a_live_arena, BREAKAGES / 2, BREAKAGES / 2 + 3);
+	tcase_add_loop_test(broken, each_breakage_stays_on_a_live_arena, BREAKAGES / 2,
+			    BREAKAGES / 2 + 3);
 	tcase_add_test(broken, every_kind_of_finding_is_provoked_here);
 	tcase_add_test(broken, flipped_bits_anywhere_never_fault);
 	tcase_add_test(files, a_copied_file_is_as_whole_as_the_arena);

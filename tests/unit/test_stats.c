@@ -20,7 +20,7 @@
 #include "thread.h"
 
 #define CAPACITY (UINT64_C(64) << 20)
-#define LIVE 600
+#define LIVE	 600
 
 static struct arena a;
 static struct shma_stats st;
@@ -36,7 +36,9 @@ static void must(bool condition)
 
 static void setup(void)
 {
-	struct arena_config config = { .name = "stats", .capacity = CAPACITY, .backing = BACKING_MEMFD };
+	struct arena_config config = { .name = "stats",
+				       .capacity = CAPACITY,
+				       .backing = BACKING_MEMFD };
 	struct arena_files files;
 
 	ck_assert_int_eq(arena_create(&config, &files), 0);

@@ -12,7 +12,7 @@
 #include "zone.h"
 
 #define CAPACITY (UINT64_C(16) << 20)
-#define ITEMS 64
+#define ITEMS	 64
 
 static struct arena arena;
 static struct walk_item items[ITEMS];
@@ -20,7 +20,9 @@ static uint32_t count;
 
 static void setup(void)
 {
-	struct arena_config config = { .name = "walk", .capacity = CAPACITY, .backing = BACKING_MEMFD };
+	struct arena_config config = { .name = "walk",
+				       .capacity = CAPACITY,
+				       .backing = BACKING_MEMFD };
 	struct arena_files files;
 
 	ck_assert_int_eq(arena_create(&config, &files), 0);
@@ -48,7 +50,8 @@ static void high(uint32_t zone, uint32_t pages)
 
 static void commit_all(void)
 {
-	ck_assert_int_eq(arena_commit(&arena, arena.g.heap, 2 * arena.g.zone_pages << PAGE_SHIFT), 0);
+	ck_assert_int_eq(arena_commit(&arena, arena.g.heap, 2 * arena.g.zone_pages << PAGE_SHIFT),
+			 0);
 	for (uint32_t zone = 0; zone < 2; zone++)
 		memset(zone_index(&arena, zone) + geometry_commit_bits(&arena.g), 0xff,
 		       arena.g.zone_pages / REGION_PAGES / 8);
@@ -91,7 +94,8 @@ static uint64_t make_record(uint64_t page, uint32_t shape)
 static void make_slab(uint64_t page, uint32_t class, uint64_t record_offset)
 {
 	for (uint32_t i = 0; i < sizeclass_table[class].pages; i++)
-		entry(page + i, pw0_make(PAGE_SLAB, 0, 0, class), pw1_slab(i, record_offset, class));
+		entry(page + i, pw0_make(PAGE_SLAB, 0, 0, class),
+		      pw1_slab(i, record_offset, class));
 }
 
 START_TEST(an_empty_arena_is_one_free_run_a_zone)
@@ -222,8 +226,8 @@ START_TEST(a_record_is_one_only_where_records_lie)
 			      &record));
 	ck_assert(!walk_record(&arena, first + 64, &record));
 	ck_assert(!walk_record(&arena, 50 << PAGE_SHIFT, &record));
-	ck_assert(!walk_record(&arena, first + shape_block_records(shape) * shape_record_bytes(shape),
-			       &record));
+	ck_assert(!walk_record(
+		&arena, first + shape_block_records(shape) * shape_record_bytes(shape), &record));
 	ck_assert(!walk_record(&arena, 51 << PAGE_SHIFT, &record));
 	ck_assert(!walk_record(&arena, UINT64_MAX, &record));
 }
@@ -236,7 +240,8 @@ START_TEST(a_record_on_the_second_page_of_a_block_is_found)
 	uint64_t last;
 
 	commit_all();
-	last = make_record(60, shape) + (shape_block_records(shape) - 1) * shape_record_bytes(shape);
+	last = make_record(60, shape) +
+	       (shape_block_records(shape) - 1) * shape_record_bytes(shape);
 	high(0, 62);
 	ck_assert_uint_eq(last >> PAGE_SHIFT, 61);
 	ck_assert(walk_record(&arena, last, &record));
@@ -287,7 +292,8 @@ START_TEST(nonsense_is_handed_on_and_left_after_one_page)
 		{ "slab's inside", pw0_make(PAGE_SLAB, 0, 0, 7), pw1_slab(1, 0, 7), WALK_HEAD },
 		{ "class", pw0_make(PAGE_SLAB, 0, 0, 200), pw1_slab(0, 0, 72), WALK_CLASS },
 		{ "two classes", pw0_make(PAGE_SLAB, 0, 0, 7), pw1_slab(0, 0, 8), WALK_CLASS },
-		{ "record", pw0_make(PAGE_SLAB, 0, 0, 7), pw1_slab(0, CAPACITY << 3, 7), WALK_RECORD },
+		{ "record", pw0_make(PAGE_SLAB, 0, 0, 7), pw1_slab(0, CAPACITY << 3, 7),
+		  WALK_RECORD },
 		{ "shape", pw0_make(PAGE_STATE, 0, 0, 17), pw1_extent(1, 0), WALK_CLASS },
 		{ "shape 0", pw0_make(PAGE_STATE, 0, 0, 0), pw1_extent(1, 0), WALK_CLASS },
 		{ "block's length", pw0_make(PAGE_STATE, 0, 0, 3), pw1_extent(2, 0), WALK_LENGTH },
