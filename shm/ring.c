@@ -143,31 +143,36 @@ static int level_make_room(struct arena *a, const struct ring_view *v, struct th
 
 /* ---- one record ---- */
 
+struct stamp {
+	uint64_t time, seq;
+};
+
 /*
  * The record, whose payload is in place, becomes visible; bytes is its size. The clock is read in between,
  * so that the time between a record's time and its publication is as short as it can be.
  * Crash: before committed the record is not there; after, it is.
  */
-static inline uint64_t publish(struct ring_block *head, struct ring_level *level,
-			       struct ring_record *record, uint32_t info, uint32_t bytes, uint64_t seq)
+static inline struct stamp publish(struct ring_writer *w, struct ring_block *head,
+				   struct ring_level *level, struct ring_record *record, uint32_t info,
+				   uint32_t bytes)
 {
 	uint64_t committed = level->committed + bytes + (UINT64_C(1) << RING_RECORDS_SHIFT);
-	uint64_t now;
+	struct stamp stamp;
 
 	/* PAIR(ring-busy): busy before the clock, and until after committed. A reader that misses it for
 	 * the moment that a store takes to arrive allows for that in its order. */
 	atomic_store_explicit(&head->busy, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
-	now = ring_clock_ns();
+	stamp.time = ring_stamp(w, &stamp.seq);
 	record->info = info;
 	record->reserved = 0;
-	record->time = now;
-	record->seq = seq;
+	record->time = stamp.time;
+	record->seq = stamp.seq;
 	/* PAIR(ring-commit): payload and header before committed length. */
 	atomic_store_explicit(&head->committed, committed, memory_order_release);
 	level->committed = committed;
 	atomic_store_explicit(&head->busy, 0, memory_order_release);
-	return now;
+	return stamp;
 }
 
 static int check(int level, size_t len)
@@ -178,8 +183,8 @@ static int check(int level, size_t len)
 }
 
 /* A record in an extent: filled, noted, referred to, committed, settled. */
-static uint64_t publish_large(struct arena *a, struct ring_level *level, uint32_t page, uint32_t info,
-			      uint64_t seq)
+static struct stamp publish_large(struct arena *a, struct ring_writer *w, struct ring_level *level,
+				  uint32_t page, uint32_t info)
 {
 	struct ring_block *head = level_head(a, level);
 	struct ring_record *record = level_record(a, level);
@@ -189,7 +194,7 @@ static uint64_t publish_large(struct arena *a, struct ring_level *level, uint32_
 		.position = ring_committed_bytes(level->committed) + sizeof(*record),
 	};
 	struct ring_reference ref;
-	uint64_t now;
+	struct stamp stamp;
 
 	atomic_store_explicit(&head->extents, 1, memory_order_relaxed);
 	/* Crash: until committed the extent is a dead client's that no record refers to; after, one that a
@@ -197,9 +202,9 @@ static uint64_t publish_large(struct arena *a, struct ring_level *level, uint32_
 	ref = ring_large_note(a, page, &where);
 	memcpy(record + 1, &ref, sizeof(ref));
 	level->extent_pages += ref.pages;
-	now = publish(head, level, record, info, ring_record_bytes(sizeof(ref)), seq);
+	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));
 	ring_large_settle(a, &ref);
-	return now;
+	return stamp;
 }
 
 static int append_large(struct arena *a, const struct ring_view *v, struct thread_block *tb,
@@ -214,8 +219,7 @@ static int append_large(struct arena *a, const struct ring_view *v, struct threa
 	if (r)
 		return r;
 	memcpy(ring_large_data(a, page), data, len);
-	publish_large(a, level, page, ring_info((uint32_t)len, severity, true),
-		      ring_next_seq(&tb->ring));
+	publish_large(a, &tb->ring, level, page, ring_info((uint32_t)len, severity, true));
 	return 0;
 }
 
@@ -226,8 +230,8 @@ static void append_here(struct arena *a, struct thread_block *tb, struct ring_le
 
 	if (len)
 		memcpy(record + 1, data, len);
-	publish(level_head(a, level), level, record, ring_info((uint32_t)len, severity, false),
-		ring_record_bytes((uint32_t)len), ring_next_seq(&tb->ring));
+	publish(&tb->ring, level_head(a, level), level, record,
+		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));
 }
 
 static int append_at(struct arena *a, const struct ring_view *v, struct thread_block *tb,
@@ -374,6 +378,7 @@ int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open
 	struct ring_level *level;
 	struct ring_record *record;
 	uint32_t len = (uint32_t)open->len;
+	struct stamp stamp;
 	int severity, r;
 
 	if (open->place[0] & RING_PLACE_SHARED)
@@ -385,15 +390,15 @@ int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open
 		return -EINVAL;
 	record = level_record(a, level);
 	severity = ring_info_level(record->info);
-	open->seq = ring_next_seq(&tb->ring);
 	if (level->extent)
-		open->time_ns = publish_large(a, level, level->extent - 1,
-					      ring_info(len, severity, true), open->seq);
+		stamp = publish_large(a, &tb->ring, level, level->extent - 1,
+				      ring_info(len, severity, true));
 	else
-		open->time_ns = publish(level_head(a, level), level, record,
-					ring_info(len, severity, false), ring_record_bytes(len),
-					open->seq);
-	open->time_ns += atomic_load_explicit(&level_head(a, level)->real_offset, memory_order_relaxed);
+		stamp = publish(&tb->ring, level_head(a, level), level, record,
+				ring_info(len, severity, false), ring_record_bytes(len));
+	open->seq = stamp.seq;
+	open->time_ns = stamp.time + atomic_load_explicit(&level_head(a, level)->real_offset,
+							  memory_order_relaxed);
 	close_reserve(level, open);
 	ring_bell_ring(ring_bell(a));
 	return 0;

@@ -342,8 +342,10 @@ int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who
 
 int ring_drop(struct arena *a, const struct ring_view *v, struct ring_writer *w)
 {
+	uint64_t seq;
+
 	(void)a;
-	ring_next_seq(w);
+	ring_stamp(w, &seq);
 	atomic_fetch_add_explicit(&v->header->dropped, 1, memory_order_relaxed);
 	return -EAGAIN;
 }

@@ -217,11 +217,12 @@ static void write_author(struct ring_record *record, const struct ring_who *who)
 }
 
 /* Fills the header and makes the record visible; page: its extent + 1, or 0. */
-static void publish(struct arena *a, const struct ring_view *v, const struct ring_place *p, uint32_t page,
-		    uint32_t info, uint64_t seq, uint64_t *time)
+static uint64_t publish(struct arena *a, const struct ring_view *v, struct ring_writer *w,
+			const struct ring_place *p, uint32_t page, uint32_t info, uint64_t *seq)
 {
 	struct ring_record *record = ring_shared_record(a, v, p);
 	struct ring_reference ref = { 0 };
+	uint64_t now;
 
 	if (page) {
 		struct ring_extent where = {
@@ -235,12 +236,13 @@ static void publish(struct arena *a, const struct ring_view *v, const struct rin
 		ref = ring_large_note(a, page - 1, &where);
 		memcpy(payload_of(record), &ref, sizeof(ref));
 	}
-	*time = ring_clock_ns();
-	*record = (struct ring_record){ .info = info, .time = *time, .seq = seq };
+	now = ring_stamp(w, seq);
+	*record = (struct ring_record){ .info = info, .time = now, .seq = *seq };
 	ring_shared_finish(v, p, RING_SLOT_DONE);
 	/* From here on the block may be reset, and the extent freed: settling checks its generation. */
 	if (page)
 		ring_large_settle(a, &ref);
+	return now;
 }
 
 static uint32_t inline_bytes(const struct ring_view *v, size_t len)
@@ -275,7 +277,7 @@ int ring_shared_append(struct arena *a, struct thread_block *tb, int level, cons
 {
 	struct ring_place p;
 	struct ring_view v;
-	uint64_t time;
+	uint64_t seq;
 	uint32_t page;
 	int r;
 
@@ -287,8 +289,7 @@ int ring_shared_append(struct arena *a, struct thread_block *tb, int level, cons
 	if (len)
 		memcpy(page ? ring_large_data(a, page - 1) : payload_of(ring_shared_record(a, &v, &p)),
 		       data, len);
-	publish(a, &v, &p, page, ring_info((uint32_t)len, level, page != 0), ring_next_seq(&tb->ring),
-		&time);
+	publish(a, &v, &tb->ring, &p, page, ring_info((uint32_t)len, level, page != 0), &seq);
 	return 0;
 }
 
@@ -357,9 +358,8 @@ int ring_shared_commit(struct arena *a, struct thread_block *tb, struct ring_ope
 	    (commit && !fits(a, &p, page, open->len)))
 		return -EINVAL;
 	if (commit) {
-		open->seq = ring_next_seq(&tb->ring);
-		publish(a, &v, &p, page, ring_info((uint32_t)open->len, level, page != 0), open->seq,
-			&open->time_ns);
+		open->time_ns = publish(a, &v, &tb->ring, &p, page,
+					ring_info((uint32_t)open->len, level, page != 0), &open->seq);
 		open->time_ns += atomic_load_explicit(&v.heads[p.block].real_offset, memory_order_relaxed);
 		ring_bell_ring(v.bell);
 	} else {

@@ -99,18 +99,34 @@ int ring_drop(struct arena *a, const struct ring_view *v, struct ring_writer *w)
 
 /* ---- ring.c ---- */
 
-/* One more record of the thread. A signal handler may come between any two instructions. */
-static inline uint64_t ring_next_seq(struct ring_writer *w)
+/* Takes the number after seen, if a signal handler has not. One instruction is enough for that. */
+static inline bool ring_take_seq(struct ring_writer *w, uint64_t seen)
 {
-	uint64_t one = 1;
-
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-	/* One instruction is enough against one's own signal handlers. */
-	__asm__ volatile("xaddq %0, %1" : "+r"(one), "+m"(w->seq) : : "cc");
-	return one + 1;
+	bool done;
+
+	__asm__ volatile("cmpxchgq %3, %1\n\tsete %2"
+			 : "+a"(seen), "+m"(w->seq), "=q"(done)
+			 : "r"(seen + 1)
+			 : "cc", "memory");
+	return done;
 #else
-	return __atomic_fetch_add(&w->seq, one, __ATOMIC_RELAXED) + 1;
+	return __atomic_compare_exchange_n(&w->seq, &seen, seen + 1, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
 #endif
+}
+
+/* Time and number of one more record of the thread, in one order with those of its signal handlers. */
+static inline uint64_t ring_stamp(struct ring_writer *w, uint64_t *seq)
+{
+	uint64_t seen, now;
+
+	do {
+		seen = __atomic_load_n(&w->seq, __ATOMIC_RELAXED);
+		now = ring_clock_ns();
+	} while (__builtin_expect(!ring_take_seq(w, seen), 0));
+	*seq = seen + 1;
+	return now;
 }
 
 /* ---- ring_shared.c ---- */
