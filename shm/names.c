@@ -412,7 +412,7 @@ int names_publish(struct arena *a, const char *name, uint64_t handle)
 	int r = make_key(&c.key, name);
 
 	if (!r)
-		r = thread_become_client(a);
+		r = a->readonly ? -EROFS : thread_become_client(a);
 	if (!r)
 		r = check_publishable(a, handle);
 	if (!r && find(a, &c.key, &found))
@@ -489,7 +489,7 @@ int names_unpublish(struct arena *a, const char *name)
 	int r = make_key(&key, name);
 
 	if (!r)
-		r = thread_become_client(a);
+		r = a->readonly ? -EROFS : thread_become_client(a);
 	if (r)
 		return r;
 	for (int look = 0; look < LOOKS_MAX; look++) {
