@@ -11,6 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 	SHMALLOCD='$(abs_top_builddir)/shmallocd'; export SHMALLOCD; \
 	SHMCTL='$(abs_top_builddir)/shmctl-tool'; export SHMCTL; \
 	SANITIZERS='$(SANITIZERS)'; export SANITIZERS; \
+	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-60}; export CK_DEFAULT_TIMEOUT; \
 	MAKE='$(MAKE)'; export MAKE;
 
 unit_tests = \
@@ -20,14 +21,22 @@ unit_tests = \
 	%D%/unit/test_emit \
 	%D%/unit/test_geometry \
 	%D%/unit/test_liveness \
+	%D%/unit/test_names \
 	%D%/unit/test_parse \
+	%D%/unit/test_ring \
+	%D%/unit/test_ring_reader \
 	%D%/unit/test_sizeclass \
 	%D%/unit/test_stats \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk
 
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
-thread_tests =
+thread_tests = \
+	%D%/unit/test_audit \
+	%D%/unit/test_liveness \
+	%D%/unit/test_ring \
+	%D%/unit/test_ring_reader \
+	%D%/unit/test_stats
 check-threads:
 	$(AM_V_at)$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(thread_tests)'
 .PHONY: check-threads

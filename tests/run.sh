@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 
-tools/packages.sh g++ binutils procps util-linux
+tools/packages.sh g++ binutils procps util-linux python3 zstd
 read -ra arguments <<<"${CONFIGURE:-}"
 tools/build.sh "$build" "${arguments[@]}"
 
