@@ -23,6 +23,27 @@ static struct shma *attachments;
 
 #define FLAGS (SHMA_CREATE | SHMA_EXCL | SHMA_RDONLY | SHMA_EMBEDDED)
 
+/* ---- forks ---- */
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* A child forked while another thread opens or closes must find the lock free. To be called after
+ * thread_attach_arena(), which watches forks for a lock below this one: the last to ask locks first. */
+static void watch_forks(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
 /* ---- options ---- */
 
 /* Callers built against an older, shorter struct get zeros for what they do not know. */
@@ -137,6 +158,15 @@ static struct shma *find_attachment(const uint8_t uuid[16], const struct shma *b
 	return NULL;
 }
 
+/* One that serves another shma_open(). A process may have one for reading beside one for writing. */
+static struct shma *find_same(const uint8_t uuid[16], bool readonly)
+{
+	for (struct shma *s = attachments; s; s = s->next)
+		if (s->arena.readonly == readonly && memcmp(s->arena.header->uuid, uuid, 16) == 0)
+			return s;
+	return NULL;
+}
+
 static void drop_files(struct arena_files *files, struct shma *other)
 {
 	if (other && files->life_fd >= 0) {
@@ -193,8 +223,8 @@ static int attach(struct shma **ret, struct arena_files *files, int daemon_fd, b
 		free(s);
 		return r;
 	}
-	same = find_attachment(s->arena.header->uuid, NULL);
-	if (same && same->arena.readonly == readonly) {
+	same = find_same(s->arena.header->uuid, readonly);
+	if (same) {
 		arena_unmap_keep_files(&s->arena);
 		free(s);
 		same->references++;
@@ -202,8 +232,11 @@ static int attach(struct shma **ret, struct arena_files *files, int daemon_fd, b
 		return 1;
 	}
 	r = thread_attach_arena(&s->arena);
+	pthread_once(&fork_once, watch_forks);
 	if (!r && !readonly) {
 		r = thread_become_client(&s->arena);
+		if (r == -ENOMEM)
+			r = -ENOSPC; /* for the client's own record */
 		if (r)
 			thread_detach_arena(&s->arena);
 	}

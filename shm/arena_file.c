@@ -322,6 +322,8 @@ int arena_create(const struct arena_config *config, struct arena_files *ret)
 		r = size_files(&files, &h.geometry);
 	if (!r)
 		r = format_arena(&h, files);
+	if (r == -ENOMEM)
+		r = -ENOSPC; /* of files, to whom it was asked for a new one */
 	if (!r && named)
 		r = link_files(&files, path, h.uuid);
 	if (r)

@@ -15,6 +15,7 @@ AM_TESTS_ENVIRONMENT = \
 	MAKE='$(MAKE)'; export MAKE;
 
 unit_tests = \
+	%D%/unit/test_arena \
 	%D%/unit/test_audit \
 	%D%/unit/test_buddy \
 	%D%/unit/test_client \
