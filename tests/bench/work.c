@@ -19,8 +19,10 @@
 
 const struct workload workloads[] = {
 	{"pair128", 0, work_pair, 128, {NS("ns", "128 B pair")}},
+	{"bare128", 0, work_pair_bare, 128, {NS("ns", "  … not touched")}},
 	{"pair4k", 0, work_pair, 4096, {NS("ns", "4 KiB pair")}},
 	{"ws", 0, work_replace, 4096, {NS("ns", "random replace, 4,096 of 16-1024 B")}},
+	{"bare_ws", 0, work_replace_bare, 4096, {NS("ns", "  … not touched")}},
 	{"order", 0, work_order, 1000,
 	 {NS("fifo", "1,000 x 128 B, first in first out"),
 	  NS("lifo", "1,000 x 128 B, last in first out"),

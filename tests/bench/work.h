@@ -174,7 +174,7 @@ int replace_init(struct replace *s, const struct peer_ops *p, uint32_t slots, si
 void replace_fini(struct replace *s, const struct peer_ops *p);
 
 static ALWAYS_INLINE void replace_some(const struct peer_ops *p, struct replace *s, size_t n,
-				       bool handle)
+				       bool touch, bool handle)
 {
 	uint32_t at = s->at;
 
@@ -185,7 +185,8 @@ static ALWAYS_INLINE void replace_some(const struct peer_ops *p, struct replace 
 		at = (at + 1) % REPLACE_STEPS;
 		p->free(s->live[step->slot]);
 		ref = work_alloc(p, step->size);
-		work_touch(p, ref, handle);
+		if (touch)
+			work_touch(p, ref, handle);
 		s->live[step->slot] = ref;
 	}
 	s->at = at;
@@ -199,6 +200,7 @@ int work_pair_pages(struct run *r); /* arg: bytes, every page touched */
 int work_pair_bare(struct run *r);  /* arg: bytes, nothing touched */
 int work_order(struct run *r);	    /* 1,000 objects, freed in three orders */
 int work_replace(struct run *r);
+int work_replace_bare(struct run *r);
 int work_logmix(struct run *r);
 int work_bulk(struct run *r);
 int work_latency(struct run *r);

@@ -127,9 +127,9 @@ static void role_replace(struct worker *w)
 	worker_wait(w);
 	do
 		if (p->ptr)
-			replace_some(p, &s, 256, true);
+			replace_some(p, &s, 256, true, true);
 		else
-			replace_some(p, &s, 256, false);
+			replace_some(p, &s, 256, true, false);
 	while (worker_on(w, 256));
 	replace_fini(&s, p);
 }

@@ -148,11 +148,16 @@ int work_order(struct run *r)
 
 static ALWAYS_INLINE void replace_batch(struct run *r, void *state, size_t n, bool handle)
 {
-	replace_some(r->peer, state, n, handle);
+	replace_some(r->peer, state, n, true, handle);
 }
 BOTH_FORMS(replace_batch)
 
-static int replace(struct run *r, size_fn *size)
+static void replace_bare_batch(struct run *r, void *state, size_t n)
+{
+	replace_some(r->peer, state, n, false, false);
+}
+
+static int replace(struct run *r, size_fn *size, batch_fn *batch)
 {
 	uint32_t slots = r->tiny ? 64 : (uint32_t)r->work->arg;
 	struct replace s;
@@ -160,19 +165,24 @@ static int replace(struct run *r, size_fn *size)
 
 	if (e)
 		return e;
-	work_emit("ns", work_steady(r, FORM(r, replace_batch), &s));
+	work_emit("ns", work_steady(r, batch, &s));
 	replace_fini(&s, r->peer);
 	return 0;
 }
 
 int work_replace(struct run *r)
 {
-	return replace(r, work_size_16_1024);
+	return replace(r, work_size_16_1024, FORM(r, replace_batch));
+}
+
+int work_replace_bare(struct run *r)
+{
+	return replace(r, work_size_16_1024, replace_bare_batch);
 }
 
 int work_logmix(struct run *r)
 {
-	return replace(r, work_size_logmix);
+	return replace(r, work_size_logmix, FORM(r, replace_batch));
 }
 
 /* ---- many objects, then all freed: the first round in a fresh process is the cold one ---- */
@@ -213,7 +223,7 @@ int work_bulk(struct run *r)
 {
 	size_t n = r->tiny ? 500 : (size_t)r->work->arg, count = 0;
 	double allocs[BULK_ROUNDS], frees[BULK_ROUNDS];
-	struct bulk s = {malloc(n * sizeof(peer_ref)), malloc(n * sizeof(uint32_t)), n};
+	struct bulk s = { malloc(n * sizeof(peer_ref)), malloc(n * sizeof(uint32_t)), n };
 	uint64_t random = WORK_SEED, end;
 
 	if (!s.refs || !s.sizes)
