@@ -261,13 +261,16 @@ bool extent_trim(struct arena *a, uint64_t page, uint64_t keep)
 void extent_clear_inside(struct arena *a, uint64_t page, uint64_t pages)
 {
 	for (uint64_t p = page + 1; p < page + pages; p++) {
-		uint64_t w0 = atomic_load_explicit(&a->pages[p].w0, memory_order_relaxed);
+		struct page_entry *e = &a->pages[p];
+		uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
 
-		if (pw0_kind(w0) != PAGE_SLAB)
-			continue;
-		atomic_store_explicit(&a->pages[p].w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
-				      memory_order_release);
-		atomic_store_explicit(&a->pages[p].w1, 0, memory_order_relaxed);
+		if (pw0_kind(w0) == PAGE_SLAB)
+			atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
+					      memory_order_release);
+		/* Also where a death came between the two words of an entry: word 1 alone leads
+		 * handles to a record. */
+		if (pw1_is_slab(atomic_load_explicit(&e->w1, memory_order_relaxed)))
+			atomic_store_explicit(&e->w1, 0, memory_order_relaxed);
 	}
 }
 

@@ -130,9 +130,17 @@ static void account(struct arena *a, uint32_t from, uint32_t to, uint64_t bytes)
 		client_owned_add(a, to, (int64_t)bytes);
 }
 
+/* The client that owns an object; 0: the arena does. */
+static uint32_t owner(uint32_t state)
+{
+	enum object_kind kind = state_kind(state);
+
+	return kind == OBJECT_PERSISTENT || kind == OBJECT_PUBLISHED ? 0 : state_client(state);
+}
+
 static bool is_mine(const struct arena *a, uint32_t state)
 {
-	return state_client(state) == a->client && a->client != 0;
+	return a->client != 0 && owner(state) == a->client;
 }
 
 /* ---- allocating ---- */
@@ -286,7 +294,7 @@ int object_free(struct arena *a, uint64_t handle)
 	}
 	if (r)
 		return r;
-	account(a, state_client(state), 0, o.bytes);
+	account(a, owner(state), 0, o.bytes);
 	if (!o.small) {
 		extent_free(a, o.page);
 		return 0;
@@ -342,7 +350,7 @@ int object_take(struct arena *a, uint64_t handle)
 		}
 		/* Crash: before, as it was; after, ours, and returns with us. */
 		if (change(&o, state, state_make(OBJECT_TAKEN, a->client, o.gen))) {
-			account(a, state_client(state), a->client, o.bytes);
+			account(a, owner(state), a->client, o.bytes);
 			return 0;
 		}
 		r = load_live(&o, &state);
@@ -367,7 +375,8 @@ int object_persist_word(struct arena *a, uint64_t handle)
 		return -EBUSY;
 	if (!is_mine(a, state))
 		return -EPERM;
-	if (!change(&o, state, state_make(OBJECT_PERSISTENT, 0, o.gen)))
+	/* The number stays in the word, for recovery to know whose persist this was; it owns nothing. */
+	if (!change(&o, state, state_make(OBJECT_PERSISTENT, a->client, o.gen)))
 		return -ESTALE;
 	account(a, a->client, 0, o.bytes);
 	return 0;
@@ -387,7 +396,7 @@ int object_publish_word(struct arena *a, uint64_t handle)
 		return -EPERM;
 	if (!change(&o, state, state_make(OBJECT_PUBLISHED, 0, o.gen)))
 		return -ESTALE;
-	account(a, state_client(state), 0, o.bytes);
+	account(a, owner(state), 0, o.bytes);
 	return 0;
 }
 
@@ -595,7 +604,9 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 		return 0;
 	if (fits_in_place(&o, size))
 		return handle;
-	if (!o.small && size > SIZECLASS_MAX_BYTES && size < o.bytes && is_mine(a, state)) {
+	/* Not what others may take or free at this moment. */
+	if (!o.small && size > SIZECLASS_MAX_BYTES && size < o.bytes &&
+	    (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN)) {
 		uint64_t keep = (size + PAGE_SIZE - 1) >> PAGE_SHIFT;
 
 		if (extent_trim(a, o.page, keep)) {

@@ -65,14 +65,18 @@ static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 	_Atomic uint32_t *word = &r->words[index];
 	uint32_t seen, gen;
 
-	/* A late bit of the record's last slab may lie behind this one's objects. */
-	if (index >= sizeclass_table[c->class].objects)
-		return;
 	seen = atomic_load_explicit(word, memory_order_acquire);
 	gen = state_gen(seen);
 	/* The slab is looked at between the word's load and its exchange: if it was another's slab
-	 * before, the generation differs now. */
-	if (state_kind(seen) != OBJECT_FREE || !record_serves(r, c->head, c->class))
+	 * before, the generation differs now. The bit that was taken is then that other slab's, which
+	 * may have more objects than ours: back with it. */
+	if (!record_serves(r, c->head, c->class)) {
+		atomic_fetch_or_explicit(&r->bitmap[index / 64], UINT64_C(1) << (index % 64),
+					 memory_order_seq_cst);
+		return;
+	}
+	/* A late bit of the record's last slab may lie behind this one's objects. */
+	if (index >= sizeclass_table[c->class].objects || state_kind(seen) != OBJECT_FREE)
 		return;
 	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery:
 	 * the region is marked); after, ours. */
@@ -311,8 +315,7 @@ static bool claim_all(struct arena *a, struct slab_record *r, uint64_t head, uin
 	uint64_t out[SLAB_OBJECTS_MAX];
 	struct claim c = {.a = a, .head = head, .class = class, .kind = OBJECT_INTERNAL, .out = out};
 
-	for (uint32_t w = 0; w * 64 < objects; w++)
-		atomic_fetch_and_explicit(&r->bitmap[w], 0, memory_order_acq_rel);
+	/* The bitmap is left alone: until the first object is ours the record may be another slab's. */
 	for (uint32_t i = 0; i < objects; i++) {
 		claim_object(&c, r, i);
 		if (c.count != i + 1) {
