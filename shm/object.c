@@ -130,17 +130,9 @@ static void account(struct arena *a, uint32_t from, uint32_t to, uint64_t bytes)
 		client_owned_add(a, to, (int64_t)bytes);
 }
 
-/* The client that owns an object; 0: the arena does. */
-static uint32_t owner(uint32_t state)
-{
-	enum object_kind kind = state_kind(state);
-
-	return kind == OBJECT_PERSISTENT || kind == OBJECT_PUBLISHED ? 0 : state_client(state);
-}
-
 static bool is_mine(const struct arena *a, uint32_t state)
 {
-	return a->client != 0 && owner(state) == a->client;
+	return a->client != 0 && state_owner(state) == a->client;
 }
 
 /* ---- allocating ---- */
@@ -294,7 +286,7 @@ int object_free(struct arena *a, uint64_t handle)
 	}
 	if (r)
 		return r;
-	account(a, owner(state), 0, o.bytes);
+	account(a, state_owner(state), 0, o.bytes);
 	if (!o.small) {
 		extent_free(a, o.page);
 		return 0;
@@ -350,7 +342,7 @@ int object_take(struct arena *a, uint64_t handle)
 		}
 		/* Crash: before, as it was; after, ours, and returns with us. */
 		if (change(&o, state, state_make(OBJECT_TAKEN, a->client, o.gen))) {
-			account(a, owner(state), a->client, o.bytes);
+			account(a, state_owner(state), a->client, o.bytes);
 			return 0;
 		}
 		r = load_live(&o, &state);
@@ -396,7 +388,7 @@ int object_publish_word(struct arena *a, uint64_t handle)
 		return -EPERM;
 	if (!change(&o, state, state_make(OBJECT_PUBLISHED, 0, o.gen)))
 		return -ESTALE;
-	account(a, owner(state), 0, o.bytes);
+	account(a, state_owner(state), 0, o.bytes);
 	return 0;
 }
 

@@ -15,8 +15,7 @@ static uint64_t owned_in_slab(struct arena *a, uint64_t page, uint32_t client)
 	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++) {
 		uint32_t word = atomic_load_explicit(&p.record->words[i], memory_order_relaxed);
 
-		if (state_kind(word) != OBJECT_FREE && state_kind(word) != OBJECT_INTERNAL &&
-		    state_client(word) == client)
+		if (state_owner(word) == client && state_kind(word) != OBJECT_INTERNAL)
 			bytes += sizeclass_table[p.class].bytes;
 	}
 	return bytes;
@@ -31,7 +30,7 @@ static uint64_t owned_in_region(struct arena *a, uint64_t region, uint32_t clien
 
 		if (pw0_kind(w0) == PAGE_SLAB)
 			bytes += owned_in_slab(a, page, client);
-		else if (pw0_kind(w0) == PAGE_LARGE && pw0_client(w0) == client)
+		else if (pw0_kind(w0) == PAGE_LARGE && state_owner(pw0_state(w0)) == client)
 			bytes += pw1_length(atomic_load_explicit(&a->pages[page].w1,
 								 memory_order_relaxed))
 				 << PAGE_SHIFT;

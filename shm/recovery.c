@@ -63,20 +63,12 @@ static int recover_threads(struct arena *a, uint32_t client)
 
 /* ---- the heap ---- */
 
-static bool belongs_to(uint32_t state, uint32_t client)
-{
-	enum object_kind kind = state_kind(state);
-
-	return state_client(state) == client &&
-	       (kind == OBJECT_PRIVATE || kind == OBJECT_TAKEN || kind == OBJECT_SHARED);
-}
-
 /* A large object of the client becomes a raw extent of its, under a new generation. */
 static bool unmake_large(struct arena *a, uint64_t page, uint64_t w0, uint32_t client)
 {
 	uint32_t state = pw0_state(w0);
 
-	while (pw0_kind(w0) == PAGE_LARGE && belongs_to(state, client)) {
+	while (pw0_kind(w0) == PAGE_LARGE && state_owner(state) == client) {
 		uint64_t raw = pw0_make(PAGE_RAW, client, pw0_gen(w0) + 1, RAW_PLAIN);
 
 		/* Crash: before, its object, shared perhaps and being taken; after, its extent. */
@@ -156,13 +148,9 @@ static bool slab_holds(struct arena *a, uint64_t page, uint32_t client)
 
 	if (slab_find(a, page << PAGE_SHIFT, &p) || p.head != page)
 		return false;
-	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++) {
-		uint32_t word = atomic_load_explicit(&p.record->words[i], memory_order_relaxed);
-
-		if (belongs_to(word, client) ||
-		    (state_kind(word) == OBJECT_INTERNAL && state_client(word) == client))
+	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++)
+		if (state_owner(atomic_load_explicit(&p.record->words[i], memory_order_relaxed)) == client)
 			return true;
-	}
 	return false;
 }
 
@@ -174,7 +162,7 @@ static bool page_holds(struct arena *a, uint64_t page, uint32_t client)
 	case PAGE_SLAB:
 		return slab_holds(a, page, client);
 	case PAGE_LARGE:
-		return belongs_to(pw0_state(w0), client);
+		return state_owner(pw0_state(w0)) == client;
 	case PAGE_SPAN:
 		return !zone_span_covered(a, page, atomic_load_explicit(&a->pages[page].w1,
 									memory_order_acquire));

@@ -402,26 +402,13 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 
 /* ---- recovering ---- */
 
-static bool belongs_to(uint32_t word, uint32_t client)
-{
-	switch (state_kind(word)) {
-	case OBJECT_PRIVATE:
-	case OBJECT_TAKEN:
-	case OBJECT_SHARED:
-	case OBJECT_INTERNAL:
-		return state_client(word) == client;
-	default:
-		return false;
-	}
-}
-
 /* Frees a dead client's object under a new generation. Nobody but its heir touches its private words;
  * a shared one may be taken by another at this moment. */
 static void free_word(_Atomic uint32_t *word, uint32_t client)
 {
 	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
 
-	while (belongs_to(seen, client)) {
+	while (state_owner(seen) == client) {
 		uint32_t freed = state_make(OBJECT_FREE, 0, (state_gen(seen) + 1) & 0xffff);
 
 		if (state_kind(seen) != OBJECT_SHARED) {

@@ -54,6 +54,21 @@ static inline uint32_t state_gen(uint32_t word)
 	return word >> STATE_GEN_SHIFT;
 }
 
+/* The client that an object belongs to, and whose death returns it; 0: none. The number in a persistent
+ * object's word says only who made it so. */
+static inline uint32_t state_owner(uint32_t word)
+{
+	switch (state_kind(word)) {
+	case OBJECT_PRIVATE:
+	case OBJECT_TAKEN:
+	case OBJECT_SHARED:
+	case OBJECT_INTERNAL:
+		return state_client(word);
+	default:
+		return 0;
+	}
+}
+
 /* ---- page map entries ---- */
 
 static inline enum page_kind pw0_kind(uint64_t w0)
