@@ -25,7 +25,8 @@ static uint64_t container_of_cell(struct arena *a, uint64_t offset)
 	return container && is_the_arenas(object_kind_of(a, container, &client)) ? container : 0;
 }
 
-static int check_mine(struct arena *a, uint64_t handle)
+/* 1: it is persistent already, and needs only its cell. */
+static int check_object(struct arena *a, uint64_t handle)
 {
 	uint32_t client = 0;
 
@@ -36,10 +37,29 @@ static int check_mine(struct arena *a, uint64_t handle)
 	case OBJECT_PRIVATE:
 	case OBJECT_TAKEN:
 	case OBJECT_SHARED: return client == a->client ? 0 : -EPERM;
-	case OBJECT_PERSISTENT:
+	case OBJECT_PERSISTENT: return 1;
 	case OBJECT_PUBLISHED: return -EBUSY;
 	default: return -EINVAL;
 	}
+}
+
+/* PAIR(persist-intent): see below. */
+static void arm(struct persist_intent *intent, uint64_t handle, uint64_t cell, uint64_t container,
+		uint64_t old)
+{
+	intent->handle = handle;
+	intent->cell = cell;
+	intent->container = container;
+	intent->old = old;
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&intent->armed, 1, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static void disarm(struct persist_intent *intent)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_store_explicit(&intent->armed, 0, memory_order_relaxed);
 }
 
 /*
@@ -50,7 +70,6 @@ static int check_mine(struct arena *a, uint64_t handle)
  */
 int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _Atomic uint64_t *cell)
 {
-	struct persist_intent *intent = &t->intent;
 	uint64_t offset = (uint64_t)(uintptr_t)cell - (uint64_t)(uintptr_t)a->heap, container;
 	int r;
 
@@ -59,32 +78,31 @@ int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _At
 	container = container_of_cell(a, offset);
 	if (!container)
 		return -EINVAL;
-	r = check_mine(a, handle);
-	if (r)
+	r = check_object(a, handle);
+	if (r < 0)
 		return r;
-	intent->handle = handle;
-	intent->cell = offset;
-	intent->container = container;
-	intent->old = atomic_load_explicit(cell, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&intent->armed, 1, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	r = object_persist_word(a, handle);
+	if (r == 0) {
+		arm(&t->intent, handle, offset, container, atomic_load_explicit(cell, memory_order_relaxed));
+		r = object_persist_word(a, handle);
+	} else {
+		r = 0;
+	}
 	/* Who finds the handle in the cell finds the object on offer. */
 	if (!r)
 		atomic_store_explicit(cell, handle, memory_order_release);
-	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&intent->armed, 0, memory_order_relaxed);
+	disarm(&t->intent);
 	return r;
 }
 
 /*
- * A dead client's intent is owed its cell if the object is still as that client made it persistent, and
- * the cell lies in the very object it lay in. The cell is swapped from what it held: if it holds the
- * handle, that was the client; if anything else, somebody has used the cell since.
+ * A dead client's intent is owed its cell if the object is still persistent, and the cell lies in the very
+ * object it lay in. The cell is swapped from what it held: if it holds the handle, that was the client; if
+ * anything else, somebody has used the cell since.
  *
- * Between the look at the container and the swap, that may be freed by its users, and its place be given
- * to another object; the swap then harms this only if it holds the old value there at that instant.
+ * Two things cannot be told. Of a client that died between the cell's store and disarming, a quick reader
+ * may have taken the object, made it persistent elsewhere and put the cell back to what it was: it is owed
+ * once more then. And between our look at the container and the swap its users may free it, and its place
+ * go to another object; the swap then harms that only if it holds the old value there at that instant.
  */
 void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t client)
 {
@@ -98,7 +116,8 @@ void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 		return;
 	if (handle_tag(intent.handle) != a->tag || handle_offset(intent.handle) >= a->g.capacity)
 		return;
-	if (object_kind_of(a, intent.handle, &owner) != OBJECT_PERSISTENT || owner != client)
+	if (object_kind_of(a, intent.handle, &owner) != OBJECT_PERSISTENT ||
+	    (owner != 0 && owner != client))
 		return;
 	if (!intent.container || container_of_cell(a, intent.cell) != intent.container)
 		return;

@@ -5,10 +5,6 @@
  *
  * The thread's block holds the intent: handle, cell, the object around the cell and what the cell held.
  * The object's word is the commit point; after it, recovery writes the cell if the caller could not.
- *
- * What object_persist_word() must leave in the object's word is kind persistent *and this client's
- * number*: an object that somebody has taken from the cell since, and made persistent elsewhere, is then
- * told from one whose cell is still owed.
  */
 #ifndef SHM_PERSIST_H
 #define SHM_PERSIST_H
@@ -18,7 +14,7 @@
 /*
  * t: the calling thread's block. -EINVAL: the cell is not 8-byte aligned within a live persistent or
  * published object, or the handle is not of this arena; -ESTALE; -EPERM: another's object; -EBUSY: it
- * is persistent or published already; -EROFS.
+ * is published; -EROFS. An object that is persistent already gets its cell.
  */
 int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _Atomic uint64_t *cell);
 

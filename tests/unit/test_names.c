@@ -32,7 +32,7 @@ static struct shared {
 	int result;
 	_Atomic uint32_t stop;
 	_Atomic uint64_t published;
-} *shared;
+} *shared, *blocks;
 
 static void setup(void)
 {
@@ -46,13 +46,14 @@ static void setup(void)
 	ck_assert_int_eq(arena_map(&arena, files, false), 0);
 	ck_assert_int_eq(thread_attach_arena(&arena), 0);
 	ck_assert_int_eq(thread_become_client(&arena), 0);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ck_assert(shared != MAP_FAILED);
+	blocks = mmap(NULL, 2 * sizeof(*blocks), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert(blocks != MAP_FAILED);
+	shared = blocks;
 }
 
 static void teardown(void)
 {
-	munmap(shared, sizeof(*shared));
+	munmap(blocks, 2 * sizeof(*blocks));
 	thread_detach_arena(&arena);
 	arena_unmap(&arena);
 }
@@ -626,6 +627,78 @@ START_TEST(a_name_is_free_once_its_object_is_whoever_is_held)
 }
 END_TEST
 
+/* Two claimants of one name, each traced, with blocks of their own. */
+static void one_of_two_has_the_name(struct traced t[2])
+{
+	uint64_t found = names_lookup(&arena, name);
+	int winner = blocks[0].result == 0 ? 0 : 1;
+
+	ck_assert_int_eq(blocks[winner].result, 0);
+	ck_assert_int_eq(blocks[1 - winner].result, -EEXIST);
+	ck_assert_uint_eq(found, blocks[winner].handle);
+	ck_assert(names_valid(&arena));
+	for (int i = 0; i < 2; i++) {
+		shared = &blocks[i];
+		kill_now(&t[i]);
+	}
+	ck_assert_uint_eq(names_lookup(&arena, name), found);
+	clear_names();
+}
+
+static void trace_two(struct traced t[2])
+{
+	for (int i = 0; i < 2; i++) {
+		shared = &blocks[i];
+		t[i] = trace(make_object, publish);
+	}
+}
+
+static void advance(struct traced t[2], int which, int changes)
+{
+	shared = &blocks[which];
+	look(&t[which]);
+	hold_after(&t[which], t[which].changes + changes);
+}
+
+START_TEST(of_two_claimants_held_anywhere_one_wins)
+{
+	kind_to_publish = OBJECT_PRIVATE;
+	for (int i = 0; i < 2 * 5 * 5; i++) {
+		struct traced t[2];
+		int first = i / 25;
+
+		trace_two(t);
+		advance(t, 0, i % 5);
+		advance(t, 1, i / 5 % 5);
+		run_to_end(&t[first]);
+		run_to_end(&t[1 - first]);
+		one_of_two_has_the_name(t);
+	}
+}
+END_TEST
+
+/* Change by change in turns: they meet again and again in the middle of their claims. */
+START_TEST(two_claimants_in_step_do_not_abort_each_other_for_ever)
+{
+	kind_to_publish = OBJECT_PRIVATE;
+	for (int stride = 1; stride <= 4; stride++) {
+		for (int lead = 0; lead < 4; lead++) {
+			struct traced t[2];
+			int turns = 0;
+
+			trace_two(t);
+			advance(t, 0, lead);
+			while (WIFSTOPPED(t[0].status) || WIFSTOPPED(t[1].status)) {
+				advance(t, 1, stride);
+				advance(t, 0, 1);
+				ck_assert_int_lt(++turns, 100);
+			}
+			one_of_two_has_the_name(t);
+		}
+	}
+}
+END_TEST
+
 /* ---- claims written by hand ---- */
 
 /* An entry of a client that was stopped for ever, next to the place where ours will be. */
@@ -784,6 +857,8 @@ int main(void)
 	tcase_add_test(held, one_object_gets_one_name_whoever_is_held);
 	tcase_add_test(held, what_a_publisher_has_committed_can_be_found_and_taken_away_while_it_is_held);
 	tcase_add_test(held, a_name_is_free_once_its_object_is_whoever_is_held);
+	tcase_add_test(held, of_two_claimants_held_anywhere_one_wins);
+	tcase_add_test(held, two_claimants_in_step_do_not_abort_each_other_for_ever);
 	tcase_add_test(planted, a_claimed_rival_is_aborted_and_recovered);
 	tcase_add_test(planted, a_committed_rival_keeps_the_name_until_it_is_recovered);
 	tcase_add_test(planted, a_reader_helps_nobody_but_finds_as_much);
