@@ -421,8 +421,11 @@ _Static_assert(sizeof(struct ring_level) == 64, "ring level");
 
 /* A thread's place in the ring. W: the thread (and its signal handlers, by level). */
 struct ring_writer {
-	uint64_t seq; /* of the last record */
-	uint64_t reserved[7];
+	uint64_t seq;	     /* of the last record */
+	uint64_t full_until; /* in the records' clock: until then the ring is taken to be full … */
+	uint32_t full_room;  /* … if ring_bell.room is still this */
+	uint32_t reserved32;
+	uint64_t reserved[5];
 	struct ring_level levels[RING_LEVELS];
 	uint64_t reserved2[8];
 };

@@ -44,16 +44,16 @@ int ring_large_alloc(struct arena *a, const struct ring_view *v, struct thread_b
 	uint32_t retired;
 	int r = 0;
 
-	for (uint32_t i = blocks_worth(v, pages); i > 0; i--) {
-		r = ring_lease(a, v, who, RING_LEASE_RETIRE, &retired);
-		if (r)
-			return r;
-	}
 	got = extent_alloc(a, pages, 1, RAW_PLAIN, &tb->home_zone, &r);
 	if (got == EXTENT_NONE)
 		return r;
+	/* Not before there is memory: a heap that is full must not cost the ring its records. */
+	for (uint32_t i = blocks_worth(v, pages); i > 0 && !r; i--)
+		r = ring_lease(a, v, who, RING_LEASE_RETIRE, &retired);
+	if (r)
+		extent_free(a, got);
 	*page = (uint32_t)got;
-	return 0;
+	return r;
 }
 
 struct ring_reference ring_large_note(struct arena *a, uint32_t page, const struct ring_extent *where)

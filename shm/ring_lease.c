@@ -11,10 +11,12 @@
 #include "ring_view.h"
 #include "words.h"
 
+#define FULL_NS UINT64_C(100000) /* between looks for room of a thread that drops */
 #define CLOCK_SET_NS 1000000 /* a change of CLOCK_REALTIME worth noting; below, it is measuring noise */
 
-void ring_who(const struct arena *a, const struct thread_block *tb, struct ring_who *who)
+void ring_who(const struct arena *a, struct thread_block *tb, struct ring_who *who)
 {
+	who->writer = &tb->ring;
 	who->client = a->client;
 	who->thread = tb->index;
 	who->tid = tb->tid;
@@ -316,28 +318,61 @@ static int lease_once(struct arena *a, const struct ring_view *v, const struct r
 	return *obstacle == NOBODY ? take_next(a, v, who, how, false, ret) : r;
 }
 
-int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who *who,
-	       enum ring_lease how, uint32_t *ret)
+/* A thread that drops records looks for room again when the consumer has made some, or after a moment, in
+ * case that it died. */
+static bool surely_full(const struct arena *a, const struct ring_view *v, const struct ring_writer *w)
+{
+	return w->full_until && policy_of(a) == RING_DROP &&
+	       w->full_room == atomic_load_explicit(&v->bell->room, memory_order_relaxed) &&
+	       ring_clock_ns() < w->full_until;
+}
+
+static void note_full(struct ring_writer *w, uint32_t room)
+{
+	w->full_room = room;
+	w->full_until = ring_clock_ns() + FULL_NS;
+}
+
+/* Looks for a block; without room, arms the answer and looks again; then drops or waits. */
+static int lease_patiently(struct arena *a, const struct ring_view *v, const struct ring_who *who,
+			   enum ring_lease how, uint32_t *ret)
 {
 	enum obstacle obstacle;
 	uint32_t room = 0;
 	int r;
 
+	for (bool armed = false;; armed = !armed) {
+		r = lease_once(a, v, who, how, &obstacle, ret);
+		if (r != -EAGAIN || obstacle != CONSUMER)
+			return r;
+		/* PAIR(ring-room): waiting, then another look; the consumer: consumed, then waiting. */
+		if (!armed) {
+			room = ring_room_arm(v->bell);
+		} else if (policy_of(a) == RING_DROP) {
+			note_full(who->writer, room);
+			return r;
+		} else {
+			ring_room_sleep(v->bell, room);
+		}
+	}
+}
+
+int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who *who,
+	       enum ring_lease how, uint32_t *ret)
+{
+	int r;
+
+	if (surely_full(a, v, who->writer))
+		return -EAGAIN;
 	ring_bell_register(a);
 	if (how == RING_LEASE_OWN && 2 * ((uint64_t)own_leases(v) + 1) + 8 > v->blocks) {
 		ask_for_oldest(v);
 		return -EDQUOT;
 	}
-	for (bool armed = false;; armed = !armed) {
-		r = lease_once(a, v, who, how, &obstacle, ret);
-		if (r != -EAGAIN || obstacle != CONSUMER || policy_of(a) == RING_DROP)
-			return r;
-		/* PAIR(ring-room): waiting, then another look; the consumer: consumed, then waiting. */
-		if (armed)
-			ring_room_sleep(v->bell, room);
-		else
-			room = ring_room_arm(v->bell);
-	}
+	r = lease_patiently(a, v, who, how, ret);
+	if (!r)
+		who->writer->full_until = 0;
+	return r;
 }
 
 int ring_drop(struct arena *a, const struct ring_view *v, struct ring_writer *w)

@@ -71,8 +71,9 @@ static inline void ring_copy(void *to, const void *from, size_t len)
 struct ring_who {
 	uint32_t client, thread;
 	pid_t pid, tid;
+	struct ring_writer *writer;
 };
-void ring_who(const struct arena *a, const struct thread_block *tb, struct ring_who *who);
+void ring_who(const struct arena *a, struct thread_block *tb, struct ring_who *who);
 
 enum ring_lease { RING_LEASE_OWN, RING_LEASE_SHARED, RING_LEASE_RETIRE };
 
