@@ -191,6 +191,18 @@ int reach_daemon(const struct call *call, int *fd)
 	return TOOL_FAILED;
 }
 
+/* A daemon that ends hangs up; for a moment its socket may still take connections that nobody serves. */
+static bool is_hang_up(int err)
+{
+	return err == -ECONNRESET || err == -ECONNREFUSED || err == -EPIPE;
+}
+
+static int hung_up(void)
+{
+	tool_error("shmallocd has hung up: it is not running any more");
+	return TOOL_NO_DAEMON;
+}
+
 /* Why an arena that the daemon knows of is not to be had. */
 static void explain(const char *what, int err, const struct reply *reply)
 {
@@ -216,10 +228,8 @@ int reach_request(int fd, const struct request *request, struct reply *reply,
 	r = connect_call(fd, request, reply, files);
 	if (!r)
 		return TOOL_OK;
-	if (r == -ECONNRESET) {
-		tool_error("shmallocd has hung up");
-		return TOOL_NO_DAEMON;
-	}
+	if (is_hang_up(r))
+		return hung_up();
 	explain(what, r, reply);
 	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
 }
@@ -335,6 +345,8 @@ int reach_attach(const struct call *call, const char *what, unsigned flags, shma
 	r = shma_open(ret, what, flags | (by_daemon ? 0 : SHMA_EMBEDDED), &options);
 	if (!r)
 		return TOOL_OK;
+	if (by_daemon && is_hang_up(r))
+		return hung_up();
 	if (r == -ENOENT)
 		tool_error("%s: no such %s", what, reach_is_path(what) ? "file" : "arena");
 	else if (r == -ESTALE)
@@ -370,6 +382,8 @@ static int list_from_daemon(const struct call *call, reach_visit visit, void *co
 		memcpy(request.name, reply.arena.name, sizeof(request.name));
 	}
 	close(fd);
+	if (is_hang_up(r))
+		return hung_up();
 	if (r && r != -ENOENT) {
 		tool_errno("list of arenas", r);
 		return TOOL_FAILED;

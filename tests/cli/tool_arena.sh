@@ -58,6 +58,30 @@ expect 0 $e client list "$id-a" --json
 json_valid
 json_has "d == {'clients': []}"
 
+# Keys are stable: programs rely on them. New ones may come behind.
+# keys EXPRESSION KEY…
+keys()
+{
+	what=$1
+	shift
+	json_has "set('$*'.split()) <= set($what)"
+}
+expect 0 $e arena list --json
+keys "d['arenas'][0]" name backing capacity_bytes log_bytes clients mode uid created status why
+expect 0 $e arena show "$id-a" --json
+keys d name uuid created version backing uid gid mode handle_tag damaged file_bytes capacity_bytes \
+	client_quota_bytes numa huge log_bytes log_policy zones zones_in_use zone_bytes committed_bytes live_bytes \
+	live_objects clients threads names
+expect 0 $e stats "$id-a" --json
+keys d arena capacity_bytes committed_bytes live_bytes live_objects cached_bytes cached_objects \
+	persistent_objects names clients threads slabs slab_bytes extents extent_bytes state_bytes \
+	log_capacity_bytes problems log pages classes owners zones
+keys "d['log']" records record_bytes written overwritten dropped blocks block_bytes consumer
+expect 0 $e arena map "$id-a" --json
+keys d arena capacity_bytes group_bytes group_pages shown_bytes never_taken_bytes groups
+expect 0 $e arena check "$id-a" --json
+keys d arena result sound damage stale seconds findings
+
 # File arenas, by path; with and without --embedded, since a path needs no daemon.
 expect 0 $e arena create "$dir/f.arena" --size 16M
 for verb in "arena show" "arena map" "arena check" "stats" "client list"; do

@@ -58,6 +58,7 @@ echo hello >&9
 wait_for sh -c "'$SHMCTL' client list | grep -q ' $writer '"
 expect 0 client list --json
 json_valid
+json_has "set('arena client pid uid command role state since threads live_bytes cached_bytes'.split()) <= set(d['clients'][0])"
 json_has "[c['arena'] for c in d['clients'] if c['pid'] == $writer and c['state'] == 'live'] == ['$id-posix']"
 expect 0 stats "$id-posix" --json
 json_has "d['clients'] == 1 and any(o['pid'] == $writer for o in d['owners'])"
@@ -68,6 +69,13 @@ wait_for sh -c "! '$SHMCTL' client list | grep -q ' $writer '"
 expect 0 arena check "$id-posix"
 expect 0 log tail "$id-posix"
 out_has 'hello$'
+
+# A trace in an arena of the daemon's leaves nothing there.
+printf 'SMTRACE1\001\0\0\0\001\0\0\0\001\0\0\0\0\0\0\0\144\0\0\0' >"$dir/one.trace"
+expect 0 trace replay "$dir/one.trace" --arena "$id-memfd" --json
+json_has "d['events'] == 1 and d['peak_live_bytes'] == 100 and d['check'] == 'sound'"
+expect 0 stats "$id-memfd" --json
+json_has "d['live_objects'] == 0"
 
 expect 1 arena show "$id-none"
 err_has 'no such arena'
