@@ -251,13 +251,23 @@ void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 }
 
+/* No slab is kept for later. */
+static void give_up_slab(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	uint32_t page = t->caches[class].record_page;
+
+	t->caches[class].record_page = 0;
+	if (page)
+		slab_give_up(a, page - 1, class);
+}
+
 void cache_empty_all(struct arena *a, struct thread_block *t)
 {
-	for (uint32_t i = 0; i < CLASSES; i++)
-		t->caches[i].record_page = 0; /* no slab is kept for later */
-	for (uint32_t i = 0; i < CLASSES; i++)
+	for (uint32_t i = 0; i < CLASSES; i++) {
 		if (t->caches[i].limit)
 			put_oldest(a, t, i, atomic_load_explicit(&t->caches[i].top, memory_order_relaxed));
+		give_up_slab(a, t, i);
+	}
 }
 
 void cache_release_all(struct arena *a, struct thread_block *t)

@@ -400,6 +400,17 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 		put_bits(a, &last, last.index / 64, bits, keep);
 }
 
+void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
+{
+	struct slab_record *r;
+
+	if (head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		return;
+	r = slab_at(a, head, class);
+	if (r && looks_empty(r, class))
+		retire(a, r, head, class);
+}
+
 /* ---- recovering ---- */
 
 /* Frees a dead client's object under a new generation. Nobody but its heir touches its private words;

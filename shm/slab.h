@@ -36,6 +36,9 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
  */
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep);
 
+/* Gives the slab at a page back if it is empty: for one that slab_put() was told to keep. */
+void slab_give_up(struct arena *a, uint64_t head, uint32_t class);
+
 /* What an offset in the heap lies in, if that is a slab's object. */
 struct slab_place {
 	struct slab_record *record;
