@@ -20,6 +20,7 @@ unit_tests = \
 	%D%/unit/test_buddy \
 	%D%/unit/test_client \
 	%D%/unit/test_emit \
+	%D%/unit/test_extent \
 	%D%/unit/test_geometry \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
@@ -29,7 +30,8 @@ unit_tests = \
 	%D%/unit/test_sizeclass \
 	%D%/unit/test_stats \
 	%D%/unit/test_trace \
-	%D%/unit/test_walk
+	%D%/unit/test_walk \
+	%D%/unit/test_zone
 
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
 thread_tests = \

@@ -232,6 +232,16 @@ UNUSED static void child_kill(pid_t pid)
 	ck_assert_msg(WIFSIGNALED(status), "child: wait status %#x, expected a kill", status);
 }
 
+/* For a child that dies by itself. */
+UNUSED static void child_dies(pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL,
+		      "child: wait status %#x, expected a kill", status);
+}
+
 UNUSED static int in_child(child_body body, void *arg)
 {
 	int status;
