@@ -49,7 +49,7 @@ int loop_run(struct loop *loop)
 
 	while (!loop->stop && !err)
 		err = loop->backend->turn(loop);
-	return err;
+	return err ? err : loop->error;
 }
 
 void loop_stop(struct loop *loop)

@@ -69,6 +69,7 @@ struct loop {
 	const struct loop_backend *backend;
 	void *state;
 	bool stop;
+	int error; /* why, if not asked to */
 };
 
 extern const struct loop_backend loop_uring, loop_epoll;

@@ -47,13 +47,19 @@ static struct io_uring_sqe *get_sqe(struct io_uring *ring)
 	return sqe;
 }
 
+/* Nothing goes on without it, and done() may not be called from here. */
+static void no_queue(struct loop *loop)
+{
+	loop->error = -ENOMEM;
+	loop->stop = true;
+}
+
 static void uring_start(struct loop *loop, struct loop_op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(loop->state);
 
 	if (!sqe) {
-		/* Cannot be reported by done() from here; nothing goes on without memory for a queue. */
-		loop->stop = true;
+		no_queue(loop);
 		return;
 	}
 	switch (op->kind) {
@@ -78,7 +84,7 @@ static void uring_cancel(struct loop *loop, struct loop_op *op)
 	struct io_uring_sqe *sqe = get_sqe(loop->state);
 
 	if (!sqe) {
-		loop->stop = true;
+		no_queue(loop);
 		return;
 	}
 	io_uring_prep_cancel(sqe, op, 0);

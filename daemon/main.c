@@ -404,8 +404,10 @@ int main(int argc, char **argv)
 	umask(022);
 	if (d.arguments.daemonize) {
 		verdict_fd = detach();
-		if (verdict_fd < 0)
+		if (verdict_fd < 0) {
+			complain(verdict_fd, "going to the", "background");
 			return EXIT_FAILURE;
+		}
 	}
 	/* All paths are absolute by now; the start directory may be unmounted. */
 	if (chdir("/") < 0)

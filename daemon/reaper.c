@@ -68,7 +68,7 @@ static void wake(const struct served *s)
 		loop_cancel(reaper.loop, &reaper.timer);
 }
 
-void reaper_suspect(struct served *s)
+static void hurry(struct served *s)
 {
 	s->sweep_at = now_ns();
 	s->sweep_hurry = HURRY;
@@ -133,14 +133,16 @@ static void process_ended(struct loop_op *op, int result)
 {
 	struct watch *w = (struct watch *)op;
 	struct served *s = w->served;
+	uint32_t client;
 
 	(void)result;
 	if (!s) {
 		free_watch(w);
 		return;
 	}
-	drop_watch(s, w->client);
-	reaper_suspect(s);
+	client = w->client;
+	drop_watch(s, client);
+	reaper_suspect(s, client);
 }
 
 /*
@@ -216,7 +218,7 @@ static void attach(void *user)
 	/* What cannot be watched is swept. */
 	if (!at->err && watch(at->s, at->client, &view)) {
 		at->s->unwatched = true;
-		reaper_suspect(at->s);
+		hurry(at->s);
 	}
 }
 
@@ -235,45 +237,72 @@ int reaper_attached(struct served *s, uint32_t client, pid_t pid)
 
 /* ---- the sweep ---- */
 
-static void recover(struct served *s, uint32_t client)
+/* Whether nothing of it is left. Else another client is at it, or a zone was busy. */
+static bool recover(struct served *s, uint32_t client)
 {
 	struct client_view view;
 	int err = client_view(&s->arena, client, &view);
 
 	if (err || view.state == CLIENT_FREE)
-		return;
-	err = recovery_run(&s->arena, client, true);
-	if (err != 1) {
-		/* Another client is at it, or a zone was busy. */
-		s->unwatched = true;
-		return;
-	}
+		return true;
+	if (recovery_run(&s->arena, client, true) != 1)
+		return false;
 	drop_watch(s, client);
 	reaper.counts.deaths++;
 	view.command[sizeof view.command - 1] = 0;
 	msg_info("arena %s: client %u is dead (process %d, %s): what it held is returned",
 		 s->record.name, client, (int)view.pid, view.command);
+	return true;
 }
 
-static void look_at(struct served *s, uint32_t client)
+/* Whether the slot needs no look before the next rare sweep. */
+static bool look_at(struct served *s, uint32_t client)
 {
 	struct client_view view;
 
 	switch (liveness_of(&s->arena, client)) {
 	case LIVENESS_NONE:
 		drop_watch(s, client);
-		break;
+		return true;
 	case LIVENESS_DEAD:
-		recover(s, client);
-		break;
+		return recover(s, client);
 	case LIVENESS_UNSURE:
-		s->unwatched = true;
-		break;
+		return false;
 	case LIVENESS_ALIVE:
-		if (client_view(&s->arena, client, &view) || watch(s, client, &view))
-			s->unwatched = true;
 		break;
 	}
+	return client_view(&s->arena, client, &view) == 0 && watch(s, client, &view) == 0;
+}
+
+struct suspicion {
+	struct served *s;
+	uint32_t client;
+	bool settled;
+};
+
+static void look_at_suspect(void *user)
+{
+	struct suspicion *suspicion = user;
+	struct served *s = suspicion->s;
+	struct client_view view;
+
+	if (!s->arena.client || suspicion->client == s->arena.client)
+		return;
+	look_at(s, suspicion->client);
+	suspicion->settled = client_view(&s->arena, suspicion->client, &view) == 0 &&
+			     view.state == CLIENT_FREE;
+}
+
+void reaper_suspect(struct served *s, uint32_t client)
+{
+	struct suspicion suspicion = { .s = s, .client = client };
+
+	if (s->status != ARENA_SERVED)
+		return;
+	if (guard_run(&s->arena, look_at_suspect, &suspicion))
+		registry_refuse(reaper.registry, s, -EUCLEAN);
+	else if (!suspicion.settled)
+		hurry(s);
 }
 
 static void sweep(void *user)
@@ -289,8 +318,8 @@ static void sweep(void *user)
 	arena_refresh(a);
 	s->unwatched = false;
 	for (uint32_t i = 1; i < high; i++)
-		if (i != a->client)
-			look_at(s, i);
+		if (i != a->client && !look_at(s, i))
+			s->unwatched = true;
 	/* Words above it were given back since. */
 	for (uint32_t i = high; i < CLIENTS_MAX; i++)
 		drop_watch(s, i);

@@ -19,8 +19,8 @@ void reaper_forget(struct served *s);
 
 /* A peer says that it is this client. -EINVAL: its process is not. */
 int reaper_attached(struct served *s, uint32_t client, pid_t pid);
-/* Somebody may have died just now. */
-void reaper_suspect(struct served *s);
+/* This client may have died just now. */
+void reaper_suspect(struct served *s, uint32_t client);
 
 struct reaper_counts {
 	uint64_t deaths;

@@ -31,6 +31,7 @@ struct session {
 	unsigned char bytes[sizeof(struct request) + 1]; /* one more, to see what is too long */
 	bool presenting; /* the next message may bring descriptors */
 	char arena[ARENA_NAME_BYTES]; /* attached to; "": to none */
+	uint32_t client;	      /* as */
 };
 
 static struct {
@@ -198,8 +199,10 @@ static int on_attached(struct session *s, const struct request *request)
 
 	if (!err)
 		err = reaper_attached(served, request->client, s->peer.pid);
-	if (!err)
+	if (!err) {
 		memcpy(s->arena, request->name, sizeof s->arena);
+		s->client = request->client;
+	}
 	return answer(s, request, err);
 }
 
@@ -306,7 +309,7 @@ static void session_end(struct session *s)
 		served = registry_after(sessions.service->registry, "");
 	for (; served; served = served->next)
 		if (strcmp(served->record.name, s->arena) == 0)
-			reaper_suspect(served);
+			reaper_suspect(served, s->client);
 	close(s->peer.fd);
 	*s->link = s->next;
 	if (s->next)

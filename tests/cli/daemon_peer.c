@@ -18,6 +18,7 @@
 
 #include "client.h"
 #include "connect.h"
+#include "extent.h"
 #include "shmalloc.h"
 #include "words.h"
 
@@ -216,12 +217,37 @@ static void present(const char *name, const struct arena *a)
 	printf("presented=%s\n", err ? strerrorname_np(-err) : "ok");
 }
 
+/* Many extents of 1 MiB, all written to. */
+static void take_memory(struct arena *a, uint64_t *pages, int count)
+{
+	uint32_t home = 0;
+
+	for (int i = 0; i < count; i++) {
+		int err = 0;
+
+		pages[i] = extent_alloc(a, 256, 1, RAW_PLAIN, &home, &err);
+		if (pages[i] == EXTENT_NONE)
+			die("extent", err);
+		memset(a->heap + (pages[i] << PAGE_SHIFT), 0x5a, 1 << 20);
+	}
+	printf("taken=%d\n", count);
+}
+
+static void free_memory(struct arena *a, const uint64_t *pages, int count)
+{
+	for (int i = 0; i < count; i++)
+		extent_free(a, pages[i]);
+	printf("freed=%d\n", count);
+}
+
 /*
- * hold NAME [create]: a client that lives until told. Lines of stdin: "present" hands the arena back to
- * a new daemon, "truncate" takes the memory from under everybody, "exec" becomes another program.
+ * hold NAME [create]: a client that lives until told. Lines of stdin: "take" and "free" 8 MiB, "present"
+ * hands the arena back to a new daemon, "truncate" takes the memory from under everybody, "exec" becomes
+ * another program.
  */
 static int verb_hold(char **argv)
 {
+	uint64_t pages[8];
 	char line[64];
 	struct arena a;
 	int fd = connected();
@@ -230,7 +256,11 @@ static int verb_hold(char **argv)
 	printf("client=%u pid=%d\n", a.client, (int)getpid());
 	fflush(stdout);
 	while (fgets(line, sizeof line, stdin)) {
-		if (strcmp(line, "present\n") == 0)
+		if (strcmp(line, "take\n") == 0)
+			take_memory(&a, pages, 8);
+		else if (strcmp(line, "free\n") == 0)
+			free_memory(&a, pages, 8);
+		else if (strcmp(line, "present\n") == 0)
 			present(argv[0], &a);
 		else if (strcmp(line, "truncate\n") == 0)
 			printf("truncated=%d\n", ftruncate(a.files.fd, 0));
