@@ -142,32 +142,37 @@ uint64_t span_alloc(struct arena *a, uint64_t pages, enum raw_use use)
 	return EXTENT_NONE;
 }
 
-/* Cuts the last piece off: from then on its entry counts for nothing, and who finds it frees it. Its
- * first page, or 0 when only the head's own piece is left. */
-static uint64_t cut_last(struct arena *a, uint64_t page, uint64_t *length)
+/* The last piece beyond the head's own, and the pages before it: its first page, or 0. */
+static uint64_t last_piece(const struct arena *a, uint64_t page, uint64_t *keep)
 {
-	_Atomic uint64_t *w1 = &a->pages[page].w1;
-	uint64_t pages = pw1_length(atomic_load_explicit(w1, memory_order_relaxed));
-	uint64_t in_zone = page % a->g.zone_pages, keep;
+	uint64_t pages = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
+	uint64_t in_zone = page % a->g.zone_pages;
 
 	if (in_zone + pages <= a->g.zone_pages || page + pages > geometry_heap_pages(&a->g))
 		return 0;
-	keep = (in_zone + pages - 1) / a->g.zone_pages * a->g.zone_pages - in_zone;
-	*length = pages - keep;
-	/* Crash: before, the piece belongs to the extent; after, recovery finds it uncovered in a region
-	 * that the client has marked. */
-	atomic_store_explicit(w1, pw1_extent(keep, 0), memory_order_release);
-	return page + keep;
+	*keep = (in_zone + pages - 1) / a->g.zone_pages * a->g.zone_pages - in_zone;
+	return page + *keep;
+}
+
+/* Cuts the last piece off: from then on its entry counts for nothing, and who finds it frees it.
+ * Crash: before, the piece belongs to the extent; after, recovery finds it uncovered in a region that
+ * the client has marked, or the next holder of its zone's lock does, if the dead one held it. */
+static void cut(struct arena *a, uint64_t page, uint64_t keep)
+{
+	atomic_store_explicit(&a->pages[page].w1, pw1_extent(keep, 0), memory_order_release);
 }
 
 uint64_t span_free_tail(struct arena *a, uint64_t page)
 {
-	uint64_t piece, length;
+	_Atomic uint64_t *w1 = &a->pages[page].w1;
+	uint64_t piece, keep;
 
-	while ((piece = cut_last(a, page, &length))) {
+	while ((piece = last_piece(a, page, &keep))) {
 		struct page_entry *e = &a->pages[piece];
+		uint64_t length = pw1_length(atomic_load_explicit(w1, memory_order_relaxed)) - keep;
 		uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
 
+		cut(a, page, keep);
 		atomic_store_explicit(&e->w1, pw1_extent(length, 0), memory_order_relaxed);
 		/* Crash: before, an uncovered piece (its word 1 now names page 0 as its head, which does
 		 * not reach it); after, a raw extent of ours. */
@@ -175,33 +180,48 @@ uint64_t span_free_tail(struct arena *a, uint64_t page)
 				      memory_order_release);
 		extent_free(a, piece);
 	}
-	return pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
+	return pw1_length(atomic_load_explicit(w1, memory_order_relaxed));
 }
 
-int extent_reclaim_span(struct arena *a, uint64_t page)
+/* Frees a piece that its head does not reach any more. Its zone's lock held. */
+static void free_uncovered(struct arena *a, uint32_t zone, uint64_t page)
 {
 	struct page_entry *e = &a->pages[page];
-	uint32_t zone = zone_of_page(a, page);
-	int r = zone_trylock_patiently(a, zone);
-	uint64_t w1;
+	uint64_t w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
 
-	if (r)
-		return r;
-	w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
 	if (pw0_kind(atomic_load_explicit(&e->w0, memory_order_relaxed)) == PAGE_SPAN &&
 	    page == zone_first(a, zone) && !zone_span_covered(a, page, w1) &&
 	    pw1_span_length(w1) <= geometry_zone_span(&a->g, zone))
 		zone_free_run(a, zone, page, pw1_span_length(w1));
+}
+
+int extent_reclaim_span(struct arena *a, uint64_t page)
+{
+	uint32_t zone = zone_of_page(a, page);
+	int r = zone_trylock_patiently(a, zone);
+
+	if (r)
+		return r;
+	free_uncovered(a, zone, page);
 	zone_unlock(a, zone);
 	return 0;
 }
 
+/* Cuts under the piece's lock only: the dead one's mark of a piece that was covered when recovery came
+ * by is gone, so nobody would look for it there again. */
 int span_reclaim_tail(struct arena *a, uint64_t page)
 {
-	uint64_t piece, length;
-	int r = 0;
+	uint64_t piece, keep;
 
-	while (!r && (piece = cut_last(a, page, &length)))
-		r = extent_reclaim_span(a, piece);
-	return r;
+	while ((piece = last_piece(a, page, &keep))) {
+		uint32_t zone = zone_of_page(a, piece);
+		int r = zone_trylock_patiently(a, zone);
+
+		if (r)
+			return r;
+		cut(a, page, keep);
+		free_uncovered(a, zone, piece);
+		zone_unlock(a, zone);
+	}
+	return 0;
 }

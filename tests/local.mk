@@ -25,9 +25,11 @@ unit_tests = \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_parse \
+	%D%/unit/test_persist \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_sizeclass \
+	%D%/unit/test_span \
 	%D%/unit/test_stats \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk \
@@ -37,6 +39,7 @@ unit_tests = \
 thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_liveness \
+	%D%/unit/test_persist \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_stats
