@@ -252,30 +252,29 @@ static int await_reply(int fd, uint32_t serial, struct reply *reply, struct aren
 	return -ETIMEDOUT;
 }
 
-static int call(int fd, struct msghdr *msg, const struct request *request, struct reply *reply,
-		struct arena_files *files)
+static int call(int fd, void *control, size_t control_size, const struct request *request,
+		struct reply *reply, struct arena_files *files)
 {
 	static _Atomic uint32_t serials;
 	int64_t deadline = now_ms() + CONNECT_TIMEOUT_MS;
 	struct request copy = *request;
 	struct iovec iov = { .iov_base = &copy, .iov_len = sizeof copy };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = control_size
+	};
 	int err;
 
 	memset(reply, 0, sizeof *reply);
 	copy.head.serial = atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed) + 1;
-	msg->msg_iov = &iov;
-	msg->msg_iovlen = 1;
-	err = send_by(fd, msg, deadline);
+	err = send_by(fd, &msg, deadline);
 	return err ? err : await_reply(fd, copy.head.serial, reply, files, deadline);
 }
 
 int connect_call(int fd, const struct request *request, struct reply *reply, struct arena_files *files)
 {
-	struct msghdr msg = { 0 };
-
 	if (files)
 		*files = (struct arena_files){ -1, -1, -1 };
-	return call(fd, &msg, request, reply, files);
+	return call(fd, NULL, 0, request, reply, files);
 }
 
 int connect_present(int fd, const struct request *request, struct reply *reply,
@@ -284,9 +283,7 @@ int connect_present(int fd, const struct request *request, struct reply *reply,
 	int fds[ARENA_FDS_MAX] = { files->fd, files->life_fd, files->heap_fd };
 	size_t bytes = (files->heap_fd >= 0 ? 3 : 2) * sizeof(int);
 	union control control = { .bytes = { 0 } };
-	struct msghdr msg = { .msg_control = control.bytes, .msg_controllen = CMSG_SPACE(bytes) };
 	struct request copy = *request;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	int err;
 
 	copy.descriptors = 0;
@@ -294,9 +291,9 @@ int connect_present(int fd, const struct request *request, struct reply *reply,
 	if (err)
 		return err;
 	copy.descriptors = ARENA_FD_FILE | ARENA_FD_LIFE | (files->heap_fd >= 0 ? ARENA_FD_HEAP : 0);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(bytes);
-	memcpy(CMSG_DATA(c), fds, bytes);
-	return call(fd, &msg, &copy, reply, NULL);
+	control.align.cmsg_level = SOL_SOCKET;
+	control.align.cmsg_type = SCM_RIGHTS;
+	control.align.cmsg_len = CMSG_LEN(bytes);
+	memcpy(CMSG_DATA(&control.align), fds, bytes);
+	return call(fd, control.bytes, CMSG_SPACE(bytes), &copy, reply, NULL);
 }

@@ -21,7 +21,7 @@ for io in uring epoll; do
 		expect "destroy $a" "$(ask destroy "$name.$a")" ""
 		expect "$a is gone" "$(ask show "$name.$a")" error=ENOENT
 	done
-	expect "no memory is left, $io" "$(ls /dev/shm | grep "$name" || true)" ""
+	expect "no memory is left, $io" "$(shared)" ""
 	expect "no record is left, $io" "$(cd "$work/state" && echo *)" "files lock"
 	stop
 done

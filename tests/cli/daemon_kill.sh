@@ -44,7 +44,5 @@ for i in 0 1 2; do
 	ask destroy "$name.$i" >/dev/null
 done
 expect "nothing is left in the state directory" "$(cd "$work/state" && echo * files/*)" "files lock files/[*]"
-left=$(cd /dev/shm && echo shmalloc."$name"*)
-expect "nor in /dev/shm, but for empty life files" "$(find /dev/shm -name "shmalloc.$name*" -size +0 | wc -l)" 0
-echo "left: $left"
+expect "nor in /dev/shm, but for empty life files" "$(shared -size +0)" ""
 stop

@@ -4,7 +4,7 @@
 set -eu
 
 peer=$top_builddir/tests/cli/daemon_peer
-deny=$top_builddir/tests/cli/daemon_deny
+export deny=$top_builddir/tests/cli/daemon_deny
 work=$(mktemp -d "${TMPDIR:-/tmp}/shmalloc-test.XXXXXX")
 chmod 755 "$work"
 name=dtest-$$
@@ -31,6 +31,12 @@ fail()
 	echo "FAILED: $*"
 	sed 's/^/  daemon: /' "$work"/err* 2>/dev/null || true
 	exit 1
+}
+
+# What there is of this test in /dev/shm.
+shared()
+{
+	find /dev/shm -name "shmalloc.$name*" "$@"
 }
 
 # expect WHAT-IT-SHOWS ACTUAL WANTED-PATTERN

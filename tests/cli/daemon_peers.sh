@@ -36,7 +36,7 @@ for io in uring epoll; do
 	expect "an arena whose memory is taken away costs nobody else, $io" "$(ask status)" "pid=$daemon *"
 	expect "and is refused" "$(ask rights "$name")" "error=EUCLEAN"
 	expect "but can be destroyed" "$(ask destroy "$name")" ""
-	expect "no file is left" "$(ls /dev/shm | grep "$name" | grep -v life || true)" ""
+	expect "no file is left" "$(shared ! -name '*.life')" ""
 	rm -f /dev/shm/shmalloc."$name".*.life
 	stop
 	expect "orderly end after all that, $io" "$status" 0
