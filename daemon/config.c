@@ -15,7 +15,8 @@
 
 #define DEFAULT_FILE "/etc/shmalloc/shmallocd.conf"
 
-static int fail(char *error, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int fail(char *error, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 static int fail(char *error, int err, const char *format, ...)
 {
 	va_list args;
@@ -64,7 +65,8 @@ static int parse_path(const char *text, char *to, size_t size)
 	return 0;
 }
 
-static int parse_number(const char *text, int base, unsigned long min, unsigned long max, uint32_t *ret)
+static int parse_number(const char *text, int base, unsigned long min, unsigned long max,
+			uint32_t *ret)
 {
 	unsigned long value;
 	char *end;
@@ -130,7 +132,7 @@ static int set_socket_mode(struct config *c, const char *v)
 
 static int set_log_level(struct config *c, const char *v)
 {
-	static const char *const words[] = { "emerg",  "alert", "crit", "error", "warning",
+	static const char *const words[] = { "emerg",  "alert", "crit",	 "error", "warning",
 					     "notice", "info",	"debug", NULL };
 	uint32_t level;
 	int err = parse_word(v, words, &level);
@@ -226,7 +228,8 @@ static int check_whole(const struct config *c, char *error)
 		       : 0;
 }
 
-static int take_text(struct config *config, FILE *file, const char *text, const char *origin, char *error)
+static int take_text(struct config *config, FILE *file, const char *text, const char *origin,
+		     char *error)
 {
 	struct config copy = *config;
 	struct reading reading = { .config = &copy };
@@ -237,7 +240,8 @@ static int take_text(struct config *config, FILE *file, const char *text, const 
 		return fail(error, -ENOMEM, "%s: no memory", origin);
 	if (line > 0)
 		return fail(error, -EINVAL, "%s:%d: %s", origin, line,
-			    reading.problem[0] ? reading.problem : "neither [section] nor key = value");
+			    reading.problem[0] ? reading.problem
+					       : "neither [section] nor key = value");
 	if (check_whole(&copy, error))
 		return -EINVAL;
 	*config = copy;
@@ -316,7 +320,8 @@ static int take_arguments(struct config *c, const struct config_arguments *a, ch
 	int err = take_path(a->socket, c->socket, sizeof c->socket, "--socket", error);
 
 	if (!err)
-		err = take_path(a->state_dir, c->state_dir, sizeof c->state_dir, "--state-dir", error);
+		err = take_path(a->state_dir, c->state_dir, sizeof c->state_dir, "--state-dir",
+				error);
 	if (!err)
 		err = take_path(a->log_dir, c->log_dir, sizeof c->log_dir, "--log-dir", error);
 	if (!err && a->io[0])
@@ -381,10 +386,14 @@ static int take_option(struct config_arguments *a, int option, char *error)
 int config_arguments(struct config_arguments *ret, int argc, char **argv, char *error)
 {
 	static const struct option options[] = {
-		{ "socket", required_argument, NULL, 's' },  { "state-dir", required_argument, NULL, 'd' },
-		{ "log-dir", required_argument, NULL, 'l' }, { "config", required_argument, NULL, 'c' },
-		{ "io", required_argument, NULL, 'i' },	     { "daemonize", no_argument, NULL, 'D' },
-		{ "help", no_argument, NULL, 'h' },	     { "version", no_argument, NULL, 'V' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "state-dir", required_argument, NULL, 'd' },
+		{ "log-dir", required_argument, NULL, 'l' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "io", required_argument, NULL, 'i' },
+		{ "daemonize", no_argument, NULL, 'D' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option, err = 0;

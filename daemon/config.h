@@ -24,7 +24,8 @@ struct config {
 	enum loop_io io;
 	unsigned socket_mode;
 	int log_level;
-	uint32_t max_connections; /* half of them for one user other than the daemon's own and root */
+	uint32_t
+		max_connections; /* half of them for one user other than the daemon's own and root */
 	uint32_t max_arenas;
 	struct arena_terms arena; /* where a request says 0 */
 };

@@ -30,8 +30,10 @@ void kept_store(const struct served *s)
 			kept = notify_store(name, fds[i]);
 	}
 	if (!kept)
-		msg_notice("arena %s: no service manager keeps its memory: it is lost if the daemon "
-			   "ends, but for clients that have it", s->record.name);
+		msg_notice(
+			"arena %s: no service manager keeps its memory: it is lost if the daemon "
+			"ends, but for clients that have it",
+			s->record.name);
 }
 
 void kept_forget(const struct served *s)
@@ -60,7 +62,8 @@ bool kept_same_file(int a, int b)
 {
 	struct stat x, y;
 
-	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
 }
 
 int kept_is_arena(const struct arena_files *files, const uint8_t uuid[16])

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #define BACKLOG 512
-#define TRIES 40
-#define TRY_NS 50000000
+#define TRIES	40
+#define TRY_NS	50000000
 
 int listener_make_directory(const char *path, unsigned mode)
 {
@@ -38,7 +38,8 @@ int listener_make_parent(const char *path)
 
 	if (!slash || slash == path)
 		return 0;
-	if ((size_t)snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path) >= sizeof parent)
+	if ((size_t)snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path) >=
+	    sizeof parent)
 		return -ENAMETOOLONG;
 	return listener_make_directory(parent, 0755);
 }

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TRIES 50
+#define TRIES  50
 #define TRY_NS 20000000
 
 static pid_t read_holder(int fd)

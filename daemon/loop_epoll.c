@@ -142,16 +142,10 @@ static int carry_out(struct loop_op *op, uint32_t events)
 	ssize_t n = -1;
 
 	switch (op->kind) {
-	case LOOP_ACCEPT:
-		n = accept4(op->fd, NULL, NULL, SOCK_CLOEXEC);
-		break;
-	case LOOP_RECEIVE:
-		n = recvmsg(op->fd, op->message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		break;
-	case LOOP_POLL:
-		return (int)events;
-	case LOOP_TIMER:
-		return 0;
+	case LOOP_ACCEPT: n = accept4(op->fd, NULL, NULL, SOCK_CLOEXEC); break;
+	case LOOP_RECEIVE: n = recvmsg(op->fd, op->message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC); break;
+	case LOOP_POLL: return (int)events;
+	case LOOP_TIMER: return 0;
 	}
 	return n < 0 ? -errno : (int)n;
 }

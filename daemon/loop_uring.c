@@ -63,18 +63,10 @@ static void uring_start(struct loop *loop, struct loop_op *op)
 		return;
 	}
 	switch (op->kind) {
-	case LOOP_ACCEPT:
-		io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC);
-		break;
-	case LOOP_RECEIVE:
-		io_uring_prep_recvmsg(sqe, op->fd, op->message, MSG_CMSG_CLOEXEC);
-		break;
-	case LOOP_POLL:
-		io_uring_prep_poll_add(sqe, op->fd, op->events);
-		break;
-	case LOOP_TIMER:
-		io_uring_prep_timeout(sqe, &op->time, 0, 0);
-		break;
+	case LOOP_ACCEPT: io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC); break;
+	case LOOP_RECEIVE: io_uring_prep_recvmsg(sqe, op->fd, op->message, MSG_CMSG_CLOEXEC); break;
+	case LOOP_POLL: io_uring_prep_poll_add(sqe, op->fd, op->events); break;
+	case LOOP_TIMER: io_uring_prep_timeout(sqe, &op->time, 0, 0); break;
 	}
 	io_uring_sqe_set_data(sqe, op);
 }

@@ -62,7 +62,8 @@ static uint32_t raise_descriptor_limit(uint32_t wanted_connections)
 	setrlimit(RLIMIT_NOFILE, &limit);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	/* Half for connections, half for their processes. */
-	room = limit.rlim_cur > 2 * FDS_RESERVED ? (limit.rlim_cur - FDS_RESERVED) / 2 : FDS_RESERVED / 2;
+	room = limit.rlim_cur > 2 * FDS_RESERVED ? (limit.rlim_cur - FDS_RESERVED) / 2
+						 : FDS_RESERVED / 2;
 	if (room >= wanted_connections)
 		return wanted_connections;
 	msg_notice("at most %lu connections: the limit on open files is %lu", (unsigned long)room,
@@ -84,9 +85,11 @@ static void reload(void)
 		free(fresh);
 		return;
 	}
-	if (strcmp(fresh->socket, d.config.socket) || strcmp(fresh->state_dir, d.config.state_dir) ||
+	if (strcmp(fresh->socket, d.config.socket) ||
+	    strcmp(fresh->state_dir, d.config.state_dir) ||
 	    strcmp(fresh->log_dir, d.config.log_dir) || fresh->io != d.config.io)
-		msg_warning("socket, state-dir, log-dir and io stay as they are until the next start");
+		msg_warning(
+			"socket, state-dir, log-dir and io stay as they are until the next start");
 	d.config.log_level = fresh->log_level;
 	d.config.socket_mode = fresh->socket_mode;
 	d.config.max_connections = fresh->max_connections;
@@ -169,7 +172,8 @@ static int complain(int err, const char *what, const char *subject)
 static int refuse_second(const char *what, const char *subject, pid_t holder)
 {
 	if (holder)
-		msg_error("another shmallocd, process %d, uses the %s %s", (int)holder, what, subject);
+		msg_error("another shmallocd, process %d, uses the %s %s", (int)holder, what,
+			  subject);
 	else
 		msg_error("another shmallocd uses the %s %s", what, subject);
 	return -EBUSY;
@@ -222,9 +226,11 @@ static int open_loop(void)
 	int why, err = loop_open(&d.loop, d.config.io, &why);
 
 	if (err)
-		return complain(err, "event loop", d.config.io == LOOP_URING ? "on io_uring" : "on epoll");
+		return complain(err, "event loop",
+				d.config.io == LOOP_URING ? "on io_uring" : "on epoll");
 	if (why)
-		msg_notice("io_uring is not to be had here (%s): the loop runs on epoll", strerror(-why));
+		msg_notice("io_uring is not to be had here (%s): the loop runs on epoll",
+			   strerror(-why));
 	return 0;
 }
 
@@ -360,7 +366,8 @@ static void say_ready(void)
 	printf("ready socket=%s\n", d.config.socket);
 	fflush(stdout);
 	notify_send("READY=1");
-	msg_info("ready on %s, %s, %u arenas", d.config.socket, loop_name(d.loop), d.registry.count);
+	msg_info("ready on %s, %s, %u arenas", d.config.socket, loop_name(d.loop),
+		 d.registry.count);
 }
 
 static int serve(int verdict_fd)

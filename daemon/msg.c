@@ -82,16 +82,15 @@ static int prefix(char *line, size_t size, int level)
 	time_t now;
 
 	switch (out.target) {
-	case TO_JOURNAL:
-		return snprintf(line, size, "<%d>", level);
+	case TO_JOURNAL: return snprintf(line, size, "<%d>", level);
 	case TO_SYSLOG:
-		return snprintf(line, size, "<%d>shmallocd[%d]: ", LOG_DAEMON | level, (int)getpid());
+		return snprintf(line, size, "<%d>shmallocd[%d]: ", LOG_DAEMON | level,
+				(int)getpid());
 	case TO_FILE:
 		now = time(NULL);
 		gmtime_r(&now, &tm);
 		return (int)strftime(line, size, "%Y-%m-%dT%H:%M:%SZ shmallocd: ", &tm);
-	case TO_STDERR:
-		break;
+	case TO_STDERR: break;
 	}
 	return snprintf(line, size, "shmallocd: ");
 }
@@ -121,7 +120,8 @@ static void report_dropped(void)
 	char line[128];
 	int n = prefix(line, sizeof line, LOG_WARNING);
 
-	n += snprintf(line + n, sizeof line - (size_t)n - 1, "%lu messages were dropped", out.dropped);
+	n += snprintf(line + n, sizeof line - (size_t)n - 1, "%lu messages were dropped",
+		      out.dropped);
 	line[n++] = '\n';
 	if (put(line, (size_t)n))
 		out.dropped = 0;

@@ -20,9 +20,9 @@ int msg_to_file(const char *path);
 
 void msg_print(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-#define msg_error(...) msg_print(LOG_ERR, __VA_ARGS__)
+#define msg_error(...)	 msg_print(LOG_ERR, __VA_ARGS__)
 #define msg_warning(...) msg_print(LOG_WARNING, __VA_ARGS__)
-#define msg_notice(...) msg_print(LOG_NOTICE, __VA_ARGS__)
-#define msg_info(...) msg_print(LOG_INFO, __VA_ARGS__)
+#define msg_notice(...)	 msg_print(LOG_NOTICE, __VA_ARGS__)
+#define msg_info(...)	 msg_print(LOG_INFO, __VA_ARGS__)
 
 #endif

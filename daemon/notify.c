@@ -11,14 +11,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FIRST_FD 3
+#define FIRST_FD   3
 #define STORED_MAX 8192
 #define NAME_BYTES 96
 
 static struct stored {
 	char name[NAME_BYTES];
 	int fd;
-} *stored;
+} * stored;
 static unsigned stored_count;
 
 static bool manager_address(struct sockaddr_un *addr, socklen_t *length)

@@ -7,10 +7,11 @@
 #include "guard.h"
 #include "msg.h"
 
-#define LOOK_NS UINT64_C(1000000000)
-#define MORE_NS UINT64_C(20000000) /* when a look had to stop at its limit */
+#define LOOK_NS	    UINT64_C(1000000000)
+#define MORE_NS	    UINT64_C(20000000) /* when a look had to stop at its limit */
 #define PIECE_BYTES (UINT64_C(128) << 20)
-#define LOOKS_IDLE 3u /* a region goes at the second look that finds it idle; one more, for busy zones */
+#define LOOKS_IDLE \
+	3u /* a region goes at the second look that finds it idle; one more, for busy zones */
 
 static struct {
 	struct loop *loop;
@@ -25,7 +26,8 @@ void purger_adopt(struct served *s)
 	s->purge_idle = 0;
 	if (purge_init(&s->purge, &s->arena)) {
 		memset(&s->purge, 0, sizeof s->purge);
-		msg_warning("arena %s: no memory to see what is idle: nothing is given back", s->record.name);
+		msg_warning("arena %s: no memory to see what is idle: nothing is given back",
+			    s->record.name);
 	}
 }
 

@@ -16,15 +16,15 @@
 #include "recovery.h"
 #include "words.h"
 
-#define SECOND UINT64_C(1000000000)
-#define SWEEP_RARE (10 * SECOND) /* everybody is watched: only for who never told and execs */
-#define SWEEP_OFTEN SECOND	 /* somebody is not */
-#define HURRY 4			 /* sweeps after a hint, each later than the one before */
+#define SECOND	    UINT64_C(1000000000)
+#define SWEEP_RARE  (10 * SECOND) /* everybody is watched: only for who never told and execs */
+#define SWEEP_OFTEN SECOND	  /* somebody is not */
+#define HURRY	    4		  /* sweeps after a hint, each later than the one before */
 
 /* One client's process. Belongs to the loop as long as its poll is pending, forgotten or not. */
 struct watch {
-	struct loop_op op; /* first */
-	struct served *served; /* NULL: forgotten */
+	struct loop_op op;	    /* first */
+	struct served *served;	    /* NULL: forgotten */
 	struct watch *next, **link; /* of the forgotten */
 	uint32_t client;
 	uint32_t incarnation;
@@ -261,15 +261,10 @@ static bool look_at(struct served *s, uint32_t client)
 	struct client_view view;
 
 	switch (liveness_of(&s->arena, client)) {
-	case LIVENESS_NONE:
-		drop_watch(s, client);
-		return true;
-	case LIVENESS_DEAD:
-		return recover(s, client);
-	case LIVENESS_UNSURE:
-		return false;
-	case LIVENESS_ALIVE:
-		break;
+	case LIVENESS_NONE: drop_watch(s, client); return true;
+	case LIVENESS_DEAD: return recover(s, client);
+	case LIVENESS_UNSURE: return false;
+	case LIVENESS_ALIVE: break;
 	}
 	return client_view(&s->arena, client, &view) == 0 && watch(s, client, &view) == 0;
 }
@@ -289,8 +284,8 @@ static void look_at_suspect(void *user)
 	if (!s->arena.client || suspicion->client == s->arena.client)
 		return;
 	look_at(s, suspicion->client);
-	suspicion->settled = client_view(&s->arena, suspicion->client, &view) == 0 &&
-			     view.state == CLIENT_FREE;
+	suspicion->settled =
+		client_view(&s->arena, suspicion->client, &view) == 0 && view.state == CLIENT_FREE;
 }
 
 void reaper_suspect(struct served *s, uint32_t client)

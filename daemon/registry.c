@@ -104,7 +104,8 @@ static int arena_file_path(const struct registry *r, const struct state_record *
 {
 	if (record->terms.backing == BACKING_POSIX)
 		return arena_path(buf, size, record->name);
-	if ((size_t)snprintf(buf, size, "%s/" FILES "/%s", r->config->state_dir, record->name) >= size)
+	if ((size_t)snprintf(buf, size, "%s/" FILES "/%s", r->config->state_dir, record->name) >=
+	    size)
 		return -ENAMETOOLONG;
 	return 0;
 }
@@ -148,7 +149,8 @@ static int adopt(struct registry *r, struct served *s)
 		err = -ENOENT;
 	if (err == -ESTALE) {
 		set_status(r, s, ARENA_LOST, err);
-		msg_warning("arena %s: lost: its memory was held by the daemon that ended", s->record.name);
+		msg_warning("arena %s: lost: its memory was held by the daemon that ended",
+			    s->record.name);
 	} else if (err && err != -ENOENT) {
 		set_status(r, s, ARENA_REFUSED, err);
 		msg_error("arena %s: not served: %s", s->record.name, strerror(-err));
@@ -163,7 +165,8 @@ static void finish_destruction(struct registry *r, const struct state_record *re
 	if (record->terms.backing == BACKING_FILE && !arena_file_path(r, record, path, sizeof path))
 		arena_unlink(path);
 	/* A posix name may be another arena's by now: the uuid tells. */
-	if (record->terms.backing == BACKING_POSIX && !arena_path(path, sizeof path, record->name)) {
+	if (record->terms.backing == BACKING_POSIX &&
+	    !arena_path(path, sizeof path, record->name)) {
 		struct arena_files files = { -1, -1, -1 };
 		struct arena_header h;
 
@@ -324,7 +327,8 @@ static int try_again(struct registry *r, struct served *s)
 	return err;
 }
 
-int registry_find(struct registry *r, const char *name, const struct peer *peer, struct served **ret)
+int registry_find(struct registry *r, const char *name, const struct peer *peer,
+		  struct served **ret)
 {
 	struct served *s = *find_link(r, name);
 	int err;
@@ -406,7 +410,8 @@ static int create_files(const struct registry *r, const struct state_record *rec
 static int create_as(const struct registry *r, const struct state_record *record,
 		     struct arena_files *files)
 {
-	bool switch_user = geteuid() == 0 && record->terms.backing == BACKING_POSIX && record->uid != 0;
+	bool switch_user =
+		geteuid() == 0 && record->terms.backing == BACKING_POSIX && record->uid != 0;
 	int err;
 
 	if (switch_user) {
@@ -423,7 +428,8 @@ static int create_as(const struct registry *r, const struct state_record *record
 
 /* Crash: before the first record there is nothing; from it on the next daemon finds the arena whole, or
  * not at all, and sets owner and mode as the record says. A memfd goes with its daemon. */
-static int create_owned(struct registry *r, const struct state_record *record, struct arena_files *files)
+static int create_owned(struct registry *r, const struct state_record *record,
+			struct arena_files *files)
 {
 	bool file = record->terms.backing == BACKING_FILE;
 	int err = file ? state_write(r->state_dir, record) : 0;
@@ -440,15 +446,16 @@ static int create_owned(struct registry *r, const struct state_record *record, s
 static void undo_creation(const struct registry *r, const struct state_record *record)
 {
 	char path[PATH_MAX];
-	bool named = record->terms.backing == BACKING_POSIX || record->terms.backing == BACKING_FILE;
+	bool named =
+		record->terms.backing == BACKING_POSIX || record->terms.backing == BACKING_FILE;
 
 	if (named && !arena_file_path(r, record, path, sizeof path))
 		arena_unlink(path);
 	state_remove(r->state_dir, record->name);
 }
 
-static int create_new(struct registry *r, const struct state_record *record, const struct peer *peer,
-		      struct served **ret)
+static int create_new(struct registry *r, const struct state_record *record,
+		      const struct peer *peer, struct served **ret)
 {
 	struct arena_files files = { -1, -1, -1 };
 	struct served *s = NULL;
@@ -482,10 +489,9 @@ static int create_new(struct registry *r, const struct state_record *record, con
 int registry_create(struct registry *r, const char *name, const struct arena_terms *terms,
 		    const struct peer *peer, struct served **ret)
 {
-	struct state_record record = { .phase = STATE_CREATING,
-				       .uid = peer->uid,
-				       .gid = peer->gid,
-				       .terms = *terms };
+	struct state_record record = {
+		.phase = STATE_CREATING, .uid = peer->uid, .gid = peer->gid, .terms = *terms
+	};
 	int err = registry_find(r, name, peer, ret);
 
 	if (err != -ENOENT)
@@ -497,7 +503,8 @@ int registry_create(struct registry *r, const char *name, const struct arena_ter
 		return err;
 	if (!served_is_named(*ret))
 		kept_store(*ret);
-	msg_info("arena %s: created for user %u, process %d", name, (unsigned)peer->uid, (int)peer->pid);
+	msg_info("arena %s: created for user %u, process %d", name, (unsigned)peer->uid,
+		 (int)peer->pid);
 	return 0;
 }
 
@@ -537,7 +544,8 @@ int registry_destroy(struct registry *r, struct served *s, const struct peer *pe
 	strcpy(name, s->record.name);
 	state_remove(r->state_dir, name);
 	drop(r, s);
-	msg_info("arena %s: destroyed by user %u, process %d", name, (unsigned)peer->uid, (int)peer->pid);
+	msg_info("arena %s: destroyed by user %u, process %d", name, (unsigned)peer->uid,
+		 (int)peer->pid);
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -597,7 +605,8 @@ void registry_close_foreign(struct registry *r, const int *fds, int count)
 
 /* ---- answers ---- */
 
-void registry_info(struct registry *r, struct served *s, const struct peer *peer, struct arena_info *ret)
+void registry_info(struct registry *r, struct served *s, const struct peer *peer,
+		   struct arena_info *ret)
 {
 	uint32_t clients = 0;
 

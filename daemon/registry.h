@@ -27,7 +27,8 @@ void registry_close(struct registry *r);
 
 /* -ENOENT; -EUCLEAN and the like: there, but not to be served; -ESTALE: lost. *ret is set but for
  * -ENOENT. An arena that was made without the daemon is adopted if the peer may read it. */
-int registry_find(struct registry *r, const char *name, const struct peer *peer, struct served **ret);
+int registry_find(struct registry *r, const char *name, const struct peer *peer,
+		  struct served **ret);
 /* The first one after a name, "" included, in order. */
 struct served *registry_after(const struct registry *r, const char *name);
 
@@ -45,7 +46,8 @@ int registry_present(struct registry *r, struct served *s, struct arena_files fi
 void registry_close_foreign(struct registry *r, const int *fds, int count);
 
 uint32_t registry_rights(const struct served *s, const struct peer *peer);
-void registry_info(struct registry *r, struct served *s, const struct peer *peer, struct arena_info *ret);
+void registry_info(struct registry *r, struct served *s, const struct peer *peer,
+		   struct arena_info *ret);
 
 /* Its memory went away under the daemon's hands: no longer served. */
 void registry_refuse(struct registry *r, struct served *s, int why);

@@ -162,13 +162,13 @@ int served_give_to(const struct arena_files *files, const struct state_record *r
 
 void served_lock_again(const struct served *s)
 {
-	struct flock lock = { .l_type = F_WRLCK,
-			      .l_whence = SEEK_SET,
-			      .l_start = s->arena.client,
-			      .l_len = 1 };
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = s->arena.client, .l_len = 1
+	};
 
 	if (fcntl(s->arena.files.life_fd, F_SETLK, &lock) < 0)
-		msg_error("arena %s: the daemon's life lock was lost: %s", s->record.name, strerror(errno));
+		msg_error("arena %s: the daemon's life lock was lost: %s", s->record.name,
+			  strerror(errno));
 }
 
 /* ---- answers ---- */
@@ -206,7 +206,8 @@ static void count_clients(void *user)
 	uint32_t high = client_high(c->arena);
 
 	for (uint32_t i = 1; i < high; i++) {
-		uint64_t word = atomic_load_explicit(client_word_at(c->arena, i), memory_order_relaxed);
+		uint64_t word =
+			atomic_load_explicit(client_word_at(c->arena, i), memory_order_relaxed);
 
 		if (client_word_state(word) == CLIENT_LIVE && i != c->arena->client)
 			c->clients++;

@@ -29,7 +29,7 @@ struct session {
 	struct msghdr message;
 	union control control;
 	unsigned char bytes[sizeof(struct request) + 1]; /* one more, to see what is too long */
-	bool presenting; /* the next message may bring descriptors */
+	bool presenting;	      /* the next message may bring descriptors */
 	char arena[ARENA_NAME_BYTES]; /* attached to; "": to none */
 	uint32_t client;	      /* as */
 };
@@ -75,8 +75,8 @@ static int answer(const struct session *s, const struct request *request, int er
 }
 
 /* With what there is to know of an arena, also when that is why it cannot be served. */
-static int answer_arena(const struct session *s, const struct request *request, struct served *served,
-			int error)
+static int answer_arena(const struct session *s, const struct request *request,
+			struct served *served, int error)
 {
 	struct reply reply;
 
@@ -115,8 +115,8 @@ static int on_status(struct session *s, const struct request *request)
 static int on_create(struct session *s, const struct request *request)
 {
 	struct served *served;
-	int err = registry_create(sessions.service->registry, request->name, &request->terms, &s->peer,
-				  &served);
+	int err = registry_create(sessions.service->registry, request->name, &request->terms,
+				  &s->peer, &served);
 
 	return err ? answer(s, request, err) : answer_arena(s, request, served, 0);
 }
@@ -133,7 +133,8 @@ static int find_or_create(struct session *s, const struct request *request, stru
 	return registry_create(registry, request->name, &request->terms, &s->peer, served);
 }
 
-static int send_descriptors(const struct session *s, const struct request *request, struct served *served)
+static int send_descriptors(const struct session *s, const struct request *request,
+			    struct served *served)
 {
 	uint32_t rights = registry_rights(served, &s->peer);
 	struct reply reply;
@@ -222,7 +223,8 @@ static int collect_descriptors(const struct session *s, int fds[ARENA_FDS_MAX])
 	return (int)(bytes / sizeof(int));
 }
 
-static int take_presented(struct session *s, const struct request *request, const int *fds, int count)
+static int take_presented(struct session *s, const struct request *request, const int *fds,
+			  int count)
 {
 	struct registry *registry = sessions.service->registry;
 	struct arena_files files = { .fd = fds[0], .life_fd = fds[1], .heap_fd = fds[2] };
@@ -333,10 +335,10 @@ static void drop_peer(struct session *s, int err)
 {
 	sessions.dropped++;
 	msg_notice("dropped process %d of user %u: %s", (int)s->peer.pid, (unsigned)s->peer.uid,
-		   err == -EBADMSG ? "it does not speak the protocol" :
-		   err == -EPROTO  ? "it speaks another version of the protocol" :
-		   err == -EAGAIN  ? "it does not read its answers" :
-				     strerror(-err));
+		   err == -EBADMSG  ? "it does not speak the protocol"
+		   : err == -EPROTO ? "it speaks another version of the protocol"
+		   : err == -EAGAIN ? "it does not read its answers"
+				    : strerror(-err));
 	session_end(s);
 }
 

@@ -14,7 +14,8 @@ struct service {
 	struct loop *loop;
 	struct registry *registry;
 	const struct config *config;
-	uint32_t max_connections; /* what the limit on descriptors leaves of the configured number */
+	uint32_t
+		max_connections; /* what the limit on descriptors leaves of the configured number */
 	uint64_t started_ns;
 };
 

@@ -13,8 +13,8 @@
 #include "arena.h"
 
 #define FIRST_LINE "shmalloc arena 1\n"
-#define SUFFIX ".arena"
-#define TEMPORARY ".tmp"
+#define SUFFIX	   ".arena"
+#define TEMPORARY  ".tmp"
 #define FILE_BYTES (ARENA_NAME_BYTES + 16)
 
 static const char *const phases[] = { "creating", "live", "destroying", NULL };
@@ -63,8 +63,8 @@ int state_format(char text[STATE_TEXT_BYTES], const struct state_record *r)
 				"backing=%s\nmode=%o\ncapacity=%llu\nlog-capacity=%llu\n"
 				"client-quota=%llu\nlog-policy=%u\nnuma-mode=%u\nnuma-nodes=%llu\n"
 				"huge-mode=%u\n",
-		     r->name, phases[r->phase], uuid, (unsigned long long)r->created_ns, r->uid, r->gid,
-		     backings[t->backing], t->mode, (unsigned long long)t->capacity,
+		     r->name, phases[r->phase], uuid, (unsigned long long)r->created_ns, r->uid,
+		     r->gid, backings[t->backing], t->mode, (unsigned long long)t->capacity,
 		     (unsigned long long)t->log_capacity, (unsigned long long)t->client_quota,
 		     t->log_policy, t->numa_mode, (unsigned long long)t->numa_nodes, t->huge_mode);
 	return n > 0 && n < STATE_TEXT_BYTES ? n : -EINVAL;

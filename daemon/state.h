@@ -14,7 +14,7 @@
 #define STATE_TEXT_BYTES 1024
 
 enum state_phase {
-	STATE_CREATING = 0,  /* the arena may or may not exist; nobody was given it yet */
+	STATE_CREATING = 0, /* the arena may or may not exist; nobody was given it yet */
 	STATE_LIVE = 1,
 	STATE_DESTROYING = 2 /* to be finished */
 };

@@ -259,9 +259,10 @@ static int call(int fd, void *control, size_t control_size, const struct request
 	int64_t deadline = now_ms() + CONNECT_TIMEOUT_MS;
 	struct request copy = *request;
 	struct iovec iov = { .iov_base = &copy, .iov_len = sizeof copy };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = control_size
-	};
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = control_size };
 	int err;
 
 	memset(reply, 0, sizeof *reply);
@@ -270,7 +271,8 @@ static int call(int fd, void *control, size_t control_size, const struct request
 	return err ? err : await_reply(fd, copy.head.serial, reply, files, deadline);
 }
 
-int connect_call(int fd, const struct request *request, struct reply *reply, struct arena_files *files)
+int connect_call(int fd, const struct request *request, struct reply *reply,
+		 struct arena_files *files)
 {
 	if (files)
 		*files = (struct arena_files){ -1, -1, -1 };
@@ -290,7 +292,8 @@ int connect_present(int fd, const struct request *request, struct reply *reply,
 	err = connect_call(fd, &copy, reply, NULL);
 	if (err)
 		return err;
-	copy.descriptors = ARENA_FD_FILE | ARENA_FD_LIFE | (files->heap_fd >= 0 ? ARENA_FD_HEAP : 0);
+	copy.descriptors =
+		ARENA_FD_FILE | ARENA_FD_LIFE | (files->heap_fd >= 0 ? ARENA_FD_HEAP : 0);
 	control.align.cmsg_level = SOL_SOCKET;
 	control.align.cmsg_type = SCM_RIGHTS;
 	control.align.cmsg_len = CMSG_LEN(bytes);

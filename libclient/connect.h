@@ -33,7 +33,8 @@ int connect_daemon(const char *socket);
  * descriptor of a file drops all of a process's POSIX locks on it. So ask for an arena's descriptors
  * only when not attached to it, and pass NULL in every other call.
  */
-int connect_call(int fd, const struct request *request, struct reply *reply, struct arena_files *files);
+int connect_call(int fd, const struct request *request, struct reply *reply,
+		 struct arena_files *files);
 
 /* REQUEST_ARENA_PRESENT: asks whether it may, then gives the descriptors to the daemon. They stay open
  * here too. */

@@ -16,24 +16,26 @@
 
 #include "layout.h"
 
-#define PROTOCOL_MAGIC 0x414d4853u /* "SHMA" */
+#define PROTOCOL_MAGIC	 0x414d4853u /* "SHMA" */
 #define PROTOCOL_VERSION 1u
 
 enum request_type {
-	REQUEST_HELLO = 1,	 /* who is there; reply.status */
-	REQUEST_STATUS = 2,	 /* reply.status */
-	REQUEST_ARENA_CREATE = 3,	 /* name, terms; reply.arena */
-	REQUEST_ARENA_OPEN = 4,	 /* name, flags, terms with SHMA_CREATE; reply.arena, descriptors */
+	REQUEST_HELLO = 1,	  /* who is there; reply.status */
+	REQUEST_STATUS = 2,	  /* reply.status */
+	REQUEST_ARENA_CREATE = 3, /* name, terms; reply.arena */
+	REQUEST_ARENA_OPEN = 4, /* name, flags, terms with SHMA_CREATE; reply.arena, descriptors */
 	REQUEST_ARENA_DESTROY = 5, /* name */
-	REQUEST_ARENA_LIST = 6,	 /* the first arena after name in order; -ENOENT: that was all */
-	REQUEST_ARENA_SHOW = 7,	 /* name; reply.arena */
-	REQUEST_CLIENT_ATTACHED = 8, /* name, client: of the peer's process, so that it is watched */
-	REQUEST_ARENA_PRESENT = 9, /* name, descriptors: a lost memfd arena, handed back by a client */
+	REQUEST_ARENA_LIST = 6,	   /* the first arena after name in order; -ENOENT: that was all */
+	REQUEST_ARENA_SHOW = 7,	   /* name; reply.arena */
+	REQUEST_CLIENT_ATTACHED =
+		8, /* name, client: of the peer's process, so that it is watched */
+	REQUEST_ARENA_PRESENT =
+		9, /* name, descriptors: a lost memfd arena, handed back by a client */
 	REQUEST_TYPES
 };
 
 /* Rights in arena_info, of the peer that asked. */
-#define ARENA_RIGHT_READ 1u
+#define ARENA_RIGHT_READ  1u
 #define ARENA_RIGHT_WRITE 2u
 
 /* Which descriptors travel with a message, in this order. A reader gets no life file: a lock on a
@@ -93,11 +95,11 @@ struct arena_info {
 	uint64_t file_size;
 	uint64_t created_ns; /* CLOCK_REALTIME */
 	struct arena_terms terms;
-	uint32_t uid, gid; /* owner */
-	uint32_t status;   /* enum arena_status */
-	int32_t why;	   /* refused: -errno */
-	uint32_t rights;   /* of the peer */
-	uint32_t clients;  /* live, without the daemon */
+	uint32_t uid, gid;	/* owner */
+	uint32_t status;	/* enum arena_status */
+	int32_t why;		/* refused: -errno */
+	uint32_t rights;	/* of the peer */
+	uint32_t clients;	/* live, without the daemon */
 	uint32_t daemon_client; /* the daemon's own number in it; 0: none */
 	uint32_t descriptors;	/* ARENA_FD_... that come with this reply */
 };

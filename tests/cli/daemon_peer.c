@@ -83,7 +83,8 @@ static int verb_status(char **argv)
 	printf("pid=%d io=%s arenas=%u lost=%u connections=%u watched=%u deaths=%llu dropped=%llu\n",
 	       reply.status.pid, reply.status.io, reply.status.arenas, reply.status.arenas_lost,
 	       reply.status.connections, reply.status.clients_watched,
-	       (unsigned long long)reply.status.deaths, (unsigned long long)reply.status.peers_dropped);
+	       (unsigned long long)reply.status.deaths,
+	       (unsigned long long)reply.status.peers_dropped);
 	return 0;
 }
 
@@ -290,8 +291,8 @@ static int verb_clients(char **argv)
 		struct client_view view;
 
 		if (client_view(&a, i, &view) == 0 && view.state != CLIENT_FREE)
-			printf("client=%u pid=%d state=%d daemon=%d\n", i, (int)view.pid, view.state,
-			       i == reply.arena.daemon_client);
+			printf("client=%u pid=%d state=%d daemon=%d\n", i, (int)view.pid,
+			       view.state, i == reply.arena.daemon_client);
 	}
 	arena_unmap(&a);
 	return 0;
@@ -409,10 +410,18 @@ static const struct {
 	int arguments; /* at least */
 	int (*run)(char **argv);
 } verbs[] = {
-	{ "status", 0, verb_status },	{ "create", 1, verb_create },	{ "list", 0, verb_list },
-	{ "show", 1, verb_show },	{ "destroy", 1, verb_destroy }, { "rights", 1, verb_rights },
-	{ "hold", 1, verb_hold },	{ "clients", 1, verb_clients }, { "attached", 2, verb_attached },
-	{ "garbage", 0, verb_garbage }, { "flood", 0, verb_flood },	{ "foreign", 1, verb_foreign },
+	{ "status", 0, verb_status },
+	{ "create", 1, verb_create },
+	{ "list", 0, verb_list },
+	{ "show", 1, verb_show },
+	{ "destroy", 1, verb_destroy },
+	{ "rights", 1, verb_rights },
+	{ "hold", 1, verb_hold },
+	{ "clients", 1, verb_clients },
+	{ "attached", 2, verb_attached },
+	{ "garbage", 0, verb_garbage },
+	{ "flood", 0, verb_flood },
+	{ "foreign", 1, verb_foreign },
 	{ "connections", 1, verb_connections },
 };
 

@@ -96,7 +96,8 @@ static const struct {
 } wrong[] = {
 	{ "[daemon]\nsoket = /x\n", "text:2: [daemon] soket = /x: no such key" },
 	{ "socket = /x\n", "text:1: [] socket = /x: no such key" },
-	{ "[daemon]\nsocket = relative\n", "text:2: [daemon] socket = relative: not a value for it" },
+	{ "[daemon]\nsocket = relative\n",
+	  "text:2: [daemon] socket = relative: not a value for it" },
 	{ "[daemon]\nio = kqueue\n", "text:2: [daemon] io = kqueue: not a value for it" },
 	{ "[daemon]\nmax-connections = 0\n", "not a value" },
 	{ "[daemon]\nmax-connections = 5x\n", "not a value" },
@@ -129,8 +130,10 @@ static int arguments(struct config_arguments *a, char *argv[])
 START_TEST(the_command_line_goes_before_the_file)
 {
 	char path[] = "/tmp/shmalloc-test-config-XXXXXX";
-	char *argv[] = { "shmallocd", "--config", path, "--io", "uring", "--socket", "/line.sock", NULL };
-	static const char text[] = "[daemon]\nio = epoll\nsocket = /file.sock\nstate-dir = /state\n";
+	char *argv[] = { "shmallocd", "--config", path,		"--io",
+			 "uring",     "--socket", "/line.sock", NULL };
+	static const char text[] =
+		"[daemon]\nio = epoll\nsocket = /file.sock\nstate-dir = /state\n";
 	struct config_arguments a;
 	struct config c;
 	int fd = mkstemp(path);

@@ -241,7 +241,9 @@ START_TEST(random_damage_never_passes_as_something_else)
 	printf("seed %u\n", seed);
 	srand(seed);
 	for (int i = 0; i < 200000; i++) {
-		struct request r = make((enum request_type)(1 + rand() % (REQUEST_TYPES - 1)), NULL), out;
+		struct request r = make((enum request_type)(1 + rand() % (REQUEST_TYPES - 1)),
+					NULL),
+			       out;
 		unsigned char *bytes = (unsigned char *)&r;
 
 		strcpy(r.name, "name");
@@ -271,7 +273,8 @@ START_TEST(the_socket_is_the_argument_then_the_environment_then_the_default)
 	unsetenv("SHMALLOC_SOCKET");
 	setenv("XDG_RUNTIME_DIR", "/run/user/77", 1);
 	ck_assert_int_eq(connect_socket_path(path, sizeof path, NULL), 0);
-	ck_assert_str_eq(path, geteuid() == 0 ? "/run/shmalloc/shmallocd.sock" : "/run/user/77/shmalloc.sock");
+	ck_assert_str_eq(path, geteuid() == 0 ? "/run/shmalloc/shmallocd.sock"
+					      : "/run/user/77/shmalloc.sock");
 }
 END_TEST
 
@@ -288,7 +291,8 @@ static int silent_daemon(struct sockaddr_un *addr)
 
 	memset(addr, 0, sizeof *addr);
 	addr->sun_family = AF_UNIX;
-	snprintf(addr->sun_path, sizeof addr->sun_path, "/tmp/shmalloc-test-silent-%d", (int)getpid());
+	snprintf(addr->sun_path, sizeof addr->sun_path, "/tmp/shmalloc-test-silent-%d",
+		 (int)getpid());
 	unlink(addr->sun_path);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)addr, sizeof *addr), 0);
 	ck_assert_int_eq(listen(fd, 0), 0);
