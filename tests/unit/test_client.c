@@ -368,7 +368,8 @@ START_TEST(marks_are_found_in_order_and_dropped)
 		ck_assert(client_marked(&arena, 1, page));
 	}
 	for (uint64_t region = client_marks_next(&arena, 1, 0), at = 0; at < regions; at++) {
-		ck_assert_int_eq(region == at, expected[at]);
+		if ((region == at) != expected[at]) /* an assertion a region would take minutes */
+			ck_abort_msg("region %llu", (unsigned long long)at);
 		if (region == at) {
 			client_marks_drop(&arena, 1, region);
 			ck_assert(!client_marked(&arena, 1, region * REGION_PAGES));

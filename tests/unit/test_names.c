@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -834,6 +835,50 @@ START_TEST(many_with_random_kills_keep_names_and_objects_one_to_one)
 }
 END_TEST
 
+#define THREADS 4
+
+static void *work_a_while(void *seed_of)
+{
+	unsigned seed = *(unsigned *)seed_of;
+	char text[16];
+
+	for (int i = 0; i < 1000; i++) {
+		uint64_t h;
+
+		snprintf(text, sizeof(text), "threads %d", rand_r(&seed) % 2);
+		if (rand_r(&seed) % 2) {
+			names_unpublish(&arena, text);
+			continue;
+		}
+		h = object(OBJECT_SHARED);
+		if (names_publish(&arena, text, h) == 0)
+			atomic_fetch_add(&shared->published, 1);
+		else if (object_free(&arena, h))
+			abort();
+		names_lookup(&arena, text);
+	}
+	return NULL;
+}
+
+START_TEST(threads_of_one_process_keep_names_and_objects_one_to_one)
+{
+	unsigned seeds[THREADS], seed = (unsigned)time(NULL);
+	pthread_t threads[THREADS];
+
+	printf("threads_of_one_process_keep_names_and_objects_one_to_one: seed %u\n", seed);
+	for (int i = 0; i < THREADS; i++) {
+		seeds[i] = seed + (unsigned)i;
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work_a_while, &seeds[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert(names_valid(&arena));
+	ck_assert_uint_gt(atomic_load(&shared->published), 0);
+	ck_assert_uint_eq(count_names(NAME_FREE) + count_names(NAME_LIVE), NAMES_MAX);
+	ck_assert_uint_le(count_names(NAME_LIVE), 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("names");
@@ -862,6 +907,7 @@ int main(void)
 	tcase_add_test(planted, a_claimed_rival_is_aborted_and_recovered);
 	tcase_add_test(planted, a_committed_rival_keeps_the_name_until_it_is_recovered);
 	tcase_add_test(planted, a_reader_helps_nobody_but_finds_as_much);
+	tcase_add_test(many, threads_of_one_process_keep_names_and_objects_one_to_one);
 	tcase_add_test(many, many_with_random_kills_keep_names_and_objects_one_to_one);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		tcase_add_checked_fixture(all[i], i < 3 ? setup_traced : setup, teardown);
