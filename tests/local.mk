@@ -39,7 +39,6 @@ unit_tests = \
 thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_liveness \
-	%D%/unit/test_persist \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_stats
