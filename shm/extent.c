@@ -232,30 +232,40 @@ void extent_free(struct arena *a, uint64_t page)
 	uint64_t pages = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
 
 	if (page - zone * a->g.zone_pages + pages > a->g.zone_pages)
-		pages = span_free_tail(a, page);
+		span_free_tail(a, page);
 	if (zone_trylock_patiently(a, zone)) {
 		zone_return_later(a, page);
 		return;
 	}
+	pages = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
 	zone_free_run(a, zone, page, pages);
 	zone_unlock(a, zone);
 }
 
-bool extent_trim(struct arena *a, uint64_t page, uint64_t keep)
+/* Another thread of this process may be freeing the extent, against the rules. Its pages are then another's
+ * at once or when the lock is next taken, but not while we hold it and word 0 says that it is still ours;
+ * and the length is swapped, so that one who leaves it with the zone and we agree on what it is. */
+bool extent_trim(struct arena *a, uint64_t page, uint64_t w0, uint64_t keep)
 {
 	struct page_entry *e = &a->pages[page];
 	uint32_t zone = zone_of_page(a, page);
-	uint64_t in_zone = page - zone * a->g.zone_pages;
-	uint64_t pages = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
+	uint64_t in_zone = page - zone * a->g.zone_pages, w1, pages;
+	bool done;
 
-	if (in_zone + pages > a->g.zone_pages || zone_trylock_patiently(a, zone))
+	if (zone_trylock_patiently(a, zone))
 		return false;
+	w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
+	pages = pw1_length(w1);
 	/* Crash: before, the whole extent is the client's; after, its tail is free, and the lock's next
 	 * holder rebuilds the index. Entries inside an extent say free already. */
-	atomic_store_explicit(&e->w1, pw1_extent(keep, 0), memory_order_release);
-	buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pages - keep));
+	done = keep < pages && in_zone + pages <= a->g.zone_pages &&
+	       atomic_load_explicit(&e->w0, memory_order_acquire) == w0 &&
+	       atomic_compare_exchange_strong_explicit(&e->w1, &w1, pw1_extent(keep, 0),
+						       memory_order_acq_rel, memory_order_relaxed);
+	if (done)
+		buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pages - keep));
 	zone_unlock(a, zone);
-	return true;
+	return done;
 }
 
 void extent_clear_inside(struct arena *a, uint64_t page, uint64_t pages)

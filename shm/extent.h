@@ -28,8 +28,8 @@ uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enu
 void extent_free(struct arena *a, uint64_t page);
 
 /* Gives back the end of an extent of this client, raw or large: its first keep pages stay. Only within
- * one zone; false if it cannot be done now. */
-bool extent_trim(struct arena *a, uint64_t page, uint64_t keep);
+ * one zone, and only while word 0 of its entry is w0; false if it cannot be done now. */
+bool extent_trim(struct arena *a, uint64_t page, uint64_t w0, uint64_t keep);
 
 /* Whether a region's pages have been taken from the system. */
 bool extent_region_committed(struct arena *a, uint64_t region);

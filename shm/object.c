@@ -186,7 +186,7 @@ static uint64_t alloc_large(struct arena *a, struct thread_block *t, uint64_t pa
 	if (page == EXTENT_NONE)
 		return 0;
 	if (want->zero)
-		memset(a->heap + (page << PAGE_SHIFT), 0, want->size);
+		memset(a->heap + (page << PAGE_SHIFT), 0, pages << PAGE_SHIFT);
 	gen = pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed));
 	/* Crash: before, a raw extent of this client's; after, its object (or the arena's). */
 	atomic_store_explicit(&a->pages[page].w0, pw0_large(state_make(want->kind, client, gen)),
@@ -232,9 +232,41 @@ uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 	return handle;
 }
 
+/* ---- one step of an object's word ---- */
+
+/*
+ * -EAGAIN: another process has changed the word since it was read. Then the word says something else, and
+ * is looked at anew: a step is lost only to somebody's success, and given up after so many of them.
+ */
+#define ATTEMPTS 64
+
+typedef int (*word_step)(struct arena *a, const struct object *o, uint32_t state, uint32_t gen);
+
+static int make_step(struct arena *a, struct object *o, uint32_t *state, word_step step, uint32_t gen)
+{
+	for (int i = 0; i < ATTEMPTS; i++) {
+		int r = step(a, o, *state, gen);
+
+		if (r != -EAGAIN)
+			return r;
+		r = load_live(o, state);
+		if (r)
+			return r;
+	}
+	return -EBUSY;
+}
+
+/* For calls that come with a handle; the object and the word as it was before, in o and state. */
+static int step_handle(struct arena *a, uint64_t handle, word_step step, struct object *o, uint32_t *state)
+{
+	int r = find_live(a, handle, o, state);
+
+	return r ? r : make_step(a, o, state, step, o->gen);
+}
+
 /* ---- freeing ---- */
 
-/* Makes a live object ours to dispose of, under a new generation. -ESTALE, -EPERM, -EBUSY. */
+/* Makes a live object ours to dispose of, under a new generation. -EPERM, -EBUSY. */
 static int claim_to_free(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
 	uint64_t expected, raw;
@@ -253,14 +285,14 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 	if (mark(a, o))
 		return -ENOMEM;
 	if (o->small)
-		return change(o, state, state_make(OBJECT_PRIVATE, a->client, gen)) ? 0 : -ESTALE;
+		return change(o, state, state_make(OBJECT_PRIVATE, a->client, gen)) ? 0 : -EAGAIN;
 	expected = pw0_large(state);
 	raw = pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN);
 	/* Crash: before, live; after, a raw extent of ours in regions that we have marked. */
 	return atomic_compare_exchange_strong_explicit(o->large, &expected, raw, memory_order_acq_rel,
 						       memory_order_relaxed)
 		       ? 0
-		       : -ESTALE;
+		       : -EAGAIN;
 }
 
 int object_free(struct arena *a, uint64_t handle)
@@ -277,13 +309,7 @@ int object_free(struct arena *a, uint64_t handle)
 	if (r)
 		return r;
 	gen = (o.gen + (t->gen_step >> STATE_GEN_SHIFT)) & 0xffff;
-	r = claim_to_free(a, &o, state, gen);
-	if (r == -ESTALE) {
-		/* Taken, shared or published at this very moment: then it says something else now. */
-		r = load_live(&o, &state);
-		if (!r)
-			r = claim_to_free(a, &o, state, gen);
-	}
+	r = make_step(a, &o, &state, claim_to_free, gen);
 	if (r)
 		return r;
 	account(a, state_owner(state), 0, o.bytes);
@@ -298,28 +324,42 @@ int object_free(struct arena *a, uint64_t handle)
 
 /* ---- changing hands ---- */
 
-int object_share(struct arena *a, uint64_t handle)
+static int share(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
-	struct object o;
-	uint32_t state;
-	int err = 0, r;
-
-	if (!thread_self(a, &err))
-		return err;
-	r = find_live(a, handle, &o, &state);
-	if (r)
-		return r;
 	if (state_kind(state) != OBJECT_PRIVATE && state_kind(state) != OBJECT_TAKEN)
 		return 0;
 	if (!is_mine(a, state))
 		return -EPERM;
-	return change(&o, state, state_make(OBJECT_SHARED, a->client, o.gen)) ? 0 : -ESTALE;
+	return change(o, state, state_make(OBJECT_SHARED, a->client, gen)) ? 0 : -EAGAIN;
+}
+
+int object_share(struct arena *a, uint64_t handle)
+{
+	struct object o;
+	uint32_t state;
+	int err = 0;
+
+	if (!thread_self(a, &err))
+		return err;
+	return step_handle(a, handle, share, &o, &state);
+}
+
+static int take(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
+{
+	if (state_kind(state) == OBJECT_PRIVATE)
+		return -EPERM;
+	if (state_kind(state) != OBJECT_SHARED && state_kind(state) != OBJECT_PERSISTENT)
+		return -EBUSY;
+	if (mark(a, o))
+		return -ENOMEM;
+	/* Crash: before, as it was; after, ours, and returns with us. */
+	return change(o, state, state_make(OBJECT_TAKEN, a->client, gen)) ? 0 : -EAGAIN;
 }
 
 int object_take(struct arena *a, uint64_t handle)
 {
 	struct object o;
-	uint32_t state;
+	uint32_t first, state;
 	int err = 0, r;
 
 	if (!thread_self(a, &err))
@@ -327,40 +367,16 @@ int object_take(struct arena *a, uint64_t handle)
 	r = find_live(a, handle, &o, &state);
 	if (r)
 		return r;
-	if (mark(a, &o))
-		return -ENOMEM;
-	/* Again while it changes under us: it was offered, and we lose only to somebody's success. */
-	for (;;) {
-		switch (state_kind(state)) {
-		case OBJECT_SHARED:
-		case OBJECT_PERSISTENT:
-			break;
-		case OBJECT_PRIVATE:
-			return -EPERM;
-		default:
-			return -EBUSY;
-		}
-		/* Crash: before, as it was; after, ours, and returns with us. */
-		if (change(&o, state, state_make(OBJECT_TAKEN, a->client, o.gen))) {
-			account(a, state_owner(state), a->client, o.bytes);
-			return 0;
-		}
-		r = load_live(&o, &state);
-		if (r)
-			return r;
-		if (state_kind(state) == OBJECT_PRIVATE)
-			return -EBUSY; /* another took it and has unpublished or freed it since */
-	}
+	first = state;
+	r = make_step(a, &o, &state, take, o.gen);
+	if (r == 0)
+		account(a, state_owner(state), a->client, o.bytes);
+	/* It was on offer: another took it, and has published and unpublished it since. */
+	return r == -EPERM && state != first ? -EBUSY : r;
 }
 
-int object_persist_word(struct arena *a, uint64_t handle)
+static int make_persistent(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
-	struct object o;
-	uint32_t state;
-	int r = find_live(a, handle, &o, &state);
-
-	if (r)
-		return r;
 	if (state_kind(state) == OBJECT_PERSISTENT)
 		return 0;
 	if (state_kind(state) == OBJECT_PUBLISHED)
@@ -368,46 +384,58 @@ int object_persist_word(struct arena *a, uint64_t handle)
 	if (!is_mine(a, state))
 		return -EPERM;
 	/* The number stays in the word, for recovery to know whose persist this was; it owns nothing. */
-	if (!change(&o, state, state_make(OBJECT_PERSISTENT, a->client, o.gen)))
-		return -ESTALE;
-	account(a, a->client, 0, o.bytes);
-	return 0;
+	return change(o, state, state_make(OBJECT_PERSISTENT, a->client, gen)) ? 0 : -EAGAIN;
+}
+
+int object_persist_word(struct arena *a, uint64_t handle)
+{
+	struct object o;
+	uint32_t state;
+	int r = step_handle(a, handle, make_persistent, &o, &state);
+
+	if (r == 0)
+		account(a, state_owner(state), 0, o.bytes);
+	return r;
+}
+
+static int publish(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
+{
+	if (state_kind(state) == OBJECT_PUBLISHED)
+		return -EBUSY;
+	if (state_kind(state) != OBJECT_PERSISTENT && !is_mine(a, state))
+		return -EPERM;
+	return change(o, state, state_make(OBJECT_PUBLISHED, 0, gen)) ? 0 : -EAGAIN;
 }
 
 int object_publish_word(struct arena *a, uint64_t handle)
 {
 	struct object o;
 	uint32_t state;
-	int r = find_live(a, handle, &o, &state);
+	int r = step_handle(a, handle, publish, &o, &state);
 
-	if (r)
-		return r;
-	if (state_kind(state) == OBJECT_PUBLISHED)
-		return -EBUSY;
-	if (state_kind(state) != OBJECT_PERSISTENT && !is_mine(a, state))
-		return -EPERM;
-	if (!change(&o, state, state_make(OBJECT_PUBLISHED, 0, o.gen)))
+	if (r == 0)
+		account(a, state_owner(state), 0, o.bytes);
+	return r;
+}
+
+static int unpublish(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
+{
+	if (state_kind(state) != OBJECT_PUBLISHED)
 		return -ESTALE;
-	account(a, state_owner(state), 0, o.bytes);
-	return 0;
+	if (mark(a, o))
+		return -ENOMEM;
+	return change(o, state, state_make(OBJECT_PRIVATE, a->client, gen)) ? 0 : -EAGAIN;
 }
 
 int object_unpublish_word(struct arena *a, uint64_t handle)
 {
 	struct object o;
 	uint32_t state;
-	int r = find_live(a, handle, &o, &state);
+	int r = step_handle(a, handle, unpublish, &o, &state);
 
-	if (r)
-		return r;
-	if (state_kind(state) != OBJECT_PUBLISHED)
-		return -ESTALE;
-	if (mark(a, &o))
-		return -ENOMEM;
-	if (!change(&o, state, state_make(OBJECT_PRIVATE, a->client, o.gen)))
-		return -ESTALE;
-	account(a, 0, a->client, o.bytes);
-	return 0;
+	if (r == 0)
+		account(a, 0, a->client, o.bytes);
+	return r;
 }
 
 /* ---- looking ---- */
@@ -601,7 +629,7 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 	    (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN)) {
 		uint64_t keep = (size + PAGE_SIZE - 1) >> PAGE_SHIFT;
 
-		if (extent_trim(a, o.page, keep)) {
+		if (extent_trim(a, o.page, pw0_large(state), keep)) {
 			account(a, a->client, 0, o.bytes - (keep << PAGE_SHIFT));
 			return handle;
 		}

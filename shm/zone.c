@@ -112,15 +112,19 @@ void zone_return_later(struct arena *a, uint64_t page)
 	uint32_t zone = zone_of_page(a, page);
 	struct zone *z = zone_of(a, zone);
 	struct page_entry *e = &a->pages[page];
-	uint64_t length = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
-	uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
+	uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed), w1;
 	uint64_t top = atomic_load_explicit(&z->pending, memory_order_relaxed);
 	uint64_t self = page - zone * a->g.zone_pages + 1;
 
 	/* Crash: until it is on the stack it is ours, raw or returned, and returns with us. */
 	atomic_store_explicit(&e->w0, (w0 & ~UINT64_C(0xf)) | PAGE_RETURNED, memory_order_release);
+	w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
 	do
-		atomic_store_explicit(&e->w1, pw1_extent(length, (uint32_t)top), memory_order_relaxed);
+		while (!atomic_compare_exchange_weak_explicit(
+			&e->w1, &w1, pw1_extent(pw1_length(w1), (uint32_t)top),
+			memory_order_relaxed, /* fails but for ourselves: see extent_trim() */
+			memory_order_relaxed))
+			;
 	while (!atomic_compare_exchange_weak_explicit(
 		&z->pending, &top, ((top >> 32) + 1) << 32 | self,
 		memory_order_acq_rel, /* PAIR(pending-push): the entry, then the head */

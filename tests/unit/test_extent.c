@@ -263,10 +263,14 @@ END_TEST
 START_TEST(the_end_of_an_extent_is_given_back)
 {
 	uint32_t home = 1;
+	uint64_t w0;
 
 	ck_assert(take(300, 1, &home));
+	w0 = atomic_load(&arena.pages[live[0].page].w0);
+	ck_assert(!extent_trim(&arena, live[0].page, w0, 300));
+	ck_assert(!extent_trim(&arena, live[0].page, w0 ^ UINT64_C(1) << PW0_GEN_SHIFT, 1));
 	for (uint64_t keep = 299; keep >= 1; keep -= 1 + keep / 3) {
-		ck_assert(extent_trim(&arena, live[0].page, keep));
+		ck_assert(extent_trim(&arena, live[0].page, w0, keep));
 		live[0].pages = keep;
 		check_entry(live[0].page, keep, RAW_PLAIN);
 		heap_check(&arena);
