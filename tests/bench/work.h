@@ -110,10 +110,10 @@ static ALWAYS_INLINE void *work_at(const struct peer_ops *p, peer_ref ref, bool 
 	return handle ? p->ptr(ref) : (void *)ref;
 }
 
-/* Writes the first word, as the user of a new object would. */
+/* Writes to the object's start, as the user of a new one would. The smallest have one byte. */
 static ALWAYS_INLINE void work_touch(const struct peer_ops *p, peer_ref ref, bool handle)
 {
-	*(volatile uint64_t *)work_at(p, ref, handle) = ref;
+	*(volatile char *)work_at(p, ref, handle) = 1;
 }
 
 static ALWAYS_INLINE void work_touch_pages(const struct peer_ops *p, peer_ref ref, size_t size,

@@ -24,7 +24,8 @@ _Static_assert(sizeof(struct event) == 12, "event of a trace");
 enum { OP_ALLOC = 1, OP_FREE = 2, OP_RESIZE = 3 };
 
 struct trace {
-	struct event *events;
+	char *file;
+	struct event *events; /* in it */
 	peer_ref *refs;
 	uint32_t *sizes;
 	size_t n;
@@ -87,6 +88,7 @@ static int trace_load(struct trace *t, const char *path, bool tiny)
 
 	if (!data)
 		return -errno;
+	t->file = data;
 	if (size < 16 || memcmp(data, "SMTRACE1", 8))
 		return -EINVAL;
 	memcpy(&t->objects, data + 8, 4);
@@ -168,28 +170,39 @@ static double trace_memory(struct run *r, struct trace *t)
 
 #define TRACE_ROUNDS 64
 
+static void trace_unload(struct trace *t)
+{
+	free(t->file);
+	free(t->refs);
+	free(t->sizes);
+}
+
+static void trace_measure(struct run *r, struct trace *t)
+{
+	double rounds[TRACE_ROUNDS];
+	size_t count = 0;
+	uint64_t end;
+
+	work_emit("cold", trace_time(r->peer, t));
+	trace_rest_free(r->peer, t);
+	end = work_now_ns() + (uint64_t)(r->seconds * 1e9);
+	do {
+		rounds[count++] = trace_time(r->peer, t);
+		trace_rest_free(r->peer, t);
+	} while (count < TRACE_ROUNDS && work_now_ns() < end);
+	work_emit("warm", work_median(rounds, count));
+}
+
 /* arg: 0 time, 1 memory, since a heap is fresh only once. */
 int work_trace(struct run *r)
 {
-	double rounds[TRACE_ROUNDS];
-	struct trace t = {0};
-	size_t count = 0;
-	uint64_t end;
+	struct trace t = { 0 };
 	int e = trace_load(&t, r->trace, r->tiny);
 
-	if (e)
-		return e;
-	if (r->work->arg) {
+	if (!e && r->work->arg)
 		work_emit("memory", trace_memory(r, &t));
-		return 0;
-	}
-	work_emit("cold", trace_time(r->peer, &t));
-	trace_rest_free(r->peer, &t);
-	end = work_now_ns() + (uint64_t)(r->seconds * 1e9);
-	do {
-		rounds[count++] = trace_time(r->peer, &t);
-		trace_rest_free(r->peer, &t);
-	} while (count < TRACE_ROUNDS && work_now_ns() < end);
-	work_emit("warm", work_median(rounds, count));
-	return 0;
+	else if (!e)
+		trace_measure(r, &t);
+	trace_unload(&t);
+	return e;
 }
