@@ -175,8 +175,13 @@ static inline struct stamp publish(struct ring_writer *w, struct ring_block *hea
 	return stamp;
 }
 
-static int check(int level, size_t len)
+/* 0, with the ring's parts; or why there can be no such record. */
+static int prepare(struct arena *a, int level, size_t len, struct ring_view *v)
 {
+	if (!ring_view(a, v)) {
+		atomic_store_explicit(&a->header->damaged, 1, memory_order_relaxed);
+		return -EUCLEAN;
+	}
 	if (level < 0 || level > 7)
 		return -EINVAL;
 	return len > RING_RECORD_MAX ? -EMSGSIZE : 0;
@@ -252,11 +257,9 @@ static __attribute__((noinline)) int append_slowly(struct arena *a, struct threa
 						   struct ring_level *level, int severity,
 						   const void *data, size_t len)
 {
-	int saved = errno, r = check(severity, len);
 	struct ring_view v;
+	int saved = errno, r = prepare(a, severity, len, &v);
 
-	if (!r && !ring_view(a, &v))
-		r = -EUCLEAN;
 	if (!r)
 		r = level ? append_at(a, &v, tb, level, severity, data, len) : -EDQUOT;
 	if (level)
@@ -325,12 +328,10 @@ static int reserve_at(struct arena *a, const struct ring_view *v, struct thread_
 int ring_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int severity,
 		 size_t len)
 {
-	int saved = errno, r = check(severity, len);
-	struct ring_level *level = NULL;
+	struct ring_level *level;
 	struct ring_view v;
+	int saved = errno, r = prepare(a, severity, len, &v);
 
-	if (!r && !ring_view(a, &v))
-		r = -EUCLEAN;
 	if (r)
 		return r;
 	level = level_any(&tb->ring);
