@@ -57,28 +57,44 @@ static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 	return cache_slots(a, c)[top - 1];
 }
 
-/* Frees a small object private to this client into the cache; false: go the long way. */
+/* Offers an object that object_alloc_fast() has just given, and nobody else knows of, to takers. */
+static inline void object_offer_fast(struct arena *a, uint64_t handle)
+{
+	uint32_t class;
+	_Atomic uint32_t *word = object_small_word(a, handle, &class);
+
+	/* Crash: before, private and this client's; after, shared and this client's. NULL only where
+	 * the page map is damaged. */
+	if (word)
+		atomic_store_explicit(word,
+				      state_make(OBJECT_SHARED, a->client, handle_gen(handle)),
+				      memory_order_release);
+}
+
+/* Frees a small object private to this client, or taken by it, into the cache; false: go the long way. */
 static inline bool object_free_fast(struct arena *a, uint64_t handle)
 {
 	struct thread_block *t = thread_peek(a);
 	_Atomic uint32_t *word;
 	struct cache *c;
-	uint32_t class, seen, top;
+	uint32_t class, mine, seen, top;
 
 	if (__builtin_expect(!t, 0))
 		return false;
 	word = object_small_word(a, handle, &class);
 	if (__builtin_expect(!word, 0))
 		return false;
+	mine = t->own | handle_gen(handle) << STATE_GEN_SHIFT;
 	seen = atomic_load_explicit(word, memory_order_relaxed);
 	c = &t->caches[class];
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	if (__builtin_expect(seen != (t->own | handle_gen(handle) << STATE_GEN_SHIFT), 0))
+	/* One that was taken is as much this client's alone as a private one. */
+	if (__builtin_expect(seen != mine && seen != mine + (OBJECT_TAKEN - OBJECT_PRIVATE), 0))
 		return false;
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	atomic_store_explicit(word, seen + t->gen_step, memory_order_relaxed);
+	atomic_store_explicit(word, mine + t->gen_step, memory_order_relaxed);
 	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
 	if (__builtin_expect(top >= c->limit, 0)) {
 		cache_flush(a, t, class, handle);
