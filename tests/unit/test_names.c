@@ -247,8 +247,9 @@ END_TEST
 
 /*
  * A process is run to its next change of a name's word or of the object's: of what it shares nothing else
- * matters, so that all instructions between two changes are one. Where the processor can watch writes it
- * does; elsewhere the process goes by single steps.
+ * matters, so for a kill all instructions between two changes are one. Where the processor can watch
+ * writes it does; elsewhere the process goes by single steps. For one that is held and goes on later it
+ * matters as well what it has read: see hold_before_commit().
  */
 static const char *const name = "root";
 static uint32_t name_place; /* index of the first entry of that name */
@@ -287,16 +288,17 @@ static bool poke_debug(pid_t pid, int reg, uint64_t value)
 	return ptrace(PTRACE_POKEUSER, pid, (void *)at, (void *)value) == 0;
 }
 
-/* Two name words of 8 bytes, one state word of 4. */
+/* Writes of two name words of 8 bytes and one state word of 4; reads of the last name word. */
 static bool watch_writes(pid_t pid)
 {
 	uint32_t class;
-	uint64_t control = 0x1 | 0x4 | 0x10 | UINT64_C(0x9) << 16 | UINT64_C(0x9) << 20 |
-			   UINT64_C(0xd) << 24;
+	uint64_t control = 0x1 | 0x4 | 0x10 | 0x40 | UINT64_C(0x9) << 16 | UINT64_C(0x9) << 20 |
+			   UINT64_C(0xd) << 24 | UINT64_C(0xb) << 28;
 
 	return poke_debug(pid, 0, (uint64_t)(uintptr_t)&words()[name_place]) &&
 	       poke_debug(pid, 1, (uint64_t)(uintptr_t)&words()[name_place + 1]) &&
 	       poke_debug(pid, 2, (uint64_t)(uintptr_t)object_small_word(&arena, shared->handle, &class)) &&
+	       poke_debug(pid, 3, (uint64_t)(uintptr_t)&words()[NAMES_MAX - 1]) &&
 	       poke_debug(pid, 7, control);
 }
 static void watch_no_more(pid_t pid)
@@ -347,6 +349,20 @@ static void hold_after(struct traced *t, int changes)
 		ck_assert_int_eq(waitpid(t->pid, &t->status, 0), t->pid);
 		t->changes += changed(t);
 	}
+}
+
+/* A publisher that has claimed and looked at all others, and not committed; false: cannot be done here. */
+static bool hold_before_commit(struct traced *t)
+{
+	hold_after(t, 2);
+	if (!t->watched)
+		return false;
+	do {
+		ck_assert_int_eq(ptrace(PTRACE_CONT, t->pid, NULL, NULL), 0);
+		ck_assert_int_eq(waitpid(t->pid, &t->status, 0), t->pid);
+	} while (WIFSTOPPED(t->status) && changed(t));
+	ck_assert(WIFSTOPPED(t->status));
+	return true;
 }
 
 static void run_to_end(struct traced *t)
@@ -661,6 +677,67 @@ static void advance(struct traced t[2], int which, int changes)
 	hold_after(&t[which], t[which].changes + changes);
 }
 
+START_TEST(who_is_held_between_its_look_and_its_commit_has_been_aborted)
+{
+	struct traced t;
+	uint64_t mine = object(OBJECT_PRIVATE);
+
+	kind_to_publish = OBJECT_PRIVATE;
+	t = trace(make_object, publish);
+	if (hold_before_commit(&t)) {
+		ck_assert_int_eq(names_publish(&arena, name, mine), 0);
+		ck_assert_uint_eq(count_names(NAME_ABORTED), 1);
+		run_to_end(&t);
+		ck_assert_int_eq(shared->result, -EEXIST);
+		ck_assert_uint_eq(names_lookup(&arena, name), mine);
+		ck_assert(names_valid(&arena));
+	}
+	kill_now(&t);
+}
+END_TEST
+
+START_TEST(who_is_held_so_with_an_object_that_gets_another_name_too)
+{
+	struct traced t;
+
+	kind_to_publish = OBJECT_PERSISTENT;
+	t = trace(make_object, publish);
+	if (hold_before_commit(&t)) {
+		ck_assert_int_eq(names_publish(&arena, "another", shared->handle), 0);
+		run_to_end(&t);
+		ck_assert_int_eq(shared->result, -EBUSY);
+		ck_assert_uint_eq(names_lookup(&arena, name), 0);
+		ck_assert_uint_eq(names_lookup(&arena, "another"), shared->handle);
+		ck_assert(names_valid(&arena));
+	}
+	kill_now(&t);
+}
+END_TEST
+
+START_TEST(of_two_held_between_look_and_commit_one_wins)
+{
+	kind_to_publish = OBJECT_PRIVATE;
+	for (int i = 0; i < 4; i++) {
+		struct traced t[2];
+		int order = i % 2, first = i / 2;
+
+		trace_two(t);
+		shared = &blocks[order];
+		look(&t[order]);
+		if (!hold_before_commit(&t[order]))
+			order = -1;
+		if (order >= 0) {
+			shared = &blocks[1 - order];
+			look(&t[1 - order]);
+			hold_before_commit(&t[1 - order]);
+		}
+		run_to_end(&t[first]);
+		run_to_end(&t[1 - first]);
+		one_of_two_has_the_name(t);
+	}
+}
+END_TEST
+
 START_TEST(of_two_claimants_held_anywhere_one_wins)
 {
 	kind_to_publish = OBJECT_PRIVATE;
@@ -748,6 +825,18 @@ START_TEST(a_committed_rival_keeps_the_name_until_it_is_recovered)
 	ck_assert_int_eq(name_word_state(atomic_load(&words()[i])), NAME_FREE);
 	ck_assert_int_eq(names_publish(&arena, name, mine), 0);
 	ck_assert_int_eq(names_publish(&arena, "another", theirs), 0);
+}
+END_TEST
+
+START_TEST(an_object_that_was_unpublished_can_have_a_name_while_the_old_one_is_held)
+{
+	uint64_t h = object(OBJECT_PRIVATE);
+	uint32_t i = plant(NAME_UNPUBLISHING, h);
+
+	ck_assert_int_eq(names_publish(&arena, "another", h), 0);
+	ck_assert_int_eq(name_word_state(atomic_load(&words()[i])), NAME_FREE);
+	ck_assert_uint_eq(names_lookup(&arena, name), 0);
+	ck_assert_uint_eq(names_lookup(&arena, "another"), h);
 }
 END_TEST
 
@@ -902,10 +991,14 @@ int main(void)
 	tcase_add_test(held, one_object_gets_one_name_whoever_is_held);
 	tcase_add_test(held, what_a_publisher_has_committed_can_be_found_and_taken_away_while_it_is_held);
 	tcase_add_test(held, a_name_is_free_once_its_object_is_whoever_is_held);
+	tcase_add_test(held, who_is_held_between_its_look_and_its_commit_has_been_aborted);
+	tcase_add_test(held, who_is_held_so_with_an_object_that_gets_another_name_too);
+	tcase_add_test(held, of_two_held_between_look_and_commit_one_wins);
 	tcase_add_test(held, of_two_claimants_held_anywhere_one_wins);
 	tcase_add_test(held, two_claimants_in_step_do_not_abort_each_other_for_ever);
 	tcase_add_test(planted, a_claimed_rival_is_aborted_and_recovered);
 	tcase_add_test(planted, a_committed_rival_keeps_the_name_until_it_is_recovered);
+	tcase_add_test(planted, an_object_that_was_unpublished_can_have_a_name_while_the_old_one_is_held);
 	tcase_add_test(planted, a_reader_helps_nobody_but_finds_as_much);
 	tcase_add_test(many, threads_of_one_process_keep_names_and_objects_one_to_one);
 	tcase_add_test(many, many_with_random_kills_keep_names_and_objects_one_to_one);
