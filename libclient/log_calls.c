@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "attach.h"
+#include "client.h"
 #include "recovery.h"
 #include "ring.h"
 #include "thread.h"
@@ -51,9 +52,10 @@ int shma_log_write(shma *s, int level, const void *data, size_t len)
 static void to_record(shma *s, const struct thread_block *tb, const struct ring_open *open,
 		      struct shma_record *rec)
 {
-	(void)s;
 	rec->data = open->data;
 	rec->len = open->len;
+	rec->pid = atomic_load_explicit(&client_record_at(&s->arena, s->arena.client)->pid,
+					memory_order_relaxed);
 	rec->tid = tb->tid;
 	for (int i = 0; i < 3; i++)
 		rec->priv[i] = open->place[i];
