@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "format.h"
 #include "geometry.h"
 #include "placement.h"
@@ -148,8 +149,14 @@ int arena_map(struct arena *a, struct arena_files files, bool readonly)
 	if (r)
 		return r;
 	a->tag = h.tag;
-	if (!readonly)
+	if (!readonly) {
+		r = boot_renew(a);
+		if (r) {
+			arena_unmap_keep_files(a);
+			return r;
+		}
 		placement_apply(a);
+	}
 	arena_refresh(a);
 	return 0;
 }

@@ -107,8 +107,8 @@ int arena_open(const char *path, bool readonly, struct arena_files *ret)
 		r = life_path(life, sizeof(life), path, h.uuid);
 	if (!r) {
 		files.life_fd = open(life, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
-		/* A reader of a copied or left-over file needs no life locks. */
-		if (files.life_fd < 0 && !(readonly && errno == ENOENT))
+		/* A reader needs no life locks, may not have any, and a copied file has none. */
+		if (files.life_fd < 0 && !(readonly && (errno == ENOENT || errno == EACCES)))
 			r = -errno;
 	}
 	if (r) {
@@ -259,6 +259,15 @@ static int make_memfd(const char *name, unsigned flags, int *ret)
 	return 0;
 }
 
+/* Of the life file: for those who may write the arena alone. A mere reader could lock bytes of the dead,
+ * who would then seem alive. */
+static uint32_t life_mode(uint32_t mode)
+{
+	uint32_t writers = mode & 0222;
+
+	return writers | writers << 1;
+}
+
 static int make_files(const struct arena_config *c, const char *path, uint32_t mode,
 		      struct arena_files *files)
 {
@@ -274,7 +283,7 @@ static int make_files(const struct arena_config *c, const char *path, uint32_t m
 	}
 	r = make_unnamed(path, mode, &files->fd);
 	if (!r)
-		r = make_unnamed(path, mode, &files->life_fd);
+		r = make_unnamed(path, life_mode(mode), &files->life_fd);
 	return r;
 }
 

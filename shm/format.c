@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "boot.h"
 #include "geometry.h"
 #include "placement.h"
 #include "ring.h"
@@ -81,6 +82,7 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	h->numa_nodes = config->numa_nodes;
 	h->huge_mode = config->huge_mode;
 	atomic_init(&h->log_policy, config->log_policy);
+	boot_note(h);
 	h->checksum = checksum(h);
 	return 0;
 }

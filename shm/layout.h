@@ -530,6 +530,8 @@ struct arena_header {
 	_Atomic uint64_t name_changes; /* counts; hint for followers */
 	_Atomic uint32_t reap_cursor;  /* next client to be asked for its life; hint */
 	_Atomic uint32_t log_policy;   /* W: anyone allowed to write, live */
+	/* W: the creator; then who first opens a file arena after a boot, under a lock on the file. */
+	_Atomic uint64_t boot_id[2];
 };
 _Static_assert(sizeof(struct arena_header) <= PAGE_SIZE, "arena header");
 
