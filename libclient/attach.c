@@ -16,6 +16,7 @@
 #include "client.h"
 #include "connect.h"
 #include "recovery.h"
+#include "ring.h"
 #include "thread.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* orders opening and closing */
@@ -316,6 +317,8 @@ int shma_close(shma *s)
 		detach(s);
 	} else {
 		thread_detach_arena(&s->arena);
+		/* An open reserve in a shared block, a consumer's place: they bear our number. */
+		ring_recover_client(&s->arena, s->arena.client);
 		if (recovery_drop_own_marks(&s->arena) && client_release(&s->arena) == 0)
 			detach(s);
 		else

@@ -29,29 +29,17 @@ libshm_la_SOURCES = \
 	%D%/object.h %D%/object.c \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
-	%D%/ring.c \
-	%D%/ring.h \
+	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \
+	%D%/ring.h %D%/ring.c \
+	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \
 	%D%/ring_bell.c \
-	%D%/ring_format.c \
-	%D%/ring_lease.c \
-	%D%/ring_large.c \
-	%D%/ring_recover.c \
-	%D%/ring_shared.c \
-	%D%/ring_reader.c \
-	%D%/ring_source.h \
-	%D%/ring_source.c \
-	%D%/ring_view.h \
-	%D%/ring_words.h \
+	%D%/ring_source.h %D%/ring_source.c \
+	%D%/ring_reader.c %D%/ring_recover.c \
 	%D%/recovery.h %D%/recovery.c \
 	%D%/purge.h %D%/purge.c \
 	%D%/walk.h %D%/walk.c \
 	%D%/stats.h %D%/stats.c \
-	%D%/audit.c \
-	%D%/audit.h \
-	%D%/audit_heap.c \
-	%D%/audit_name.c \
-	%D%/audit_owner.c \
-	%D%/audit_run.h \
-	%D%/audit_zone.c
+	%D%/audit.h %D%/audit_run.h %D%/audit.c \
+	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c
 
-EXTRA_DIST += %D%/README.md
+EXTRA_DIST += %D%/README.md %D%/RING.md

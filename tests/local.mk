@@ -28,6 +28,7 @@ unit_tests = \
 	%D%/unit/test_persist \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
+	%D%/unit/test_ring_recover \
 	%D%/unit/test_sizeclass \
 	%D%/unit/test_span \
 	%D%/unit/test_stats \
@@ -35,20 +36,26 @@ unit_tests = \
 	%D%/unit/test_walk \
 	%D%/unit/test_zone
 
+# Several processes that are stopped and killed; each prints its seed.
+process_tests = \
+	%D%/stress/ring_kill \
+	%D%/stress/ring_step
+
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
 thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_liveness \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
+	%D%/unit/test_ring_recover \
 	%D%/unit/test_stats
 check-threads:
 	$(AM_V_at)$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(thread_tests)'
 .PHONY: check-threads
 
 if HAVE_CHECK
-check_PROGRAMS += $(unit_tests)
-TESTS += $(unit_tests)
+check_PROGRAMS += $(unit_tests) $(process_tests)
+TESTS += $(unit_tests) $(process_tests)
 else
 check-local:
 	@echo "make check needs the unit test library: install check, then configure again" >&2; exit 1
