@@ -136,8 +136,8 @@ static void raise_high(struct arena *a, uint32_t high)
 }
 
 /*
- * PAIR(client-pid): the rest, then the pid. While a word says opening, a pid of 0 means that the record
- * tells nothing yet; whoever sets a word free has zeroed it before.
+ * PAIR(client-pid): the rest, then the pid. While a word says opening, a pid of 0 means that the
+ * record tells nothing yet; whoever sets a word free has zeroed it before.
  */
 static void write_record(struct arena *a, uint32_t client)
 {
@@ -168,13 +168,14 @@ static int open_slot(struct arena *a, uint32_t client)
 		return -EBUSY;
 	raise_high(a, client + 1);
 	mine = client_word(CLIENT_OPENING, 0, client_word_incarnation(seen) + 1);
-	/* Crash: after, the byte's lock is gone with us and the slot, which owns nothing, is recovered. */
+	/* Crash: after, the byte's lock is gone with us and the slot, which owns nothing, is
+	 * recovered. */
 	if (!atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acq_rel,
 						     memory_order_relaxed))
 		return -EBUSY;
 	write_record(a, client);
-	/* PAIR(client-record): record before live. Fails only if another thread of ours has closed the
-	 * life file meanwhile, so that we were taken for dead. */
+	/* PAIR(client-record): record before live. Fails only if another thread of ours has closed
+	 * the life file meanwhile, so that we were taken for dead. */
 	if (!atomic_compare_exchange_strong_explicit(
 		    word, &mine, client_word(CLIENT_LIVE, 0, client_word_incarnation(mine)),
 		    memory_order_acq_rel, memory_order_relaxed))
@@ -242,7 +243,8 @@ static bool recovers_someone(const struct arena *a)
 	for (uint32_t n = 1; n < client_high(a); n++) {
 		uint64_t word = atomic_load_explicit(client_word_at(a, n), memory_order_acquire);
 
-		if (client_word_state(word) == CLIENT_RECOVERING && client_word_recoverer(word) == a->client)
+		if (client_word_state(word) == CLIENT_RECOVERING &&
+		    client_word_recoverer(word) == a->client)
 			return true;
 	}
 	return false;
@@ -282,7 +284,8 @@ int client_view(const struct arena *a, uint32_t client, struct client_view *ret)
 	word = atomic_load_explicit(client_word_at(a, client), memory_order_acquire);
 	memset(ret, 0, sizeof(*ret));
 	ret->state = client_word_state(word);
-	if (ret->state != CLIENT_OPENING && ret->state != CLIENT_LIVE && ret->state != CLIENT_RECOVERING)
+	if (ret->state != CLIENT_OPENING && ret->state != CLIENT_LIVE &&
+	    ret->state != CLIENT_RECOVERING)
 		return -ENOENT;
 	r = client_record_at(a, client);
 	ret->incarnation = client_word_incarnation(word);
@@ -313,7 +316,8 @@ int client_prepare_zone_slow(struct arena *a, uint64_t zone)
 	end = ((zone + 1) * a->g.zone_pages / REGION_PAGES + 7) / 8;
 	if (end > 64 * geometry_mark_lines(&a->g))
 		end = 64 * geometry_mark_lines(&a->g);
-	r = arena_commit(a, client_area_at(a, a->client) + geometry_mark_leaf(&a->g) + first, end - first);
+	r = arena_commit(a, client_area_at(a, a->client) + geometry_mark_leaf(&a->g) + first,
+			 end - first);
 	if (!r)
 		atomic_fetch_or_explicit(&a->zones_marked[zone / 64], UINT64_C(1) << (zone % 64),
 					 memory_order_release);
@@ -353,7 +357,8 @@ static uint64_t next_bit(const _Atomic uint64_t *words, uint64_t from, uint64_t 
 	return bits;
 }
 
-/* PAIR(client-mark): the death, then the marks. Lines without a summary bit may not be memory at all. */
+/* PAIR(client-mark): the death, then the marks. Lines without a summary bit may not be memory at
+ * all. */
 uint64_t client_marks_next(const struct arena *a, uint32_t client, uint64_t from)
 {
 	uint64_t regions = geometry_regions(&a->g), lines = geometry_mark_lines(&a->g), line;
@@ -365,7 +370,8 @@ uint64_t client_marks_next(const struct arena *a, uint32_t client, uint64_t from
 		if (line >= lines)
 			break;
 		end = (line + 1) * 512 < regions ? (line + 1) * 512 : regions;
-		region = next_bit(client_leaf(a, client), from > line * 512 ? from : line * 512, end);
+		region = next_bit(client_leaf(a, client), from > line * 512 ? from : line * 512,
+				  end);
 		if (region < end)
 			return region;
 	}
@@ -384,8 +390,8 @@ static void clear_line(struct arena *a, uint32_t client, uint64_t line)
 	for (uint64_t i = line * 8; i < line * 8 + 8; i++)
 		atomic_store_explicit(client_leaf(a, client) + i, 0, memory_order_relaxed);
 	/* Crash: before, the line is cleared once more; the summary never hides a leaf bit. */
-	atomic_fetch_and_explicit(client_summary(a, client) + line / 64, ~(UINT64_C(1) << (line % 64)),
-				  memory_order_release);
+	atomic_fetch_and_explicit(client_summary(a, client) + line / 64,
+				  ~(UINT64_C(1) << (line % 64)), memory_order_release);
 }
 
 void client_marks_clear(struct arena *a, uint32_t client)

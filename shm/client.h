@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client.h - a process's slot in an arena: its number, its record, the life lock that the kernel drops
- * at its death, and the marks that say in which regions of the heap it may own something.
+ * client.h - a process's slot in an arena: its number, its record, the life lock that the kernel
+ * drops at its death, and the marks that say in which regions of the heap it may own something.
  *
- * A slot is its client word (layout.h). Whoever moves a word from free to opening holds the POSIX lock
- * on the slot's byte of the life file, so no two processes fill one record; every later change is a
- * compare-and-swap from the exact word seen, incarnation included, so none acts on an earlier tenant.
- * While a word is not free, the client's record, summary and first leaf page are committed memory.
+ * A slot is its client word (layout.h). Whoever moves a word from free to opening holds the POSIX
+ * lock on the slot's byte of the life file, so no two processes fill one record; every later change
+ * is a compare-and-swap from the exact word seen, incarnation included, so none acts on an earlier
+ * tenant. While a word is not free, the client's record, summary and first leaf page are committed
+ * memory.
  *
- * One process, one attachment of an arena, one client: F_GETLK never shows a process its own locks, and
- * closing any descriptor of the life file drops them. client_claim(), client_fork_child() and
+ * One process, one attachment of an arena, one client: F_GETLK never shows a process its own locks,
+ * and closing any descriptor of the life file drops them. client_claim(), client_fork_child() and
  * client_release() are called by one thread of a process at a time; the rest by any.
  */
 #ifndef SHM_CLIENT_H
@@ -21,29 +22,32 @@
 /* ---- slots ---- */
 
 /*
- * Takes a slot for this process and sets a->client; 0 if it has one. -EUSERS: all are taken, and then
- * the caller may recover dead clients and try again; -EROFS; -ENOMEM; -EBADF, -ENOLCK: no life file.
+ * Takes a slot for this process and sets a->client; 0 if it has one. -EUSERS: all are taken, and
+ * then the caller may recover dead clients and try again; -EROFS; -ENOMEM; -EBADF, -ENOLCK: no life
+ * file.
  */
 int client_claim(struct arena *a);
 
 /*
- * Only a client can recover others. So that an arena whose slots are all taken by the dead is not lost
- * to the living, the last few slots are kept for this: claim a spare one, recover, release it, claim.
+ * Only a client can recover others. So that an arena whose slots are all taken by the dead is not
+ * lost to the living, the last few slots are kept for this: claim a spare one, recover, release it,
+ * claim.
  */
 #define CLIENT_SPARES 8u
 int client_claim_spare(struct arena *a);
 
 /*
- * In a forked child, where the parent's locks do not count: forgets the parent's number and claims an
- * own slot through the inherited mapping and descriptors. Errors as above; a->client is then 0.
+ * In a forked child, where the parent's locks do not count: forgets the parent's number and claims
+ * an own slot through the inherited mapping and descriptors. Errors as above; a->client is then 0.
  */
 int client_fork_child(struct arena *a);
 
 /*
- * Gives the slot back in order, if the client owns nothing: no region is marked and no recovery is its
- * own. Else -EBUSY, and the slot, with the objects, stays the process's until it ends: detaching must
- * then keep the life file open, since closing it is a death, and had better keep the mapping, by which
- * a client is known to live that has lost its lock to closefrom(). No other call may be in progress.
+ * Gives the slot back in order, if the client owns nothing: no region is marked and no recovery is
+ * its own. Else -EBUSY, and the slot, with the objects, stays the process's until it ends:
+ * detaching must then keep the life file open, since closing it is a death, and had better keep the
+ * mapping, by which a client is known to live that has lost its lock to closefrom(). No other call
+ * may be in progress.
  */
 int client_release(struct arena *a);
 
@@ -103,12 +107,14 @@ static inline uint32_t client_high(const struct arena *a)
 
 static inline void client_owned_add(struct arena *a, uint32_t client, int64_t bytes)
 {
-	atomic_fetch_add_explicit(&client_record_at(a, client)->owned_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&client_record_at(a, client)->owned_bytes, bytes,
+				  memory_order_relaxed);
 }
 
 static inline int64_t client_owned(const struct arena *a, uint32_t client)
 {
-	return atomic_load_explicit(&client_record_at(a, client)->owned_bytes, memory_order_relaxed);
+	return atomic_load_explicit(&client_record_at(a, client)->owned_bytes,
+				    memory_order_relaxed);
 }
 
 /* ---- region marks ---- */
@@ -121,7 +127,8 @@ static inline _Atomic uint64_t *client_summary(const struct arena *a, uint32_t c
 	return arena_at(a, client_area_at(a, client) + geometry_mark_summary());
 }
 
-/* A bit a region. A line of it may be touched once its zone was prepared, or its summary bit is set. */
+/* A bit a region. A line of it may be touched once its zone was prepared, or its summary bit is
+ * set. */
 static inline _Atomic uint64_t *client_leaf(const struct arena *a, uint32_t client)
 {
 	return arena_at(a, client_area_at(a, client) + geometry_mark_leaf(&a->g));
@@ -131,13 +138,14 @@ static inline _Atomic uint64_t *client_leaf(const struct arena *a, uint32_t clie
 int client_prepare_zone_slow(struct arena *a, uint64_t zone);
 
 /*
- * To be called before client_mark() for a page of the zone, outside of locks. Cheap when done before.
- * -EINVAL: no such zone; -ENOMEM.
+ * To be called before client_mark() for a page of the zone, outside of locks. Cheap when done
+ * before. -EINVAL: no such zone; -ENOMEM.
  */
 static inline int client_prepare_zone(struct arena *a, uint64_t zone)
 {
 	if (zone < a->g.zone_count &&
-	    atomic_load_explicit(&a->zones_marked[zone / 64], memory_order_acquire) >> (zone % 64) & 1)
+	    atomic_load_explicit(&a->zones_marked[zone / 64], memory_order_acquire) >> (zone % 64) &
+		    1)
 		return 0;
 	return client_prepare_zone_slow(a, zone);
 }
@@ -146,8 +154,8 @@ static inline int client_prepare_zone(struct arena *a, uint64_t zone)
  * Notes that this client may own something in the page's region. Comes before the store or
  * compare-and-swap that makes it an owner there.
  *
- * PAIR(client-mark): mark, then ownership. The other side, client_marks_next(), runs after the death,
- * of which the kernel tells, so only the compiler must be kept in order.
+ * PAIR(client-mark): mark, then ownership. The other side, client_marks_next(), runs after the
+ * death, of which the kernel tells, so only the compiler must be kept in order.
  * Crash: before or between, a mark or none, and nothing owned; a mark too many costs a look.
  */
 static inline void client_mark(struct arena *a, uint64_t page)

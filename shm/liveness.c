@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who recovers whom: a word live or opening -> recovering by R when its client is dead, recovering by R
- * -> recovering by S when R is dead, -> free when nothing is left. Verdicts are about the word read
- * before the kernel was asked, and the compare-and-swap is from that very word:
+ * Who recovers whom: a word live or opening -> recovering by R when its client is dead, recovering
+ * by R -> recovering by S when R is dead, -> free when nothing is left. Verdicts are about the word
+ * read before the kernel was asked, and the compare-and-swap is from that very word:
  *
  *  - live and opening words carry the incarnation, so a verdict on one tenant never hits the next;
- *  - recovering words carry only R's number, and R's slot may be recovered and given to a new, living R
- *    while somebody is stopped between the verdict on the old one and the swap. So every change of the
- *    recoverer counts up the handover bits, and before a dead R's slot becomes free all it was recovering
- *    is handed to nobody (number 0), from whom anybody may take it.
+ *  - recovering words carry only R's number, and R's slot may be recovered and given to a new,
+ *    living R while somebody is stopped between the verdict on the old one and the swap. So every
+ *    change of the recoverer counts up the handover bits, and before a dead R's slot becomes free
+ *    all it was recovering is handed to nobody (number 0), from whom anybody may take it.
  */
 #include "liveness.h"
 
@@ -76,8 +76,8 @@ static int next_mapping(struct maps_reader *r, struct mapping *m)
 	if (c < 0)
 		return c;
 	line[len] = '\0';
-	return sscanf(line, "%llx-%llx %*s %llx %x:%x %llu", &m->start, &m->end, &m->offset, &m->major,
-		      &m->minor, &m->inode) == 6
+	return sscanf(line, "%llx-%llx %*s %llx %x:%x %llu", &m->start, &m->end, &m->offset,
+		      &m->major, &m->minor, &m->inode) == 6
 		       ? 0
 		       : -EINVAL;
 }
@@ -118,7 +118,8 @@ static enum mapped maps_arena(const struct arena *a, const char *path, uint64_t 
 /* ---- is a process the one of the record ---- */
 
 /* One thread of a process whose first thread has no memory any more. */
-static enum liveness thread_liveness(const struct arena *a, pid_t pid, const char *tid, uint64_t address)
+static enum liveness thread_liveness(const struct arena *a, pid_t pid, const char *tid,
+				     uint64_t address)
 {
 	char path[80];
 
@@ -126,7 +127,8 @@ static enum liveness thread_liveness(const struct arena *a, pid_t pid, const cha
 	switch (maps_arena(a, path, address)) {
 	case MAPPED_YES: return LIVENESS_ALIVE;
 	case MAPPED_NO: return LIVENESS_DEAD;
-	/* Ending, but not for sure ended: it may have made another thread that is not in the list. */
+	/* Ending, but not for sure ended: it may have made another thread that is not in the list.
+	 * */
 	default: return LIVENESS_UNSURE;
 	}
 }
@@ -189,9 +191,9 @@ static enum liveness process_liveness(const struct arena *a, pid_t pid, uint64_t
 }
 
 /*
- * A program that became another by exec, and attached again, may map the arena at the old address. But
- * two attachments of one program never lie at one address, so if a client of the same process and
- * address holds its lock, the one that does not is from before the exec.
+ * A program that became another by exec, and attached again, may map the arena at the old address.
+ * But two attachments of one program never lie at one address, so if a client of the same process
+ * and address holds its lock, the one that does not is from before the exec.
  */
 static bool superseded(const struct arena *a, uint32_t client, pid_t pid, uint64_t start_time,
 		       uint64_t address)
@@ -302,7 +304,8 @@ bool liveness_claim_recovery(struct arena *a, uint32_t client)
 {
 	uint64_t word;
 
-	if (a->readonly || !a->client || client == 0 || client >= CLIENTS_MAX || client == a->client)
+	if (a->readonly || !a->client || client == 0 || client >= CLIENTS_MAX ||
+	    client == a->client)
 		return false;
 	word = atomic_load_explicit(client_word_at(a, client), memory_order_acquire);
 	if (client_word_state(word) == CLIENT_RECOVERING) {
@@ -325,7 +328,8 @@ void liveness_release_recoveries(struct arena *a, uint32_t dead)
 		uint64_t word = atomic_load_explicit(client_word_at(a, n), memory_order_acquire);
 
 		/* Fails only if somebody found the recoverer dead and took it. */
-		if (client_word_state(word) == CLIENT_RECOVERING && client_word_recoverer(word) == dead)
+		if (client_word_state(word) == CLIENT_RECOVERING &&
+		    client_word_recoverer(word) == dead)
 			swap_word(a, n, word, handed_to(word, 0));
 	}
 }
@@ -338,13 +342,15 @@ void liveness_finish_recovery(struct arena *a, uint32_t client)
 	if (client == 0 || client >= CLIENTS_MAX)
 		return;
 	word = atomic_load_explicit(client_word_at(a, client), memory_order_acquire);
-	if (client_word_state(word) != CLIENT_RECOVERING || client_word_recoverer(word) != a->client)
+	if (client_word_state(word) != CLIENT_RECOVERING ||
+	    client_word_recoverer(word) != a->client)
 		return;
 	liveness_release_recoveries(a, client);
 	r = client_record_at(a, client);
 	atomic_store_explicit(&r->owned_bytes, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->pid, 0, memory_order_release);
 	/* PAIR(client-pid): the pid is wiped before the word is free.
-	 * Crash: before, the next recoverer finds nothing to return; after, the number may be taken. */
+	 * Crash: before, the next recoverer finds nothing to return; after, the number may be
+	 * taken. */
 	swap_word(a, client, word, client_word(CLIENT_FREE, 0, client_word_incarnation(word)));
 }

@@ -1,45 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An entry is its word (state, client, change count, hash) plus a handle and a name that are written while
- * the word says reserved and never change before it says free again. The span between is a tenure; its
- * number is the change count, which every reservation, and every new claim after an abort, moves on.
+ * An entry is its word (state, client, change count, hash) plus a handle and a name that are
+ * written while the word says reserved and never change before it says free again. The span between
+ * is a tenure; its number is the change count, which every reservation, and every new claim after
+ * an abort, moves on.
  *
  *   publish:    free -> RESERVED(me) -> entry written -> CLAIMED(me) -> all other words looked at
  *               -> COMMITTED(me) -> the object's word: -> published -> LIVE
  *   unpublish:  LIVE -> UNPUBLISHING(me) -> the object's word: published -> private, mine -> free
  *
- * The object's word is the truth of both. A name in committed, live or unpublishing counts as published
- * exactly while its object is, for lookups, for helpers and for recovery alike.
+ * The object's word is the truth of both. A name in committed, live or unpublishing counts as
+ * published exactly while its object is, for lookups, for helpers and for recovery alike.
  *
- * Invariant U: among the entries committed, live or unpublishing no name and no handle occurs twice.
- *   Two claimants P and Q of one name (or one handle) each write CLAIMED, then look at the other's word,
- *   then try CLAIMED -> COMMITTED; all of it sequentially consistent (PAIR(name-claim)). Say P's write is
- *   the earlier one. Then Q's look, which follows Q's write, sees P's tenure at CLAIMED or later:
- *     claimed      Q moves it to ABORTED, and P's commit fails; or that fails, since P moved on, and Q
- *                  looks again;
+ * Invariant U: among the entries committed, live or unpublishing no name and no handle occurs
+ *   twice. Two claimants P and Q of one name (or one handle) each write CLAIMED, then look at the
+ *   other's word, then try CLAIMED -> COMMITTED; all of it sequentially consistent
+ *   (PAIR(name-claim)). Say P's write is the earlier one. Then Q's look, which follows Q's write,
+ *   sees P's tenure at CLAIMED or later:
+ *     claimed      Q moves it to ABORTED, and P's commit fails; or that fails, since P moved on,
+ *                  and Q looks again;
  *     aborted      P's commit fails;
  *     committed, live, unpublishing: Q gives up;
  *     free, or a later tenure: P's is over; a later one was claimed after Q, so its owner sees Q.
- *   A claimant that is stopped for an hour between its look and its commit has been aborted by whoever
- *   committed meanwhile, since they saw it claimed; if nobody did, its old look is still good.
+ *   A claimant that is stopped for an hour between its look and its commit has been aborted by
+ *   whoever committed meanwhile, since they saw it claimed; if nobody did, its old look is still
+ *   good.
  *
- * Nobody waits: a claimed rival is aborted, whether it runs, is stopped or dead. Two that keep aborting
- * each other would get nowhere, so after two rounds a claimant gives up before a claimed rival of a lower
- * index, which has claimed anew since we aborted it; the lowest goes on. Rounds are bounded besides.
- * Claims that succeed nowhere therefore need new rivals all the time.
+ * Nobody waits: a claimed rival is aborted, whether it runs, is stopped or dead. Two that keep
+ * aborting each other would get nowhere, so after two rounds a claimant gives up before a claimed
+ * rival of a lower index, which has claimed anew since we aborted it; the lowest goes on. Rounds
+ * are bounded besides. Claims that succeed nowhere therefore need new rivals all the time.
  *
- * Helping: a look at COMMITTED whose object is published may move it to LIVE; at UNPUBLISHING whose object
- * is not published any more, to free. By U no other entry has that handle, so it was this entry's client
- * that changed the object, and it needs nothing further from the entry: its own last swap may fail. So
- * a client stopped after the commit point is in nobody's way; before it, it makes -EEXIST or -EBUSY.
+ * Helping: a look at COMMITTED whose object is published may move it to LIVE; at UNPUBLISHING whose
+ * object is not published any more, to free. By U no other entry has that handle, so it was this
+ * entry's client that changed the object, and it needs nothing further from the entry: its own last
+ * swap may fail. So a client stopped after the commit point is in nobody's way; before it, it makes
+ * -EEXIST or -EBUSY.
  *
- * Stale swaps: every swap is from the exact word seen, tenure included. A swap that is 65,536 tenures of
- * one entry, one client number and one hash late can hit a claim (and abort it: it claims again), never a
- * committed one: only their own clients, their recoverers and the helpers above change those.
+ * Stale swaps: every swap is from the exact word seen, tenure included. Only one that comes exactly
+ * 65,536 tenures late, of one entry, one client number and one hash, and finds the same state, can
+ * hit another tenure: it aborts a claim, which is made again, makes live what is published, or, the
+ * one harm, frees an entry whose unpublishing has begun and is not done.
  *
- * Recovery of C: reserved, claimed, aborted -> free. Committed, unpublishing -> live if the object is
- * published, else free. By U a published object is this entry's. In any order with the return of C's
- * objects: published ones are not C's, and one that was unpublished and returned is stale, not published.
+ * Recovery of C: reserved, claimed, aborted -> free. Committed, unpublishing -> live if the object
+ * is published, else free. By U a published object is this entry's. In any order with the return of
+ * C's objects: published ones are not C's, and one that was unpublished and returned is stale, not
+ * published.
  */
 #include "names.h"
 
@@ -99,8 +105,8 @@ static uint64_t load_word(const struct arena *a, uint32_t index)
 
 static bool swap_word(struct arena *a, uint32_t index, uint64_t from, uint64_t to)
 {
-	return atomic_compare_exchange_strong_explicit(word_at(a, index), &from, to, memory_order_seq_cst,
-						       memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(word_at(a, index), &from, to,
+						       memory_order_seq_cst, memory_order_relaxed);
 }
 
 static uint64_t with_state(uint64_t word, enum name_state state, uint32_t client)
@@ -174,7 +180,8 @@ static bool read_entry(const struct arena *a, uint32_t index, uint64_t word, str
 	return same_tenure(word, atomic_load_explicit(word_at(a, index), memory_order_relaxed));
 }
 
-/* "No" must be true: helpers act on it. So no page may seem absent only because it is news to us. */
+/* "No" must be true: helpers act on it. So no page may seem absent only because it is news to us.
+ * */
 static bool is_published(struct arena *a, uint64_t handle)
 {
 	uint32_t client;
@@ -280,11 +287,13 @@ static int reserve(struct arena *a, struct claim *c)
 	for (uint32_t step = 0; step < NAMES_MAX; step++) {
 		uint32_t index = place(&c->key, step);
 		uint64_t word = load_word(a, index);
-		uint64_t mine = name_word(NAME_RESERVED, a->client, name_word_change(word) + 1, c->key.hash);
+		uint64_t mine = name_word(NAME_RESERVED, a->client, name_word_change(word) + 1,
+					  c->key.hash);
 
 		if (name_word_state(word) != NAME_FREE)
 			continue;
-		/* Crash: after, until committed, recovery frees the entry and nothing else has changed. */
+		/* Crash: after, until committed, recovery frees the entry and nothing else has
+		 * changed. */
 		if (swap_word(a, index, word, mine)) {
 			c->index = index;
 			c->word = mine;
@@ -333,7 +342,8 @@ static int claim(struct arena *a, struct claim *c)
 }
 
 /*
- * One look at one other word. 0: no rival (any more); -EAGAIN: look again; else the error for our caller.
+ * One look at one other word. 0: no rival (any more); -EAGAIN: look again; else the error for our
+ * caller.
  */
 static int look_at(struct arena *a, const struct claim *c, uint32_t index, int round)
 {
@@ -356,7 +366,8 @@ static int look_at(struct arena *a, const struct claim *c, uint32_t index, int r
 	if (name_word_state(word) == NAME_CLAIMED) {
 		if (round >= ROUNDS_EQUAL && index < c->index)
 			return conflict;
-		return swap_word(a, index, word, with_state(word, NAME_ABORTED, name_word_client(word)))
+		return swap_word(a, index, word,
+				 with_state(word, NAME_ABORTED, name_word_client(word)))
 			       ? 0
 			       : -EAGAIN;
 	}
@@ -400,7 +411,8 @@ static void give_up(struct arena *a, const struct claim *c)
 	for (int look = 0; look < LOOKS_MAX; look++) {
 		uint64_t word = load_word(a, c->index);
 
-		if (name_word_client(word) != a->client || swap_word(a, c->index, word, freed(word)))
+		if (name_word_client(word) != a->client ||
+		    swap_word(a, c->index, word, freed(word)))
 			return;
 	}
 }
@@ -517,7 +529,8 @@ static uint64_t settled(struct arena *a, uint32_t index, uint64_t word)
 
 	if (state != NAME_COMMITTED && state != NAME_UNPUBLISHING)
 		return freed(word);
-	return is_published(a, atomic_load_explicit(&entry_at(a, index)->handle, memory_order_relaxed))
+	return is_published(a,
+			    atomic_load_explicit(&entry_at(a, index)->handle, memory_order_relaxed))
 		       ? live(word)
 		       : freed(word);
 }
@@ -529,7 +542,8 @@ void names_recover(struct arena *a, uint32_t client)
 		for (int look = 0; look < LOOKS_MAX; look++) {
 			uint64_t word = load_word(a, index);
 
-			if (name_word_client(word) != client || name_word_state(word) == NAME_FREE ||
+			if (name_word_client(word) != client ||
+			    name_word_state(word) == NAME_FREE ||
 			    name_word_state(word) == NAME_LIVE)
 				break;
 			if (swap_word(a, index, word, settled(a, index, word))) {

@@ -12,8 +12,8 @@ static bool is_the_arenas(enum object_kind kind)
 	return kind == OBJECT_PERSISTENT || kind == OBJECT_PUBLISHED;
 }
 
-/* The live object of the arena's own that holds 8 bytes at an offset, or 0. Objects are multiples of 16
- * bytes, so an aligned cell lies in one whole. */
+/* The live object of the arena's own that holds 8 bytes at an offset, or 0. Objects are multiples
+ * of 16 bytes, so an aligned cell lies in one whole. */
 static uint64_t container_of_cell(struct arena *a, uint64_t offset)
 {
 	uint64_t container;
@@ -63,10 +63,10 @@ static void disarm(struct persist_intent *intent)
 }
 
 /*
- * PAIR(persist-intent): intent, armed, object, cell, disarmed. The other side runs after our death, of
- * which the kernel tells, so only the compiler must be kept in order.
- * Crash: before armed, nothing; before the object's swap, the object is still ours and returns with us;
- * before the cell's store, recovery makes it; after, there is nothing to do.
+ * PAIR(persist-intent): intent, armed, object, cell, disarmed. The other side runs after our death,
+ * of which the kernel tells, so only the compiler must be kept in order.
+ * Crash: before armed, nothing; before the object's swap, the object is still ours and returns with
+ * us; before the cell's store, recovery makes it; after, there is nothing to do.
  */
 int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _Atomic uint64_t *cell)
 {
@@ -82,7 +82,8 @@ int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _At
 	if (r < 0)
 		return r;
 	if (r == 0) {
-		arm(&t->intent, handle, offset, container, atomic_load_explicit(cell, memory_order_relaxed));
+		arm(&t->intent, handle, offset, container,
+		    atomic_load_explicit(cell, memory_order_relaxed));
 		r = object_persist_word(a, handle);
 	} else {
 		r = 0;
@@ -95,14 +96,15 @@ int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _At
 }
 
 /*
- * A dead client's intent is owed its cell if the object is still persistent, and the cell lies in the very
- * object it lay in. The cell is swapped from what it held: if it holds the handle, that was the client; if
- * anything else, somebody has used the cell since.
+ * A dead client's intent is owed its cell if the object is still persistent, and the cell lies in
+ * the very object it lay in. The cell is swapped from what it held: if it holds the handle, that
+ * was the client; if anything else, somebody has used the cell since.
  *
- * Two things cannot be told. Of a client that died between the cell's store and disarming, a quick reader
- * may have taken the object, made it persistent elsewhere and put the cell back to what it was: it is owed
- * once more then. And between our look at the container and the swap its users may free it, and its place
- * go to another object; the swap then harms that only if it holds the old value there at that instant.
+ * Two things cannot be told. Of a client that died between the cell's store and disarming, a quick
+ * reader may have taken the object, made it persistent elsewhere and put the cell back to what it
+ * was: it is owed once more then. And between our look at the container and the swap its users may
+ * free it, and its place go to another object; the swap then harms that only if it holds the old
+ * value there at that instant.
  */
 void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t client)
 {
@@ -121,7 +123,8 @@ void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 		return;
 	if (!intent.container || container_of_cell(a, intent.cell) != intent.container)
 		return;
-	/* Crash: before, the next recoverer does it; after, it finds another value and does nothing. */
+	/* Crash: before, the next recoverer does it; after, it finds another value and does
+	 * nothing. */
 	atomic_compare_exchange_strong_explicit((_Atomic uint64_t *)(void *)(a->heap + intent.cell),
 						&intent.old, intent.handle, memory_order_acq_rel,
 						memory_order_relaxed);
