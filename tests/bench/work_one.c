@@ -165,6 +165,7 @@ static int replace(struct run *r, size_fn *size, batch_fn *batch)
 
 	if (e)
 		return e;
+	batch(r, &s, 2 * slots); /* until the heap is as it will stay, however slow that is */
 	work_emit("ns", work_steady(r, batch, &s));
 	replace_fini(&s, r->peer);
 	return 0;
