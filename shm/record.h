@@ -15,11 +15,11 @@ static inline struct slab_record *record_at(const struct arena *a, uint64_t heap
 	return (struct slab_record *)(a->heap + heap_offset);
 }
 
-/* Whether a record of this shape may lie at a heap offset that was read from shared memory. */
+/* Whether a record of this shape may lie at a heap offset that was read from shared memory. It may be in a
+ * zone that this process does not know yet. */
 static inline bool record_plausible(const struct arena *a, uint64_t heap_offset, uint32_t shape)
 {
-	return heap_offset >> PAGE_SHIFT < atomic_load_explicit(&a->pages_known, memory_order_relaxed) &&
-	       heap_offset + shape_record_bytes(shape) <= a->g.capacity;
+	return heap_offset + shape_record_bytes(shape) <= a->g.capacity;
 }
 
 /* A record for a slab of this shape, busy with this client: heap offset, or 0 with *err. */

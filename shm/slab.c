@@ -163,16 +163,17 @@ static uint32_t mix(uint32_t x)
 }
 
 /* The first want objects become the claimer's at once, the others free. Each word's generation moves on
- * from what it was in the record's last slab by a step that is never 0 and that nobody foresees. */
+ * from what it was in the record's last slab by a step of its own, never 0 and foreseen by nobody: so a
+ * handle with a wrong offset hardly ever meets a neighbour of its generation. */
 static void init_words(struct claim *c, struct slab_record *r)
 {
 	uint32_t objects = sizeclass_table[c->class].objects;
-	uint32_t step = 1 + (mix((uint32_t)c->head ^ (uint32_t)(uintptr_t)c->out) & 0x7fff);
+	uint32_t seed = mix((uint32_t)c->head ^ (uint32_t)(uintptr_t)c->out);
 	uint64_t bits[4] = {0};
 
 	for (uint32_t i = 0; i < objects; i++) {
 		uint32_t old = atomic_load_explicit(&r->words[i], memory_order_relaxed);
-		uint32_t gen = (state_gen(old) + step) & 0xffff;
+		uint32_t gen = (state_gen(old) + 1 + (mix(seed + i) & 0x7fff)) & 0xffff;
 		uint32_t word = state_make(OBJECT_FREE, 0, gen);
 
 		if (i < c->want) {
@@ -271,7 +272,8 @@ static bool looks_empty(const struct slab_record *r, uint32_t class)
 	for (uint32_t w = 0; w * 64 < objects; w++) {
 		uint64_t all = objects - w * 64 >= 64 ? UINT64_MAX : (UINT64_C(1) << objects % 64) - 1;
 
-		if (atomic_load_explicit(&r->bitmap[w], memory_order_relaxed) != all)
+		/* Bits of late comers to the record's last slab may lie behind the last object. */
+		if (~atomic_load_explicit(&r->bitmap[w], memory_order_relaxed) & all)
 			return false;
 	}
 	return true;

@@ -22,14 +22,17 @@ unit_tests = \
 	%D%/unit/test_emit \
 	%D%/unit/test_extent \
 	%D%/unit/test_geometry \
+	%D%/unit/test_hint \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
+	%D%/unit/test_record \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
 	%D%/unit/test_sizeclass \
+	%D%/unit/test_slab \
 	%D%/unit/test_span \
 	%D%/unit/test_stats \
 	%D%/unit/test_trace \

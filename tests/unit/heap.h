@@ -232,6 +232,22 @@ UNUSED static void child_kill(pid_t pid)
 	ck_assert_msg(WIFSIGNALED(status), "child: wait status %#x, expected a kill", status);
 }
 
+/* Waits until a child has come so far, and tells if it ended instead. */
+UNUSED static void child_ready(struct board *b, pid_t pid, int at_least)
+{
+	int status = 0;
+	pid_t ended = 0;
+
+	for (int i = 0; i < 60000 && atomic_load(&b->ready) < at_least; i++) {
+		ended = waitpid(pid, &status, WNOHANG);
+		if (ended == pid)
+			break;
+		usleep(500);
+	}
+	ck_assert_msg(atomic_load(&b->ready) >= at_least, "child %s, wait status %#x",
+		      ended ? "ended" : "did not come so far", status);
+}
+
 /* For a child that dies by itself. */
 UNUSED static void child_dies(pid_t pid)
 {
