@@ -75,6 +75,17 @@ static void note_parts(struct zone_parts *p, const struct arena_geometry *g)
 	p->region_words = geometry_words(g->zone_pages / REGION_PAGES);
 }
 
+static int note_file(struct arena *a)
+{
+	struct stat st;
+
+	if (fstat(a->files.heap_fd >= 0 ? a->files.heap_fd : a->files.fd, &st) < 0)
+		return -errno;
+	a->file_dev = st.st_dev;
+	a->file_ino = st.st_ino;
+	return 0;
+}
+
 static int map_all(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly)
 {
 	int r;
@@ -88,7 +99,9 @@ static int map_all(struct arena *a, struct arena_files files, const struct arena
 	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));
 	if (!a->zones_marked)
 		return -ENOMEM;
-	r = map_files(a);
+	r = note_file(a);
+	if (!r)
+		r = map_files(a);
 	if (r) {
 		arena_unmap_keep_files(a);
 		return r;
@@ -199,14 +212,29 @@ static int allocate_range(int fd, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+/* The descriptor of a part of the arena; -EBADF: it is no longer that. */
+static int file_of(const struct arena *a, uint64_t file_offset)
+{
+	bool heap = a->files.heap_fd >= 0;
+	struct stat st;
+
+	if (heap && file_offset < a->g.heap)
+		return a->files.fd;
+	if (fstat(heap ? a->files.heap_fd : a->files.fd, &st) < 0 || st.st_dev != a->file_dev ||
+	    st.st_ino != a->file_ino)
+		return -EBADF;
+	return heap ? a->files.heap_fd : a->files.fd;
+}
+
 int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
 {
 	uint64_t start = file_offset & ~(uint64_t)(PAGE_SIZE - 1);
 	uint64_t end = (file_offset + length + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-	int fd = a->files.fd;
+	int fd = file_of(a, start);
 
+	if (fd < 0)
+		return fd;
 	if (a->files.heap_fd >= 0 && start >= a->g.heap) {
-		fd = a->files.heap_fd;
 		start = (start - a->g.heap) & ~(ALIGNMENT - 1);
 		end = (end - a->g.heap + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
 		if (end > a->g.capacity)
@@ -218,9 +246,13 @@ int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length)
 {
 	/* Huge pages are kept: a region is smaller than one. */
+	int fd = file_of(a, file_offset);
+
 	if (a->files.heap_fd >= 0)
 		return 0;
-	if (fallocate(a->files.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)file_offset,
+	if (fd < 0)
+		return fd;
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)file_offset,
 		      (off_t)length) < 0)
 		return -errno;
 	return 0;

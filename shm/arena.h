@@ -58,6 +58,7 @@ struct arena {
 	uint32_t zone_shift;	      /* zone_pages is 1 << zone_shift */
 	struct zone_parts parts;      /* of each zone's index */
 	struct arena_files files;
+	uint64_t file_dev, file_ino; /* of the file that pages are taken for; see arena_commit() */
 	void *reservation; /* what mmap gave; base is aligned inside it */
 	uint64_t reservation_size;
 	bool readonly;
@@ -85,7 +86,8 @@ void arena_unmap(struct arena *a);
 int arena_map_unformatted(struct arena *a, struct arena_files files, const struct arena_geometry *g);
 void arena_unmap_keep_files(struct arena *a);
 
-/* Takes memory for a range of the file from the system; idempotent. -ENOMEM: there is none. */
+/* Takes memory for a range of the file from the system; idempotent. -ENOMEM: there is none; -EBADF: the
+ * process has closed the descriptor behind our back (closefrom()), and it may be another file's. */
 int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length);
 /* Gives it back. */
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length);

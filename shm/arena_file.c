@@ -142,27 +142,36 @@ int arena_unlink(const char *path)
 
 /* ---- creating ---- */
 
+/* Whether a life file is that of the arena which has the path now. */
+static bool is_current_life(const char *path, const char *life)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	char current[512] = "";
+	struct arena_header h;
+
+	if (fd < 0)
+		return false;
+	if (read_header(fd, &h) == 0)
+		life_path(current, sizeof(current), path, h.uuid);
+	close(fd);
+	return strcmp(current, life) == 0;
+}
+
 /* Life files of this name whose creator died between the links: nobody holds byte 0 of them, which a
  * creator holds until its arena is linked, and the arena of the name, read after that, is another. */
 static void remove_leftover(const char *path, const char *life)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
-	struct arena_header h;
-	char current[512] = "";
-	int fd = open(life, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int fd;
 
+	/* Not even opened if it is in use: this process may hold its life lock on it. */
+	if (is_current_life(path, life))
+		return;
+	fd = open(life, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return;
-	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK) {
-		int arena = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-
-		if (arena >= 0 && read_header(arena, &h) == 0)
-			life_path(current, sizeof(current), path, h.uuid);
-		if (arena >= 0)
-			close(arena);
-		if (strcmp(current, life) != 0)
-			unlink(life);
-	}
+	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK && !is_current_life(path, life))
+		unlink(life);
 	close(fd);
 }
 

@@ -407,6 +407,15 @@ static int publish(struct arena *a, const struct object *o, uint32_t state, uint
 	return change(o, state, state_make(OBJECT_PUBLISHED, 0, gen)) ? 0 : -EAGAIN;
 }
 
+void object_persist_settle(struct arena *a, uint64_t handle)
+{
+	struct object o;
+	uint32_t state;
+
+	if (find_live(a, handle, &o, &state) == 0 && state_kind(state) == OBJECT_PERSISTENT)
+		change(&o, state, state_make(OBJECT_PERSISTENT, 0, o.gen));
+}
+
 int object_publish_word(struct arena *a, uint64_t handle)
 {
 	struct object o;

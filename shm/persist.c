@@ -63,7 +63,7 @@ static void disarm(struct persist_intent *intent)
 }
 
 /*
- * PAIR(persist-intent): intent, armed, object, cell, disarmed. The other side runs after our death,
+ * PAIR(persist-intent): intent, armed, object, cell, object settled, disarmed. The other side runs after our death,
  * of which the kernel tells, so only the compiler must be kept in order.
  * Crash: before armed, nothing; before the object's swap, the object is still ours and returns with
  * us; before the cell's store, recovery makes it; after, there is nothing to do.
@@ -91,20 +91,19 @@ int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _At
 	/* Who finds the handle in the cell finds the object on offer. */
 	if (!r)
 		atomic_store_explicit(cell, handle, memory_order_release);
+	object_persist_settle(a, handle);
 	disarm(&t->intent);
 	return r;
 }
 
 /*
- * A dead client's intent is owed its cell if the object is still persistent, and the cell lies in
- * the very object it lay in. The cell is swapped from what it held: if it holds the handle, that
+ * A dead client's intent is owed its cell if the object is still as that client made it persistent,
+ * which its number in the word tells, and the cell lies in the very object it lay in. The cell is swapped from what it held: if it holds the handle, that
  * was the client; if anything else, somebody has used the cell since.
  *
- * Two things cannot be told. Of a client that died between the cell's store and disarming, a quick
- * reader may have taken the object, made it persistent elsewhere and put the cell back to what it
- * was: it is owed once more then. And between our look at the container and the swap its users may
- * free it, and its place go to another object; the swap then harms that only if it holds the old
- * value there at that instant.
+ * One thing cannot be told: between our look at the container and the swap its users may free it,
+ * and its place go to another object; the swap then harms that only if it holds the old value there
+ * at that instant.
  */
 void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t client)
 {
@@ -119,13 +118,13 @@ void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 	if (handle_tag(intent.handle) != a->tag || handle_offset(intent.handle) >= a->g.capacity)
 		return;
 	if (object_kind_of(a, intent.handle, &owner) != OBJECT_PERSISTENT ||
-	    (owner != 0 && owner != client))
-		return;
-	if (!intent.container || container_of_cell(a, intent.cell) != intent.container)
+	    owner != client)
 		return;
 	/* Crash: before, the next recoverer does it; after, it finds another value and does
 	 * nothing. */
-	atomic_compare_exchange_strong_explicit((_Atomic uint64_t *)(void *)(a->heap + intent.cell),
-						&intent.old, intent.handle, memory_order_acq_rel,
-						memory_order_relaxed);
+	if (intent.container && container_of_cell(a, intent.cell) == intent.container)
+		atomic_compare_exchange_strong_explicit(
+			(_Atomic uint64_t *)(void *)(a->heap + intent.cell), &intent.old, intent.handle,
+			memory_order_acq_rel, memory_order_relaxed);
+	object_persist_settle(a, intent.handle);
 }

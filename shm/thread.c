@@ -211,6 +211,21 @@ static int claim_client(struct arena *a)
 	return a->client ? client_fork_child(a) : client_claim(a);
 }
 
+/* All slots are taken, by the dead perhaps; only a client can recover them. */
+static int claim_after_reaping(struct arena *a)
+{
+	int r = client_claim_spare(a);
+
+	if (r)
+		return r;
+	if (recovery_reap_all(a) == 0) {
+		client_release(a);
+		return a->client ? 0 : -EUSERS;
+	}
+	/* Where the spare slot cannot be released, it serves. */
+	return client_release(a) == 0 ? client_claim(a) : 0;
+}
+
 int thread_become_client(struct arena *a)
 {
 	int r = 0;
@@ -218,8 +233,8 @@ int thread_become_client(struct arena *a)
 	pthread_mutex_lock(&process.lock);
 	if (!process.is_client[a->cell]) {
 		r = claim_client(a);
-		if (r == -EUSERS && recovery_reap_all(a) > 0)
-			r = client_claim(a);
+		if (r == -EUSERS)
+			r = claim_after_reaping(a);
 		if (!r)
 			process.is_client[a->cell] = 1;
 	}

@@ -48,6 +48,7 @@ process_tests = \
 thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_liveness \
+	%D%/unit/test_names \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
