@@ -26,7 +26,7 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 {
 	struct object_want want = {
 		.size = size,
-		.align = flags >> 8 ? UINT64_C(1) << (flags >> 8) : 0,
+		.align = flags >> 8 ? UINT64_C(1) << (flags >> 8 & 63) : 0,
 		.zero = flags & SHMA_ZERO,
 		.large = flags & SHMA_LARGE,
 		.kind = flags & SHMA_PERSIST  ? OBJECT_PERSISTENT
@@ -38,7 +38,9 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 
 	if (flags & ~ALLOC_FLAGS)
 		return fail(-EINVAL);
-	if (atomic_fetch_add_explicit(&s->slow_calls, 1, memory_order_relaxed) % TICK == TICK - 1)
+	/* Not by a forked child that is no client yet: it would act in its parent's name. */
+	if (atomic_fetch_add_explicit(&s->slow_calls, 1, memory_order_relaxed) % TICK == TICK - 1 &&
+	    thread_is_client(&s->arena))
 		recovery_tick(&s->arena);
 	handle = object_alloc(&s->arena, &want, &err);
 	/* Memory of the dead is memory, where no daemon has brought it back yet. */

@@ -25,6 +25,7 @@ unit_tests = \
 	%D%/unit/test_hint \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
+	%D%/unit/test_object \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
 	%D%/unit/test_record \
