@@ -29,6 +29,7 @@ unit_tests = \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
 	%D%/unit/test_record \
+	%D%/unit/test_recovery \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
