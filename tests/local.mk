@@ -4,6 +4,13 @@
 
 LDADD = libshmctl.la libclient.la $(CHECK_LIBS)
 
+# Of one check. Those that go instruction by instruction are slow where each is watched.
+if SANITIZED
+TEST_SECONDS = 400
+else
+TEST_SECONDS = 60
+endif
+
 # What test scripts find in their environment.
 AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
@@ -11,7 +18,7 @@ AM_TESTS_ENVIRONMENT = \
 	SHMALLOCD='$(abs_top_builddir)/shmallocd'; export SHMALLOCD; \
 	SHMCTL='$(abs_top_builddir)/shmctl-tool'; export SHMCTL; \
 	SANITIZERS='$(SANITIZERS)'; export SANITIZERS; \
-	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-60}; export CK_DEFAULT_TIMEOUT; \
+	CK_DEFAULT_TIMEOUT=$(TEST_SECONDS); export CK_DEFAULT_TIMEOUT; \
 	MAKE='$(MAKE)'; export MAKE;
 
 unit_tests = \
@@ -23,9 +30,11 @@ unit_tests = \
 	%D%/unit/test_extent \
 	%D%/unit/test_geometry \
 	%D%/unit/test_hint \
+	%D%/unit/test_interleave \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_object \
+	%D%/unit/test_open \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
 	%D%/unit/test_record \
