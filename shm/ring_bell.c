@@ -65,7 +65,8 @@ uint32_t ring_bell_arm(struct ring_bell *bell)
 {
 	uint32_t rings = atomic_load(&bell->rings);
 
-	atomic_store(&bell->armed, atomic_fetch_add(&bell->tokens, 1) | 1);
+	/* Never 0, and never that of the arm before: else a slow waker would take this one off for it. */
+	atomic_store(&bell->armed, atomic_fetch_add(&bell->tokens, 2) | 1);
 	/* PAIR(ring-bell): armed, barrier in every writer, then the look at committed. */
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) &&
 	    !atomic_load_explicit(&bell->blind, memory_order_relaxed))
