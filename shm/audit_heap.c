@@ -309,6 +309,8 @@ static void check_pieces(struct audit_run *run, const struct walk_item *item)
 		if (walk_read(run->a, page, &piece) && piece.kind == PAGE_SPAN && !piece.problem &&
 		    piece.span_head == item->page && piece.length == length)
 			continue;
+		if (piece.kind == PAGE_RAW && piece.class_index == RAW_PIECE)
+			continue; /* about to be cut off, by an owner that is stopped perhaps */
 		audit_note(run, AUDIT_SPAN, AUDIT_PAGE(page, item->w1),
 			   "page %#llx is no piece of the extent at %#llx, which covers it",
 			   (unsigned long long)page, (unsigned long long)item->page);

@@ -140,8 +140,10 @@ uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t ali
 	i = first_block(a, zone, order);
 	if (i == BUDDY_NONE)
 		return BUDDY_NONE;
-	bit_clear(a, zone, order, i);
 	start = i << order;
+	if (start + (1u << order) > geometry_zone_span(&a->g, zone))
+		return BUDDY_NONE; /* damage: no such block */
+	bit_clear(a, zone, order, i);
 	run_put(a, zone, start + pages, (1u << order) - pages);
 	free_count_add(a, zone, -pages);
 	return start;
@@ -197,10 +199,9 @@ bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t page
 static uint64_t taken_pages(struct arena *a, uint64_t p, uint64_t zone_end)
 {
 	struct page_entry *e = &a->pages[p];
-	uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
-	uint64_t w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
-	uint64_t length;
+	uint64_t w0, w1, length;
 
+	pagemap_read(e, &w0, &w1);
 	if (pw0_kind(w0) == PAGE_FREE)
 		return 0;
 	if (pw0_kind(w0) == PAGE_SPAN && !zone_span_covered(a, p, w1)) {

@@ -75,13 +75,20 @@ enum page_kind {
 
 /* What a raw extent is for (in the class field). From RAW_SLAB on: it is becoming a slab of class
  * (use - RAW_SLAB), or ceasing to be one; word 1 may be of either form, the length is the class's. */
-enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2, RAW_SLAB = 128 };
+enum raw_use {
+	RAW_PLAIN = 0,
+	RAW_THREAD = 1,
+	RAW_PURGE = 2,
+	RAW_PIECE = 3, /* being cut off a larger extent: the length is word 1's bits 0-16 in either form */
+	RAW_SLAB = 128
+};
 
 /*
  * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | class, shape or use 36-43
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
  * word 1, pages of slabs:    distance to head in pages 0-5 | slab record, heap offset, a multiple of 64,
- *                            6-43 | class 44-50 | 1 at 63. Enough to find an object's state word
+ *                            6-43 | class 56-62 | 1 at 63. Enough to find an object's state word; the top
+ *                            byte is its class's row in sizeclass_rows
  * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
  */
 #define PW0_KIND_SHIFT 0
@@ -95,7 +102,7 @@ enum raw_use { RAW_PLAIN = 0, RAW_THREAD = 1, RAW_PURGE = 2, RAW_SLAB = 128 };
 #define PW1_SPAN_HEAD_SHIFT 17
 #define PW1_DIST_MASK UINT64_C(0x3f)
 #define PW1_RECORD_MASK UINT64_C(0xfffffffffc0)
-#define PW1_CLASS_SHIFT 44
+#define PW1_CLASS_SHIFT 56
 #define PW1_CLASS_BITS 7
 #define PW1_SLAB_SHIFT 63
 
@@ -444,7 +451,8 @@ struct thread_block {
 	uint32_t shrink_seen; /* of client_record.shrink */
 	uint32_t slow_calls;  /* refills and flushes; now and then one looks whether to grow */
 	_Atomic int64_t owned_bytes; /* of the client, by this thread: a part of client_record's sum */
-	uint64_t reserved;
+	uint32_t ticks; /* slow allocations; now and then one looks whether some client has died */
+	uint32_t reserved;
 	struct persist_intent intent;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];

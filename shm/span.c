@@ -154,9 +154,12 @@ static uint64_t last_piece(const struct arena *a, uint64_t page, uint64_t *keep)
 	return page + *keep;
 }
 
-/* Cuts the last piece off: from then on its entry counts for nothing, and who finds it frees it.
- * Crash: before, the piece belongs to the extent; after, recovery finds it uncovered in a region that
- * the client has marked, or the next holder of its zone's lock does, if the dead one held it. */
+/*
+ * Cuts the last piece off: from then on its entry, if it still says PAGE_SPAN, counts for nothing, and who
+ * finds it under the lock frees it.
+ * Crash: before, the piece belongs to the extent; after, it is raw, or the next holder of its zone's lock,
+ * which the dead one held, finds it uncovered.
+ */
 static void cut(struct arena *a, uint64_t page, uint64_t keep)
 {
 	atomic_store_explicit(&a->pages[page].w1, pw1_extent(keep, 0), memory_order_release);
@@ -170,13 +173,17 @@ uint64_t span_free_tail(struct arena *a, uint64_t page)
 	while ((piece = last_piece(a, page, &keep))) {
 		struct page_entry *e = &a->pages[piece];
 		uint64_t length = pw1_length(atomic_load_explicit(w1, memory_order_relaxed)) - keep;
-		uint64_t w0 = atomic_load_explicit(&e->w0, memory_order_relaxed);
+		uint32_t gen = pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed));
 
+		/* An extent of its own first, while the head still reaches it: we hold no lock, and an
+		 * uncovered piece would be free to whoever holds it, also if we are but stopped here.
+		 * Crash: from here on two raw extents of ours, of which the head's may say too much: its
+		 * reclaimer asks the piece's entry. */
+		atomic_store_explicit(&e->w0, pw0_make(PAGE_RAW, a->client, gen, RAW_PIECE),
+				      memory_order_release);
 		cut(a, page, keep);
-		atomic_store_explicit(&e->w1, pw1_extent(length, 0), memory_order_relaxed);
-		/* Crash: before, an uncovered piece (its word 1 now names page 0 as its head, which does
-		 * not reach it); after, a raw extent of ours. */
-		atomic_store_explicit(&e->w0, pw0_make(PAGE_RAW, a->client, pw0_gen(w0), 0),
+		atomic_store_explicit(&e->w1, pw1_extent(length, 0), memory_order_release);
+		atomic_store_explicit(&e->w0, pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN),
 				      memory_order_release);
 		extent_free(a, piece);
 	}

@@ -6,7 +6,7 @@
 
 #include "buddy.h"
 #include "geometry.h"
-#include "words.h"
+#include "pagemap.h"
 
 #define PATIENCE 200 /* tries, some 5 microseconds */
 
@@ -54,11 +54,10 @@ bool zone_span_covered(struct arena *a, uint64_t page, uint64_t w1)
 
 	if (head >= page || pw1_span_length(w1) == 0)
 		return false;
-	w0 = atomic_load_explicit(&a->pages[head].w0, memory_order_acquire);
+	pagemap_read(&a->pages[head], &w0, &w1);
 	if (pw0_kind(w0) != PAGE_LARGE && pw0_kind(w0) != PAGE_RAW)
 		return false;
-	w1 = atomic_load_explicit(&a->pages[head].w1, memory_order_relaxed);
-	return pw1_length(w1) > page - head;
+	return pagemap_length(w0, w1) > page - head;
 }
 
 void zone_free_run(struct arena *a, uint32_t zone, uint64_t page, uint64_t pages)

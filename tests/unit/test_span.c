@@ -113,7 +113,8 @@ struct stage {
 	uint32_t pieces;  /* page map entries of later zones written */
 	bool head;	  /* and the head's */
 	uint32_t cuts;	  /* pieces then cut off, the last of them … */
-	uint32_t cut_left; /* … 0: freed; 1: only cut; 2: and its length written; 3: and raw; 4: returned */
+	uint32_t cut_left; /* … 0: freed; 1: only raw; 2: and cut; 3: and its length written; 4: and an
+			    * extent as any other; 5: returned */
 };
 
 static int lock_zones(uint32_t first, uint32_t count)
@@ -150,16 +151,19 @@ static void cut(const struct stage *s, uint64_t head, bool last)
 	uint64_t keep = (pages - 1) / zone_pages * zone_pages, piece = head + keep;
 	struct page_entry *e = &arena.pages[piece];
 
-	atomic_store(w1, pw1_extent(keep, 0));
+	atomic_store(&e->w0, pw0_make(PAGE_RAW, arena.client, pw0_gen(atomic_load(&e->w0)), RAW_PIECE));
 	if (last && s->cut_left == 1)
 		return;
-	atomic_store(&e->w1, pw1_extent(pages - keep, 0));
+	atomic_store(w1, pw1_extent(keep, 0));
 	if (last && s->cut_left == 2)
 		return;
-	atomic_store(&e->w0, pw0_make(PAGE_RAW, arena.client, pw0_gen(atomic_load(&e->w0)), 0));
+	atomic_store(&e->w1, pw1_extent(pages - keep, 0));
 	if (last && s->cut_left == 3)
 		return;
+	atomic_store(&e->w0, pw0_make(PAGE_RAW, arena.client, pw0_gen(atomic_load(&e->w0)), 0));
 	if (last && s->cut_left == 4)
+		return;
+	if (last && s->cut_left == 5)
 		zone_return_later(&arena, piece);
 	else
 		extent_free(&arena, piece);
@@ -212,7 +216,7 @@ END_TEST
 START_TEST(a_death_in_the_unmaking_of_a_span_leaves_all_free)
 {
 	for (uint32_t cuts = 1; cuts <= 3; cuts++)
-		for (uint32_t left = 0; left <= 4; left++)
+		for (uint32_t left = 0; left <= 5; left++)
 			after_death_all_is_free((struct stage){.pages = 3 * zone_pages + 9, .pieces = 3,
 							       .head = true, .cuts = cuts,
 							       .cut_left = left});

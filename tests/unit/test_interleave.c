@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two processes, one of them held after each single instruction of an operation while the other does all
+ * of its own: what a stopped process leaves half done must be in nobody's way, and nothing that others do
+ * meanwhile may surprise it when it goes on.
+ */
+#include <sys/ptrace.h>
+
+#include "buddy.h"
+#include "cache.h"
+#include "extent.h"
+#include "heap.h"
+#include "object.h"
+#include "pagemap.h"
+#include "slab.h"
+#include "sizeclass.h"
+
+#define CAPACITY MIB(32)
+#define STEPS_MAX 400000
+
+static struct arena arena;
+static struct board *board;
+static uint64_t zone_pages;
+
+static void setup(void)
+{
+	heap_attach(&arena, CAPACITY);
+	board = board_new();
+	zone_pages = arena.g.zone_pages;
+}
+
+static void teardown(void)
+{
+	heap_detach(&arena);
+}
+
+/* ---- one process held after each instruction ---- */
+
+struct held {
+	child_body prepare; /* before the first instruction looked at */
+	child_body operate; /* what is held */
+};
+
+static int held_child(void *arg)
+{
+	const struct held *h = arg;
+	int r;
+
+	if (thread_become_client(&arena) || h->prepare(NULL) || ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		return 1;
+	raise(SIGSTOP);
+	r = h->operate(NULL);
+	raise(SIGSTOP);
+	return r;
+}
+
+/* Each instruction from the first stop to the second, and others() after every stride-th. Instructions
+ * done. The child is left stopped behind its operation; it is let go by let_go(). */
+static uint64_t hold_at_each(struct held *h, void (*others)(void), uint64_t stride, pid_t *pid)
+{
+	uint64_t steps = 0;
+	int status;
+
+	*pid = child_start(held_child, h);
+	ck_assert_int_eq(waitpid(*pid, &status, WUNTRACED), *pid);
+	ck_assert_msg(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP, "status %#x", status);
+	for (;;) {
+		ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, *pid, NULL, NULL), 0);
+		ck_assert_int_eq(waitpid(*pid, &status, 0), *pid);
+		ck_assert_msg(WIFSTOPPED(status), "status %#x after %llu steps", status,
+			      (unsigned long long)steps);
+		if (WSTOPSIG(status) == SIGSTOP)
+			return steps;
+		ck_assert_msg(WSTOPSIG(status) == SIGTRAP, "signal %d", WSTOPSIG(status));
+		ck_assert_uint_lt(++steps, STEPS_MAX);
+		if (others && steps % stride == 0)
+			others();
+	}
+}
+
+static void let_go(pid_t pid)
+{
+	ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+	child_expect(pid, 0);
+}
+
+static uint64_t take_pages(uint64_t pages, uint32_t home)
+{
+	int err = 0;
+
+	return extent_alloc(&arena, pages, 1, RAW_PLAIN, &home, &err);
+}
+
+static void check_all_free(void)
+{
+	ck_assert_uint_eq(heap_all_free_pages(&arena), geometry_heap_pages(&arena.g));
+	heap_check(&arena);
+}
+
+/* ---- extents larger than a zone ---- */
+
+#define SPAN_TAIL 9 /* pages in its last zone */
+
+static uint64_t span_page, taken_page;
+
+static int take_span(void *arg)
+{
+	(void)arg;
+	span_page = take_pages(2 * zone_pages + SPAN_TAIL, 1);
+	return span_page == EXTENT_NONE;
+}
+
+static int free_span(void *arg)
+{
+	(void)arg;
+	extent_free(&arena, span_page);
+	return 0;
+}
+
+/* As who takes over a dead holder's lock does; and takes the pages of the span's last piece if they are
+ * free. */
+static void rebuild_and_take(void)
+{
+	uint64_t page = 7 * zone_pages;
+
+	for (uint32_t z = 1; z < arena.g.zone_count; z++) {
+		if (client_prepare_zone(&arena, z) || zone_trylock(&arena, z))
+			continue;
+		buddy_rebuild(&arena, z);
+		if (z == 7 && taken_page == EXTENT_NONE && buddy_take_at(&arena, z, 0, SPAN_TAIL)) {
+			client_mark(&arena, page);
+			extent_note_taken(&arena, page, SPAN_TAIL,
+					  pw0_make(PAGE_RAW, arena.client, 0, RAW_PLAIN),
+					  pw1_extent(SPAN_TAIL, 0));
+			taken_page = page;
+		}
+		zone_unlock(&arena, z);
+	}
+}
+
+START_TEST(a_span_half_freed_is_still_its_owners_whoever_rebuilds)
+{
+	struct held h = {take_span, free_span};
+	uint64_t bottom, front;
+	int err = 0;
+	pid_t pid;
+
+	while (arena_refresh(&arena) < arena.g.zone_count)
+		ck_assert_int_eq(zone_activate(&arena), 0);
+	bottom = extent_alloc(&arena, 1, 1, RAW_PLAIN, NULL, &err); /* in zone 0 */
+	front = take_pages(4 * zone_pages, 1);
+	ck_assert_uint_eq(front, zone_pages);
+	taken_page = EXTENT_NONE;
+	hold_at_each(&h, rebuild_and_take, 1, &pid);
+	heap_check(&arena);
+	let_go(pid);
+	ck_assert_uint_eq(taken_page, 7 * zone_pages); /* once it was free */
+	extent_free(&arena, taken_page);
+	extent_free(&arena, front);
+	extent_free(&arena, bottom);
+	ck_assert_uint_eq(reap(&arena), 1);
+	check_all_free();
+}
+END_TEST
+
+/* ---- slabs that come and go while a zone's index is made anew ---- */
+
+#define SLAB_CLASS 7 /* four pages */
+
+static uint64_t slab_page;
+static bool slab_made;
+
+static void set_word0(uint64_t page, enum page_kind kind, uint32_t client, uint32_t class)
+{
+	_Atomic uint64_t *w0 = &arena.pages[page].w0;
+
+	atomic_store(w0, pw0_make(kind, client, pw0_gen(atomic_load(w0)), class));
+}
+
+/* The stores of slab.c, all of one way. */
+static void make_or_unmake_slab(void)
+{
+	uint32_t pages = sizeclass_table[SLAB_CLASS].pages;
+
+	if (heap_below(4))
+		return;
+	set_word0(slab_page, PAGE_RAW, arena.client, RAW_SLAB + SLAB_CLASS);
+	if (slab_made) {
+		extent_clear_inside(&arena, slab_page, pages);
+		atomic_store(&arena.pages[slab_page].w1, pw1_extent(pages, 0));
+		set_word0(slab_page, PAGE_RAW, arena.client, RAW_PLAIN);
+	} else {
+		for (uint32_t dist = pages; dist-- > 0;) {
+			atomic_store(&arena.pages[slab_page + dist].w1, pw1_slab(dist, 64, SLAB_CLASS));
+			set_word0(slab_page + dist, PAGE_SLAB, 0, SLAB_CLASS);
+		}
+	}
+	slab_made = !slab_made;
+}
+
+static int lock_zone_1(void *arg)
+{
+	(void)arg;
+	return zone_trylock(&arena, 1);
+}
+
+static int rebuild_zone_1(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 40; i++) {
+		buddy_rebuild(&arena, 1);
+		atomic_store(&board->numbers[i], atomic_load(&zone_of(&arena, 1)->free_pages));
+	}
+	zone_unlock(&arena, 1);
+	return 0;
+}
+
+START_TEST(a_rebuild_sees_slabs_in_the_making_whole)
+{
+	struct held h = {lock_zone_1, rebuild_zone_1};
+	pid_t pid;
+
+	heap_seed("a_rebuild_sees_slabs_in_the_making_whole");
+	slab_page = take_pages(sizeclass_table[SLAB_CLASS].pages, 1);
+	ck_assert_uint_eq(slab_page, zone_pages);
+	slab_made = false;
+	hold_at_each(&h, make_or_unmake_slab, 1, &pid);
+	let_go(pid);
+	for (int i = 0; i < 40; i++)
+		ck_assert_uint_eq(atomic_load(&board->numbers[i]),
+				  zone_pages - sizeclass_table[SLAB_CLASS].pages);
+	while (slab_made)
+		make_or_unmake_slab();
+	extent_free(&arena, slab_page);
+	ck_assert_uint_eq(reap(&arena), 1);
+	check_all_free();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("interleave");
+	TCase *t = tcase_create("interleave");
+
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_span_half_freed_is_still_its_owners_whoever_rebuilds);
+	tcase_add_test(t, a_rebuild_sees_slabs_in_the_making_whole);
+	suite_add_tcase(s, t);
+	return run_suite(s);
+}
