@@ -13,7 +13,6 @@ struct shma {
 	int *kept_fds;	     /* more descriptors of the life file: closing one would drop the life lock */
 	uint32_t kept_count;
 	struct shma *next;
-	_Atomic uint32_t slow_calls; /* now and then one looks for a dead client */
 };
 
 #endif

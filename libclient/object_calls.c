@@ -22,6 +22,14 @@ static uint64_t fail(int err)
 	return 0;
 }
 
+/* By a thread's own count: a shared one would be the one line that all threads write. */
+static bool thread_is_due(const struct arena *a)
+{
+	struct thread_block *t = thread_peek(a);
+
+	return t && t->ticks++ % TICK == TICK - 1;
+}
+
 SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 {
 	struct object_want want = {
@@ -38,9 +46,8 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 
 	if (flags & ~ALLOC_FLAGS)
 		return fail(-EINVAL);
-	/* Not by a forked child that is no client yet: it would act in its parent's name. */
-	if (atomic_fetch_add_explicit(&s->slow_calls, 1, memory_order_relaxed) % TICK == TICK - 1 &&
-	    thread_is_client(&s->arena))
+	/* A forked child that is no client yet has no count: it would act in its parent's name. */
+	if (thread_is_due(&s->arena))
 		recovery_tick(&s->arena);
 	handle = object_alloc(&s->arena, &want, &err);
 	/* Memory of the dead is memory, where no daemon has brought it back yet. */
@@ -66,9 +73,9 @@ shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
 
 int shma_free(shma *s, shma_handle h)
 {
-	if (__builtin_expect(object_free_fast(&s->arena, h), 1))
-		return 0;
-	return object_free(&s->arena, h);
+	int r = object_free_fast(&s->arena, h);
+
+	return __builtin_expect(r == OBJECT_LONG_WAY, 0) ? object_free(&s->arena, h) : r;
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)

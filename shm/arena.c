@@ -162,6 +162,7 @@ int arena_map(struct arena *a, struct arena_files files, bool readonly)
 	if (r)
 		return r;
 	a->tag = h.tag;
+	a->tag_bits = (uint64_t)h.tag << HANDLE_TAG_SHIFT;
 	if (!readonly) {
 		r = boot_renew(a);
 		if (r) {

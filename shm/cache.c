@@ -11,7 +11,7 @@
 
 #define FIRST_BYTES 4096u /* what a class's cache holds at first */
 #define LIMIT_MAX 1024u	  /* handles */
-#define BUDGET_MIN (UINT64_C(192) << 10)
+#define BUDGET_MIN (UINT64_C(128) << 10)
 #define BUDGET_PART 20 /* of what the client owns */
 #define STEAL_TRIES 8
 #define CAPACITY_MIN_SLOTS 2u
@@ -99,13 +99,14 @@ static void drawn_add(struct thread_block *t, int64_t bytes)
 /* The client's record has what it lost to and won from others. */
 static uint64_t budget(struct arena *a, const struct thread_block *t)
 {
-	int64_t owned = drawn(t) + client_owned(a, a->client);
-	uint64_t all = owned > 0 ? (uint64_t)owned / BUDGET_PART : 0;
 	uint32_t threads = atomic_load_explicit(&a->threads, memory_order_relaxed);
+	int64_t sharers = threads ? threads : 1;
+	/* What this thread drew is its alone; only what belongs to none is shared out. */
+	int64_t owned = drawn(t) + client_owned(a, a->client) / sharers;
+	uint64_t part = owned > 0 ? (uint64_t)owned / BUDGET_PART : 0, least = BUDGET_MIN / (uint64_t)sharers;
 
-	if (all < BUDGET_MIN)
-		all = BUDGET_MIN;
-	return all / (threads ? threads : 1);
+	/* Limits are counted against it, and caches are half full on average. */
+	return 2 * (part > least ? part : least);
 }
 
 /* Takes half the limit of some other cache that does not use it. */
@@ -116,7 +117,7 @@ static void steal(struct thread_block *t, uint32_t class, uint64_t wanted, uint6
 		struct cache *c = &t->caches[victim];
 
 		if (victim != class && c->limit > 1 &&
-		    atomic_load_explicit(&c->top, memory_order_relaxed) <= c->limit / 2)
+		    atomic_load_explicit(&c->top, memory_order_relaxed) <= c->limit / 3)
 			set_limit(t, victim, c->limit / 2);
 	}
 }
@@ -231,7 +232,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	return cache_slots(a, c)[got - 1];
 }
 
-void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
+int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
 {
 	struct cache *c = &t->caches[class];
 	uint32_t top;
@@ -241,7 +242,7 @@ void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64
 	if (!c->limit) { /* no memory for an array */
 		slab_put(a, &handle, 1, c->record_page);
 		drawn_add(t, -(int64_t)sizeclass_table[class].bytes);
-		return;
+		return 0;
 	}
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	if (top >= c->limit)
@@ -249,6 +250,7 @@ void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	cache_slots(a, c)[top] = handle;
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+	return 0;
 }
 
 /* No slab is kept for later. */
@@ -277,7 +279,8 @@ void cache_release_all(struct arena *a, struct thread_block *t)
 		struct cache *c = &t->caches[i];
 		uint64_t old = c->slots;
 
-		c->limit = c->capacity = 0;
+		set_limit(t, i, 0);
+		c->capacity = 0;
 		c->slots = 0;
 		if (old)
 			array_free(a, t, old);

@@ -5,7 +5,7 @@
  * needs nothing from here: whatever the arrays say, the client's objects return. Arrays are objects of
  * the arena themselves (OBJECT_INTERNAL), made at a class's first use and grown on misses.
  *
- * Bounds: a thread's caches hold at most its share of max(192 KiB, 5 % of what the client owns).
+ * Bounds: on average a thread's caches hold at most 5 % of what it has drawn, or its share of 128 KiB.
  */
 #ifndef SHM_CACHE_H
 #define SHM_CACHE_H
@@ -27,8 +27,9 @@ static inline uint64_t *cache_slots(const struct arena *a, const struct cache *c
 /* The cache is empty: draws half its limit from slabs, and gives one. SHMA_NULL with *err: -ENOMEM,
  * -EDQUOT. */
 uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, int *err);
-/* The cache is at its limit: takes one more, after growing or putting half back to the slabs. */
-void cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle);
+/* The cache is at its limit: takes one more, after growing or putting half back to the slabs. 0, for its
+ * callers' last instruction to be a jump here. */
+int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle);
 /* Puts an object, private to this client, into the cache. */
 static inline void cache_push(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
 {

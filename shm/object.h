@@ -18,21 +18,17 @@
 /* The state word of the small object at a handle's place, and its class; NULL: not found so. */
 static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
 {
-	/* Another arena's tag makes it larger than any offset. */
-	uint64_t offset16 = (handle << 16 >> 16) - ((uint64_t)a->tag << HANDLE_TAG_SHIFT), w1;
+	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
+	uint64_t page = (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), w1;
 	const struct sizeclass *c;
 	uint32_t index;
 
-	if (__builtin_expect(offset16 >> (PAGE_SHIFT - 4) >=
-				     atomic_load_explicit(&a->pages_known, memory_order_relaxed),
-			     0))
+	if (__builtin_expect(page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed), 0))
 		return NULL;
-	w1 = atomic_load_explicit(&a->pages[offset16 >> (PAGE_SHIFT - 4)].w1, memory_order_acquire);
-	c = &sizeclass_table[pw1_class(w1)];
-	if (__builtin_expect(!pw1_is_slab(w1) || pw1_record(w1) >= a->g.capacity ||
-				     !sizeclass_start(c, (uint64_t)pw1_dist(w1) << (PAGE_SHIFT - 4) |
-								 (offset16 & 0xff),
-						      &index),
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	c = &sizeclass_rows[w1 >> PW1_CLASS_SHIFT];
+	if (__builtin_expect(!sizeclass_start(c, pw1_dist(w1) << (PAGE_SHIFT - 4) | (handle & 0xff), &index) ||
+				     pw1_record(w1) >= a->g.capacity,
 			     0))
 		return NULL;
 	*class = pw1_class(w1);
@@ -71,8 +67,10 @@ static inline void object_offer_fast(struct arena *a, uint64_t handle)
 				      memory_order_release);
 }
 
-/* Frees a small object private to this client, or taken by it, into the cache; false: go the long way. */
-static inline bool object_free_fast(struct arena *a, uint64_t handle)
+#define OBJECT_LONG_WAY 1
+
+/* Frees a small object private to this client, or taken by it, into the cache: 0; or OBJECT_LONG_WAY. */
+static inline int object_free_fast(struct arena *a, uint64_t handle)
 {
 	struct thread_block *t = thread_peek(a);
 	_Atomic uint32_t *word;
@@ -80,29 +78,27 @@ static inline bool object_free_fast(struct arena *a, uint64_t handle)
 	uint32_t class, mine, seen, top;
 
 	if (__builtin_expect(!t, 0))
-		return false;
+		return OBJECT_LONG_WAY;
 	word = object_small_word(a, handle, &class);
 	if (__builtin_expect(!word, 0))
-		return false;
+		return OBJECT_LONG_WAY;
 	mine = t->own | handle_gen(handle) << STATE_GEN_SHIFT;
 	seen = atomic_load_explicit(word, memory_order_relaxed);
-	c = &t->caches[class];
-	top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	/* One that was taken is as much this client's alone as a private one. */
 	if (__builtin_expect(seen != mine && seen != mine + (OBJECT_TAKEN - OBJECT_PRIVATE), 0))
-		return false;
+		return OBJECT_LONG_WAY;
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
 	atomic_store_explicit(word, mine + t->gen_step, memory_order_relaxed);
 	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
-	if (__builtin_expect(top >= c->limit, 0)) {
-		cache_flush(a, t, class, handle);
-		return true;
-	}
+	c = &t->caches[class];
+	top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	if (__builtin_expect(top >= c->limit, 0))
+		return cache_flush(a, t, class, handle);
 	cache_slots(a, c)[top] = handle;
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
-	return true;
+	return 0;
 }
 
 /* The handle of the live small object that starts at an offset; 0: go the long way. */
@@ -131,7 +127,8 @@ static inline void *object_ptr_fast(const struct arena *a, uint64_t handle)
 	if (__builtin_expect(!word, 0))
 		return NULL;
 	seen = atomic_load_explicit(word, memory_order_relaxed);
-	if (__builtin_expect(state_gen(seen) != handle_gen(handle) || state_kind(seen) == OBJECT_FREE, 0))
+	/* A free object bears a generation that no handle was given out with yet. */
+	if (__builtin_expect(state_gen(seen) != handle_gen(handle), 0))
 		return NULL;
 	return a->heap + handle_offset(handle);
 }

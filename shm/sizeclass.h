@@ -24,8 +24,11 @@ struct sizeclass {
 };
 _Static_assert(sizeof(struct sizeclass) == 16, "size class");
 
-/* As many entries as a class field can name: those behind CLASSES are zeros, classes of no objects. */
-extern const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS];
+/* A row for every top byte that word 1 of a page map entry can have. All but those of slabs, and of classes
+ * that there are, are zeros: classes of no objects, in which nothing is found. */
+#define SIZECLASS_ROWS 256
+extern const struct sizeclass sizeclass_rows[SIZECLASS_ROWS];
+#define sizeclass_table (sizeclass_rows + (1 << PW1_CLASS_BITS))
 
 /* Whether an offset in a slab, in units of 16 bytes, is where an object starts; its index then. What the
  * product has below the point is less than the reciprocal just for multiples of the size. */
@@ -59,11 +62,16 @@ static inline uint32_t shape_block_records(uint32_t shape)
 	return (shape_block_pages(shape) * PAGE_SIZE - 64) / shape_record_bytes(shape);
 }
 
+/* Classes of sizes to SIZECLASS_TABLE_BYTES by (size + 15) / 16: a program's sizes come in an order that
+ * no branch predictor learns. */
+#define SIZECLASS_TABLE_BYTES 4096u
+extern const uint8_t sizeclass_by_size[SIZECLASS_TABLE_BYTES / 16 + 1];
+
 /* The smallest class of at least size bytes, 1 <= size <= SIZECLASS_MAX_BYTES. */
 static inline uint32_t sizeclass_of(uint64_t size)
 {
-	if (size <= 512)
-		return (uint32_t)((size + 15) >> 4) - 1;
+	if (__builtin_expect(size <= SIZECLASS_TABLE_BYTES, 1))
+		return sizeclass_by_size[(size + 15) >> 4];
 	/* The top three bits below the leading one of size - 1 choose among eight. */
 	uint32_t top = 63 - (uint32_t)__builtin_clzll(size - 1);
 
