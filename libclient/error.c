@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "shmalloc.h"
@@ -35,7 +36,7 @@ static const struct {
 
 const char *shma_strerror(int err)
 {
-	int number = err < 0 ? -err : err;
+	int number = err < 0 && err >= -INT_MAX ? -err : err;
 	const char *text;
 
 	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)

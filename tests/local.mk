@@ -25,8 +25,10 @@ unit_tests = \
 	%D%/unit/test_arena \
 	%D%/unit/test_audit \
 	%D%/unit/test_buddy \
+	%D%/unit/test_cache \
 	%D%/unit/test_client \
 	%D%/unit/test_emit \
+	%D%/unit/test_errors \
 	%D%/unit/test_extent \
 	%D%/unit/test_geometry \
 	%D%/unit/test_hint \
@@ -37,6 +39,7 @@ unit_tests = \
 	%D%/unit/test_open \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
+	%D%/unit/test_quota \
 	%D%/unit/test_record \
 	%D%/unit/test_recovery \
 	%D%/unit/test_ring \
@@ -46,6 +49,7 @@ unit_tests = \
 	%D%/unit/test_slab \
 	%D%/unit/test_span \
 	%D%/unit/test_stats \
+	%D%/unit/test_thread \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk \
 	%D%/unit/test_zone
