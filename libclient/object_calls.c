@@ -71,11 +71,28 @@ shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
 	return alloc_slow(s, size, flags);
 }
 
+/* Refused for the sake of an owner who is dead, its things not yet returned: they are now. */
+SLOW static bool owner_was_dead(shma *s, shma_handle h)
+{
+	uint32_t owner = 0;
+
+	return object_kind_of(&s->arena, h, &owner) != OBJECT_FREE && recovery_of(&s->arena, owner);
+}
+
+SLOW static int free_slow(shma *s, shma_handle h)
+{
+	int r = object_free(&s->arena, h);
+
+	if (r == -EPERM && owner_was_dead(s, h))
+		r = object_free(&s->arena, h);
+	return r;
+}
+
 int shma_free(shma *s, shma_handle h)
 {
 	int r = object_free_fast(&s->arena, h);
 
-	return __builtin_expect(r == OBJECT_LONG_WAY, 0) ? object_free(&s->arena, h) : r;
+	return __builtin_expect(r == OBJECT_LONG_WAY, 0) ? free_slow(s, h) : r;
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)
@@ -116,7 +133,11 @@ int shma_share(shma *s, shma_handle h)
 
 int shma_take(shma *s, shma_handle h)
 {
-	return object_take(&s->arena, h);
+	int r = object_take(&s->arena, h);
+
+	if ((r == -EBUSY || r == -EPERM) && owner_was_dead(s, h))
+		r = object_take(&s->arena, h);
+	return r;
 }
 
 shma_handle shma_resize(shma *s, shma_handle h, size_t size)
@@ -172,6 +193,9 @@ int shma_unpublish(shma *s, const char *name)
 int shma_stats(shma *s, struct shma_stats *st)
 {
 	arena_refresh(&s->arena);
+	/* So that the dead are not counted among the living, daemon or none. */
+	if (thread_is_client(&s->arena))
+		recovery_reap_all(&s->arena);
 	stats_arena(&s->arena, st);
 	return 0;
 }

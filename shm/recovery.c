@@ -241,6 +241,12 @@ static bool may_be_dead(struct arena *a, uint32_t client)
 	return client != a->client && client_word_state(word) != CLIENT_FREE && liveness_is_dead(a, client);
 }
 
+bool recovery_of(struct arena *a, uint32_t client)
+{
+	return a->client && client >= 1 && client < client_high(a) && may_be_dead(a, client) &&
+	       recovery_run(a, client, true) == 1;
+}
+
 uint32_t recovery_reap_all(struct arena *a)
 {
 	uint32_t high = client_high(a), freed = 0;

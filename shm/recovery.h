@@ -16,6 +16,9 @@
  */
 int recovery_run(struct arena *a, uint32_t client, bool whole);
 
+/* Whether a client was dead and its things have come back: for who is refused something of it. */
+bool recovery_of(struct arena *a, uint32_t client);
+
 /* Looks at all clients and recovers the dead ones whole; how many numbers have become free. */
 uint32_t recovery_reap_all(struct arena *a);
 

@@ -28,15 +28,6 @@ void logserver_nap(long microseconds)
 	nanosleep(&t, NULL);
 }
 
-/* A daemon does it by itself. Where there is none, the living do it, a slice now and then in
- * allocations that are no fast path: a process which does nothing but wait makes some. */
-void logserver_await_recovery(shma *a)
-{
-	for (int i = 0; i < 64 && logserver_settings.embedded; i++)
-		shma_free(a, shma_alloc(a, 1, SHMA_ZERO));
-	logserver_nap(1000);
-}
-
 int logserver_open(shma **a, unsigned flags)
 {
 	struct shma_options opt = {

@@ -109,8 +109,6 @@ extern struct settings logserver_settings;
 
 void logserver_say(const char *what, int err);
 void logserver_nap(long microseconds);
-/* Waits a moment while the objects of a dead process are returned. */
-void logserver_await_recovery(shma *a);
 int logserver_open(shma **a, unsigned flags);
 struct board *logserver_board(shma *a);
 void logserver_parse(struct meaning *m, const char *text, size_t len, const char *source);
