@@ -62,11 +62,9 @@ shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
 
 	if (__builtin_expect((flags & ~(SHMA_TEMP | SHMA_SHARED)) == 0, 1)) {
 		handle = object_alloc_fast(&s->arena, size);
-		if (__builtin_expect(handle != 0, 1)) {
-			if (flags & SHMA_SHARED)
-				object_offer_fast(&s->arena, handle);
+		if (__builtin_expect(handle != 0, 1) &&
+		    (!(flags & SHMA_SHARED) || object_offer_fast(&s->arena, handle)))
 			return handle;
-		}
 	}
 	return alloc_slow(s, size, flags);
 }

@@ -44,6 +44,18 @@ static inline void cache_push(struct arena *a, struct thread_block *t, uint32_t 
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 }
 
+/* The cached handle that came last, or SHMA_NULL. It may be stale: see object_cached_word(). */
+static inline uint64_t cache_pop(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	struct cache *c = &t->caches[class];
+	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+
+	if (!top)
+		return 0;
+	atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
+	return cache_slots(a, c)[top - 1];
+}
+
 /* Puts everything back, arrays too: at the thread's end. */
 void cache_release_all(struct arena *a, struct thread_block *t);
 /* Puts all handles back, keeping the arrays: when memory or quota is short. */

@@ -140,28 +140,26 @@ static bool is_mine(const struct arena *a, uint32_t state)
 static uint64_t alloc_small(struct arena *a, struct thread_block *t, uint32_t class,
 			    const struct object_want *want, int *err)
 {
-	struct cache *c = &t->caches[class];
-	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed), word_class;
-	uint64_t handle;
-	_Atomic uint32_t *word;
+	_Atomic uint32_t *word = NULL;
+	uint64_t handle = cache_pop(a, t, class);
 
-	if (top) {
-		atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
-		handle = cache_slots(a, c)[top - 1];
-	} else {
+	/* Stale entries of the cache are dropped: the object's bytes and word may be another's. */
+	while (handle && !(word = object_cached_word(a, t, handle)))
+		handle = cache_pop(a, t, class);
+	if (!handle) {
 		handle = cache_refill(a, t, class, err);
+		if (!handle)
+			return 0;
+		word = object_cached_word(a, t, handle);
 	}
-	if (!handle)
-		return 0;
-	if (want->zero)
-		memset(a->heap + handle_offset(handle), 0, sizeclass_table[class].bytes);
-	if (want->kind == OBJECT_PRIVATE)
-		return handle;
-	word = object_small_word(a, handle, &word_class);
 	if (!word) {
 		*err = -EUCLEAN;
 		return 0;
 	}
+	if (want->zero)
+		memset(a->heap + handle_offset(handle), 0, sizeclass_table[class].bytes);
+	if (want->kind == OBJECT_PRIVATE)
+		return handle;
 	/* Crash: before, private and this client's. Nobody else knows the handle yet. */
 	atomic_store_explicit(word,
 			      state_make(want->kind, want->kind == OBJECT_PERSISTENT ? 0 : a->client,

@@ -53,18 +53,34 @@ static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 	return cache_slots(a, c)[top - 1];
 }
 
-/* Offers an object that object_alloc_fast() has just given, and nobody else knows of, to takers. */
-static inline void object_offer_fast(struct arena *a, uint64_t handle)
+/* The state word of an object that a cache has just given, if it is still as it came there; else NULL. Of an
+ * object that two threads of this process freed at once one of two cached handles is stale, and the place
+ * another's by now perhaps: that program's fault, but nobody else's objects may pay for it. */
+static inline _Atomic uint32_t *object_cached_word(const struct arena *a, const struct thread_block *t,
+						   uint64_t handle)
 {
 	uint32_t class;
 	_Atomic uint32_t *word = object_small_word(a, handle, &class);
 
-	/* Crash: before, private and this client's; after, shared and this client's. NULL only where
-	 * the page map is damaged. */
-	if (word)
+	if (__builtin_expect(!word || atomic_load_explicit(word, memory_order_relaxed) !=
+					      (t->own | handle_gen(handle) << STATE_GEN_SHIFT),
+			     0))
+		return NULL;
+	return word;
+}
+
+/* Offers an object that object_alloc_fast() has just given, and nobody else knows of, to takers. False: it
+ * is none. */
+static inline bool object_offer_fast(struct arena *a, uint64_t handle)
+{
+	_Atomic uint32_t *word = object_cached_word(a, thread_peek(a), handle);
+
+	/* Crash: before, private and this client's; after, shared and this client's. */
+	if (__builtin_expect(word != NULL, 1))
 		atomic_store_explicit(word,
 				      state_make(OBJECT_SHARED, a->client, handle_gen(handle)),
 				      memory_order_release);
+	return word != NULL;
 }
 
 #define OBJECT_LONG_WAY 1

@@ -237,6 +237,112 @@ START_TEST(a_rebuild_sees_slabs_in_the_making_whole)
 }
 END_TEST
 
+/* ---- two threads that free one object at once ---- */
+
+#define OBJECT_BYTES 128
+#define ROUNDS 8
+
+/* What is left when another thread has freed the same object with a store that came later: its handle is
+ * the good one, and this thread's, on top of this cache, is stale. The place becomes another client's. */
+static uint64_t stale_on_top(shma *s, struct board *b, pid_t *other, child_body body)
+{
+	struct arena *a = &s->arena;
+	uint64_t handle = shma_alloc(s, OBJECT_BYTES, 0);
+	struct thread_block *t = thread_peek(a);
+	uint32_t class = sizeclass_of(OBJECT_BYTES), word_class, gen = handle_gen(handle) + 12345;
+	_Atomic uint32_t *word = object_small_word(a, handle, &word_class);
+	uint64_t good;
+
+	cache_empty_all(a, t);
+	atomic_store(word, state_make(OBJECT_PRIVATE, a->client, gen));
+	good = handle_make(a->tag, gen & 0xffff, handle_offset(handle));
+	slab_put(a, &good, 1, t->caches[class].record_page);
+	atomic_store(&b->numbers[0], handle_offset(handle));
+	atomic_store(&b->ready, 0);
+	atomic_store(&b->stop, 0);
+	*other = child_start(body, s);
+	board_wait(&b->ready, 1);
+	for (int i = 0; i < 2; i++)
+		cache_push(a, t, class, handle);
+	return handle;
+}
+
+/* Takes all objects of the class until it has that place, and keeps it filled. */
+static int own_the_place(void *arg)
+{
+	shma *s = arg;
+	uint64_t handle = 0;
+	unsigned char *p;
+
+	for (int i = 0; i < 4000 && handle_offset(handle) != atomic_load(&board->numbers[0]); i++)
+		handle = shma_alloc(s, OBJECT_BYTES, 0);
+	p = shma_ptr(s, handle);
+	if (handle_offset(handle) != atomic_load(&board->numbers[0]) || !p)
+		return 2;
+	memset(p, 0x5a, OBJECT_BYTES);
+	atomic_fetch_add(&board->ready, 1);
+	while (!atomic_load(&board->stop))
+		usleep(500);
+	for (int i = 0; i < OBJECT_BYTES; i++)
+		if (p[i] != 0x5a)
+			return 3;
+	return shma_ptr(s, handle) == p && shma_free(s, handle) == 0 ? 0 : 4;
+}
+
+static void alloc_with(shma *s, unsigned flags)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t handle = shma_alloc(s, OBJECT_BYTES, flags);
+
+		ck_assert_uint_ne(handle, 0);
+		ck_assert_uint_ne(handle_offset(handle), atomic_load(&board->numbers[0]));
+		ck_assert_int_eq(shma_free(s, handle), 0);
+	}
+}
+
+/* A kind, or zeros, written to a stale entry's place would be written to another client's object. */
+START_TEST(an_object_freed_by_two_threads_at_once_costs_no_other_process_one)
+{
+	const unsigned flags[] = {SHMA_SHARED, SHMA_ZERO, SHMA_PERSIST, SHMA_SHARED | SHMA_ZERO};
+	shma *s = heap_open(CAPACITY, 0);
+	uint64_t anchor = shma_alloc(s, OBJECT_BYTES, 0); /* the slab stays */
+
+	for (size_t i = 0; i < LENGTH(flags); i++) {
+		pid_t other;
+		uint64_t stale = stale_on_top(s, board, &other, own_the_place);
+
+		ck_assert_ptr_null(shma_ptr(s, stale));
+		alloc_with(s, flags[i]);
+		atomic_store(&board->stop, 1);
+		child_expect(other, 0);
+		reap(&s->arena);
+	}
+	ck_assert_int_eq(shma_free(s, anchor), 0);
+	heap_close(s);
+}
+END_TEST
+
+/* The same for the bytes that a resize copies. */
+START_TEST(a_resize_never_moves_to_a_stale_entry)
+{
+	shma *s = heap_open(CAPACITY, 0);
+	uint64_t large = shma_alloc(s, 4 * OBJECT_BYTES, 0), anchor = shma_alloc(s, OBJECT_BYTES, 0);
+	pid_t other;
+
+	stale_on_top(s, board, &other, own_the_place);
+	large = shma_resize(s, large, OBJECT_BYTES);
+	ck_assert_uint_ne(large, 0);
+	memset(shma_ptr(s, large), 0, OBJECT_BYTES);
+	atomic_store(&board->stop, 1);
+	child_expect(other, 0);
+	heap_check(&s->arena);
+	ck_assert_int_eq(shma_free(s, large), 0);
+	ck_assert_int_eq(shma_free(s, anchor), 0);
+	reap(&s->arena);
+	heap_close(s);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("interleave");
@@ -246,6 +352,8 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_span_half_freed_is_still_its_owners_whoever_rebuilds);
 	tcase_add_test(t, a_rebuild_sees_slabs_in_the_making_whole);
+	tcase_add_test(t, an_object_freed_by_two_threads_at_once_costs_no_other_process_one);
+	tcase_add_test(t, a_resize_never_moves_to_a_stale_entry);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
