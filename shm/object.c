@@ -205,10 +205,21 @@ static uint32_t class_for(uint64_t size, uint64_t align)
 	return class;
 }
 
+static uint64_t alloc_once(struct arena *a, struct thread_block *t, const struct object_want *want, int *err)
+{
+	if (want->size <= SIZECLASS_MAX_BYTES && !want->large) {
+		uint32_t class = class_for(want->size, want->align);
+
+		if (class < CLASSES)
+			return alloc_small(a, t, class, want, err);
+	}
+	return alloc_large(a, t, (want->size + PAGE_SIZE - 1) >> PAGE_SHIFT, want, err);
+}
+
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 {
 	struct thread_block *t = thread_self(a, err);
-	uint64_t handle = 0;
+	uint64_t handle;
 
 	if (!t)
 		return 0;
@@ -216,16 +227,10 @@ uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 		*err = -EINVAL;
 		return 0;
 	}
-	if (want->size <= SIZECLASS_MAX_BYTES && !want->large) {
-		uint32_t class = class_for(want->size, want->align);
-
-		if (class < CLASSES)
-			return alloc_small(a, t, class, want, err);
-	}
-	handle = alloc_large(a, t, (want->size + PAGE_SIZE - 1) >> PAGE_SHIFT, want, err);
-	if (!handle && *err == -ENOMEM) {
-		cache_release_all(a, t); /* may empty slabs, and with them zones */
-		handle = alloc_large(a, t, (want->size + PAGE_SIZE - 1) >> PAGE_SHIFT, want, err);
+	handle = alloc_once(a, t, want, err);
+	if (!handle && (*err == -ENOMEM || *err == -EDQUOT)) {
+		cache_release_all(a, t); /* counts as owned; may empty slabs, and with them zones */
+		handle = alloc_once(a, t, want, err);
 	}
 	return handle;
 }
