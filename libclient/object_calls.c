@@ -88,9 +88,12 @@ SLOW static int free_slow(shma *s, shma_handle h)
 
 int shma_free(shma *s, shma_handle h)
 {
-	int r = object_free_fast(&s->arena, h);
+	struct thread_block *t = thread_peek(&s->arena);
+	struct object_mine m;
 
-	return __builtin_expect(r == OBJECT_LONG_WAY, 0) ? free_slow(s, h) : r;
+	if (__builtin_expect(!t || !object_is_mine(&s->arena, t, h, &m), 0))
+		return free_slow(s, h);
+	return object_free_mine(&s->arena, t, h, &m);
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)

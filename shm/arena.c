@@ -35,16 +35,31 @@ static int map_at(char *at, uint64_t size, int fd, bool readonly, uint64_t offse
 	return p == MAP_FAILED ? -errno : 0;
 }
 
-/* Reserves a stretch of addresses and maps the files into it, so that the heap is 2 MiB aligned. */
+/* The power of two that is not below an arena's capacity. */
+static uint64_t reach_of(const struct arena_geometry *g)
+{
+	uint64_t reach = CAPACITY_MIN;
+
+	while (reach < g->capacity)
+		reach *= 2;
+	return reach;
+}
+
+/*
+ * Reserves a stretch of addresses and maps the files into it, so that the heap is 2 MiB aligned. Behind the
+ * heap come zeros up to the next power of two and a little more: where a damaged page map entry, masked,
+ * leads to at the furthest, so that looking there needs no comparison.
+ */
 static int map_files(struct arena *a)
 {
-	uint64_t size = a->g.file_size, low;
-	int r = check_address_space_limit(size + ALIGNMENT);
+	uint64_t size = a->g.file_size, behind = reach_of(&a->g) - a->g.capacity + ALIGNMENT, low;
+	int r = check_address_space_limit(size + behind + ALIGNMENT);
 
 	if (r)
 		return r;
-	a->reservation_size = size + ALIGNMENT;
-	a->reservation = mmap(NULL, a->reservation_size, PROT_NONE,
+	a->record_mask = PW1_RECORD_MASK & (reach_of(&a->g) - 1);
+	a->reservation_size = size + behind + ALIGNMENT;
+	a->reservation = mmap(NULL, a->reservation_size, PROT_READ,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (a->reservation == MAP_FAILED) {
 		a->reservation = NULL;

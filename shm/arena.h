@@ -48,7 +48,8 @@ struct arena {
 	char *heap; /* base of handles' offsets */
 	struct page_entry *pages;
 	uint32_t tag;
-	uint64_t tag_bits; /* where a handle has it */
+	uint64_t tag_bits;    /* where a handle has it */
+	uint64_t record_mask; /* of a page map entry's word 1: offsets below addresses that are reserved */
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
 	uint32_t cell;		      /* its place in each thread's table of thread blocks, see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */

@@ -11,7 +11,7 @@
 
 #define FIRST_BYTES 4096u /* what a class's cache holds at first */
 #define LIMIT_MAX 1024u	  /* handles */
-#define BUDGET_MIN (UINT64_C(128) << 10)
+#define BUDGET_MIN (UINT64_C(512) << 10)
 #define BUDGET_PART 20 /* of what the client owns */
 #define STEAL_TRIES 8
 #define CAPACITY_MIN_SLOTS 2u

@@ -5,7 +5,7 @@
  * needs nothing from here: whatever the arrays say, the client's objects return. Arrays are objects of
  * the arena themselves (OBJECT_INTERNAL), made at a class's first use and grown on misses.
  *
- * Bounds: on average a thread's caches hold at most 5 % of what it has drawn, or its share of 128 KiB.
+ * Bounds: on average a thread's caches hold at most 5 % of what it has drawn, or its share of 512 KiB.
  */
 #ifndef SHM_CACHE_H
 #define SHM_CACHE_H

@@ -110,12 +110,13 @@ static uint64_t take_from_zone(struct arena *a, uint32_t zone, uint64_t pages, u
 	return page;
 }
 
-/* A look without the lock: whether a try is worth it. Pending extents may make room. */
+/* A look without the lock: whether a try is worth it. Pending extents may make room; and where a holder
+ * died between its entries and its counts, nobody would ever look again. */
 static bool zone_may_have(const struct arena *a, uint32_t zone, uint64_t pages)
 {
 	const struct zone *z = zone_of(a, zone);
 
-	return !atomic_load_explicit(&z->ready, memory_order_relaxed) ||
+	return !atomic_load_explicit(&z->ready, memory_order_relaxed) || zone_abandoned(z) ||
 	       atomic_load_explicit(&z->free_pages, memory_order_relaxed) >= pages ||
 	       (uint32_t)atomic_load_explicit(&z->pending, memory_order_relaxed);
 }

@@ -46,7 +46,7 @@
 #define ARENA_NAME_BYTES 64u
 
 #define CLASSES 80u   /* size classes to 32 KiB, see sizeclass.h */
-#define SHAPES 16u    /* slab records by their number of state words, in sixteens */
+#define SHAPES 17u    /* slab records by their number of state words, in sixteens */
 #define HINT_ROWS (CLASSES + SHAPES)
 #define SLAB_OBJECTS_MAX 256u
 #define CACHES 128u /* per-thread caches: classes, then extents by page count */
@@ -142,7 +142,8 @@ struct slab_record {
 	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. R: anyone */
 	uint32_t reserved[5];
 	_Atomic uint64_t bitmap[4]; /* INDEX, hint: objects free. W: anyone, by fetch_or and fetch_and */
-	/* TRUTH. W: compare-and-swap, or a plain store by the object's client while private. */
+	/* TRUTH. W: compare-and-swap, or a plain store by the object's client while private. At least
+	 * one more than there are objects, free for ever: what a handle into the slab's tail leads to. */
 	_Atomic uint32_t words[];
 };
 _Static_assert(sizeof(struct slab_record) == 64, "slab record");

@@ -15,42 +15,44 @@
 
 /* ---- fast paths: a private object of a small class, through this thread's cache ---- */
 
-/* The state word of the small object at a handle's place, and its class; NULL: not found so. */
-static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
+/*
+ * The state word of the small object at a handle's place, and its class; NULL: not found so. Where exact is
+ * not asked for, an offset inside an object leads to that object's word.
+ */
+static inline __attribute__((always_inline)) _Atomic uint32_t *
+object_word_at(const struct arena *a, uint64_t handle, bool exact, uint32_t *class)
 {
 	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
-	uint64_t page = (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), w1;
+	uint64_t page = (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), w1, offset16;
 	const struct sizeclass *c;
 	uint32_t index;
+	bool starts;
 
 	if (__builtin_expect(page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed), 0))
 		return NULL;
 	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
 	c = &sizeclass_rows[w1 >> PW1_CLASS_SHIFT];
-	if (__builtin_expect(!sizeclass_start(c, pw1_dist(w1) << (PAGE_SHIFT - 4) | (handle & 0xff), &index) ||
-				     pw1_record(w1) >= a->g.capacity,
-			     0))
+	offset16 = pw1_dist(w1) << (PAGE_SHIFT - 4) | (handle & 0xff);
+	starts = sizeclass_start(c, offset16, &index);
+	if (__builtin_expect(exact ? !starts : index >= c->objects, 0))
 		return NULL;
 	*class = pw1_class(w1);
-	return &((struct slab_record *)(a->heap + pw1_record(w1)))->words[index];
+	return &((struct slab_record *)(a->heap + (w1 & a->record_mask)))->words[index];
 }
 
-/* A small private object from the cache, or SHMA_NULL: go the long way. */
+static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
+{
+	return object_word_at(a, handle, true, class);
+}
+
+/* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 4 KiB do. */
 static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 {
 	struct thread_block *t = thread_peek(a);
-	struct cache *c;
-	uint32_t top;
 
-	if (__builtin_expect(!t || size - 1 >= SIZECLASS_MAX_BYTES, 0))
+	if (__builtin_expect(!t || size - 1 >= SIZECLASS_TABLE_BYTES, 0))
 		return 0;
-	c = &t->caches[sizeclass_of(size)];
-	top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	if (__builtin_expect(top == 0, 0))
-		return 0;
-	/* Crash: before and after, an object of this client's. */
-	atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
-	return cache_slots(a, c)[top - 1];
+	return cache_pop(a, t, sizeclass_by_size[(size + 15) >> 4]);
 }
 
 /* The state word of an object that a cache has just given, if it is still as it came there; else NULL. Of an
@@ -83,35 +85,40 @@ static inline bool object_offer_fast(struct arena *a, uint64_t handle)
 	return word != NULL;
 }
 
-#define OBJECT_LONG_WAY 1
-
-/* Frees a small object private to this client, or taken by it, into the cache: 0; or OBJECT_LONG_WAY. */
-static inline int object_free_fast(struct arena *a, uint64_t handle)
-{
-	struct thread_block *t = thread_peek(a);
+/* A small object that only this client may free: private to it, or taken by it. */
+struct object_mine {
 	_Atomic uint32_t *word;
-	struct cache *c;
-	uint32_t class, mine, seen, top;
+	uint32_t class;
+	uint32_t state; /* private, this client's, of the handle's generation */
+};
 
-	if (__builtin_expect(!t, 0))
-		return OBJECT_LONG_WAY;
-	word = object_small_word(a, handle, &class);
-	if (__builtin_expect(!word, 0))
-		return OBJECT_LONG_WAY;
-	mine = t->own | handle_gen(handle) << STATE_GEN_SHIFT;
-	seen = atomic_load_explicit(word, memory_order_relaxed);
-	/* One that was taken is as much this client's alone as a private one. */
-	if (__builtin_expect(seen != mine && seen != mine + (OBJECT_TAKEN - OBJECT_PRIVATE), 0))
-		return OBJECT_LONG_WAY;
+static inline __attribute__((always_inline)) bool
+object_is_mine(const struct arena *a, const struct thread_block *t, uint64_t handle, struct object_mine *m)
+{
+	uint32_t seen;
+
+	m->word = object_small_word(a, handle, &m->class);
+	if (__builtin_expect(!m->word, 0))
+		return false;
+	m->state = t->own | handle_gen(handle) << STATE_GEN_SHIFT;
+	seen = atomic_load_explicit(m->word, memory_order_relaxed);
+	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
+}
+
+/* Frees it into the cache; 0. */
+static inline __attribute__((always_inline)) int
+object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const struct object_mine *m)
+{
+	struct cache *c = &t->caches[m->class];
+	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	atomic_store_explicit(word, mine + t->gen_step, memory_order_relaxed);
+	atomic_store_explicit(m->word, m->state + t->gen_step, memory_order_relaxed);
 	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
-	c = &t->caches[class];
-	top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	if (__builtin_expect(top >= c->limit, 0))
-		return cache_flush(a, t, class, handle);
+		return cache_flush(a, t, m->class, handle);
 	cache_slots(a, c)[top] = handle;
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 	return 0;
@@ -137,7 +144,7 @@ static inline uint64_t object_handle_fast(const struct arena *a, uint64_t offset
 static inline void *object_ptr_fast(const struct arena *a, uint64_t handle)
 {
 	uint32_t class;
-	_Atomic uint32_t *word = object_small_word(a, handle, &class);
+	_Atomic uint32_t *word = object_word_at(a, handle, false, &class);
 	uint32_t seen;
 
 	if (__builtin_expect(!word, 0))

@@ -8,7 +8,7 @@
 #define CLASS(bytes_, pages_, objects_)                                                            \
 	{                                                                                          \
 		.bytes = (bytes_), .pages = (pages_), .objects = (objects_),                       \
-		.shape = ((objects_) + 15) / 16,                                                   \
+		.shape = ((objects_) + 16) / 16,                                                   \
 		.reciprocal = ((1u << SIZECLASS_RECIPROCAL_SHIFT) + (bytes_) / 16 - 1) /           \
 			      ((bytes_) / 16)                                                      \
 	}

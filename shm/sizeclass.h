@@ -19,7 +19,7 @@ struct sizeclass {
 	uint32_t reciprocal; /* of bytes / 16, see sizeclass_index() */
 	uint16_t pages;	     /* of its slab */
 	uint16_t objects;    /* in it, at most SLAB_OBJECTS_MAX */
-	uint16_t shape;	     /* of its record: 64-byte groups of state words */
+	uint16_t shape;	     /* of its record: 64-byte groups of state words, one word to spare */
 	uint16_t reserved;
 };
 _Static_assert(sizeof(struct sizeclass) == 16, "size class");
@@ -27,17 +27,18 @@ _Static_assert(sizeof(struct sizeclass) == 16, "size class");
 /* A row for every top byte that word 1 of a page map entry can have. All but those of slabs, and of classes
  * that there are, are zeros: classes of no objects, in which nothing is found. */
 #define SIZECLASS_ROWS 256
-extern const struct sizeclass sizeclass_rows[SIZECLASS_ROWS];
+extern const struct sizeclass sizeclass_rows[SIZECLASS_ROWS] __attribute__((visibility("hidden")));
 #define sizeclass_table (sizeclass_rows + (1 << PW1_CLASS_BITS))
 
-/* Whether an offset in a slab, in units of 16 bytes, is where an object starts; its index then. What the
- * product has below the point is less than the reciprocal just for multiples of the size. */
+/* Whether an offset in a slab, in units of 16 bytes, is a multiple of the object size; its index then, which
+ * is that of the spare word at most. What the product has below the point is less than the reciprocal just
+ * for multiples of the size. False in every row that is no class's. */
 static inline bool sizeclass_start(const struct sizeclass *c, uint64_t offset16, uint32_t *index)
 {
 	uint64_t product = offset16 * c->reciprocal;
 
 	*index = (uint32_t)(product >> SIZECLASS_RECIPROCAL_SHIFT);
-	return (product & ((1u << SIZECLASS_RECIPROCAL_SHIFT) - 1)) < c->reciprocal && *index < c->objects;
+	return (product & ((1u << SIZECLASS_RECIPROCAL_SHIFT) - 1)) < c->reciprocal;
 }
 
 /* Which object of a slab lies at an offset, in units of 16 bytes. Exact for every offset in a slab. */
@@ -65,7 +66,8 @@ static inline uint32_t shape_block_records(uint32_t shape)
 /* Classes of sizes to SIZECLASS_TABLE_BYTES by (size + 15) / 16: a program's sizes come in an order that
  * no branch predictor learns. */
 #define SIZECLASS_TABLE_BYTES 4096u
-extern const uint8_t sizeclass_by_size[SIZECLASS_TABLE_BYTES / 16 + 1];
+extern const uint8_t sizeclass_by_size[SIZECLASS_TABLE_BYTES / 16 + 1]
+	__attribute__((visibility("hidden")));
 
 /* The smallest class of at least size bytes, 1 <= size <= SIZECLASS_MAX_BYTES. */
 static inline uint32_t sizeclass_of(uint64_t size)

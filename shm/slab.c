@@ -196,6 +196,9 @@ static void init_words(struct claim *c, struct slab_record *r)
 		}
 		atomic_store_explicit(&r->words[i], word, memory_order_relaxed);
 	}
+	atomic_store_explicit(&r->words[objects],
+			      state_make(OBJECT_FREE, 0, mix(seed + objects) & 0xffff),
+			      memory_order_relaxed); /* the spare one */
 	for (int w = 0; w < 4; w++)
 		atomic_store_explicit(&r->bitmap[w], bits[w], memory_order_relaxed);
 }

@@ -11,7 +11,8 @@
 
 #define THREAD_CELLS 512u /* arenas a process may have attached at a time */
 
-extern __thread struct thread_block **thread_cells __attribute__((tls_model("initial-exec")));
+extern __thread struct thread_block **thread_cells
+	__attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* This thread's block, or NULL if it has none yet. */
 static inline struct thread_block *thread_peek(const struct arena *a)

@@ -8,6 +8,8 @@
 #ifndef SHM_ZONE_H
 #define SHM_ZONE_H
 
+#include <linux/futex.h>
+
 #include "arena.h"
 
 static inline struct zone *zone_of(const struct arena *a, uint32_t zone)
@@ -35,6 +37,11 @@ int zone_activate(struct arena *a);
  * death the zone's index is made anew first. */
 int zone_trylock(struct arena *a, uint32_t zone);
 void zone_unlock(struct arena *a, uint32_t zone);
+/* Whether a holder died, and nobody has had the lock since: what the index says is worth nothing. */
+static inline bool zone_abandoned(const struct zone *z)
+{
+	return __atomic_load_n(&z->lock.__data.__lock, __ATOMIC_RELAXED) & FUTEX_OWNER_DIED;
+}
 /* Tries for some microseconds: holders are quick where they run. */
 int zone_trylock_patiently(struct arena *a, uint32_t zone);
 
