@@ -56,12 +56,17 @@ unit_tests = \
 
 # Several processes that are stopped and killed; each prints its seed.
 process_tests = \
-	%D%/stress/ring_kill \
+	%D%/stress/heap_fork \
+	%D%/stress/heap_kill \
+	%D%/stress/ring_kill
 	%D%/stress/ring_step
 
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
 thread_tests = \
 	%D%/unit/test_audit \
+	%D%/unit/test_cache \
+	%D%/unit/test_slab \
+	%D%/unit/test_thread
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_ring \
