@@ -58,21 +58,21 @@ unit_tests = \
 process_tests = \
 	%D%/stress/heap_fork \
 	%D%/stress/heap_kill \
-	%D%/stress/ring_kill
+	%D%/stress/ring_kill \
 	%D%/stress/ring_step
 
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
 thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_cache \
-	%D%/unit/test_slab \
-	%D%/unit/test_thread
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
-	%D%/unit/test_stats
+	%D%/unit/test_slab \
+	%D%/unit/test_stats \
+	%D%/unit/test_thread
 check-threads:
 	$(AM_V_at)$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(thread_tests)'
 .PHONY: check-threads
