@@ -9,17 +9,13 @@
 #include "slab.h"
 #include "words.h"
 
-#define FIRST_BYTES 4096u /* what a class's cache holds at first */
-#define LIMIT_MAX 1024u	  /* handles */
-#define BUDGET_MIN (UINT64_C(512) << 10)
-#define BUDGET_PART 20 /* of what the client owns */
 #define STEAL_TRIES 8
 #define CAPACITY_MIN_SLOTS 2u
 #define ADAPT_EVERY 4 /* slow calls, between two looks whether the limit is right */
 
 static uint32_t first_limit(uint32_t class)
 {
-	uint32_t n = FIRST_BYTES / sizeclass_table[class].bytes;
+	uint32_t n = CACHE_FIRST_BYTES / sizeclass_table[class].bytes;
 
 	return n ? n : 1;
 }
@@ -103,10 +99,10 @@ static uint64_t budget(struct arena *a, const struct thread_block *t)
 	int64_t sharers = threads ? threads : 1;
 	/* What this thread drew is its alone; only what belongs to none is shared out. */
 	int64_t owned = drawn(t) + client_owned(a, a->client) / sharers;
-	uint64_t part = owned > 0 ? (uint64_t)owned / BUDGET_PART : 0, least = BUDGET_MIN / (uint64_t)sharers;
+	uint64_t part = owned > 0 ? (uint64_t)owned / CACHE_SHARE_PART : 0, least = CACHE_SHARE_MIN / (uint64_t)sharers;
 
 	/* Limits are counted against it, and caches are half full on average. */
-	return 2 * (part > least ? part : least);
+	return CACHE_LIMITS_PER_SHARE * (part > least ? part : least);
 }
 
 /* Takes half the limit of some other cache that does not use it. */
@@ -130,7 +126,7 @@ static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 	uint64_t wanted = (uint64_t)(limit - c->limit) * sizeclass_table[class].bytes;
 	uint64_t allowed = budget(a, t);
 
-	if (limit > LIMIT_MAX)
+	if (limit > CACHE_LIMIT_MAX)
 		return;
 	if (cached_bytes(t) + wanted > allowed)
 		steal(t, class, wanted, allowed);
@@ -165,12 +161,12 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	struct cache *c = &t->caches[class];
 	uint64_t *slots = cache_slots(a, c);
 	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	uint64_t batch[LIMIT_MAX];
+	uint64_t batch[CACHE_LIMIT_MAX];
 
 	if (count > top)
 		count = top;
-	if (count > LIMIT_MAX)
-		count = LIMIT_MAX;
+	if (count > CACHE_LIMIT_MAX)
+		count = CACHE_LIMIT_MAX;
 	memcpy(batch, slots, count * sizeof(*slots));
 	memmove(slots, slots + count, (top - count) * sizeof(*slots));
 	atomic_store_explicit(&c->top, top - count, memory_order_relaxed);

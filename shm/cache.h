@@ -13,6 +13,13 @@
 #include "arena.h"
 #include "sizeclass.h"
 
+#define CACHE_FIRST_BYTES 4096u /* what a class's cache holds at first, at least one object */
+#define CACHE_LIMIT_MAX 1024u	/* handles of a class */
+#define CACHE_SHARE_MIN (UINT64_C(512) << 10)
+#define CACHE_SHARE_PART 20 /* 5 %: one part in so many */
+/* Limits are what is counted, and a cache is half full on average. */
+#define CACHE_LIMITS_PER_SHARE 2
+
 /* Bytes of one object in the cache of this index. */
 static inline uint64_t cache_object_bytes(uint32_t index)
 {

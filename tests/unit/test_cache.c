@@ -7,8 +7,8 @@
 #include "object.h"
 #include "slab.h"
 
-#define FIRST_BYTES 4096u
-#define BUDGET_MIN (UINT64_C(256) << 10) /* of limits; half of it is cached on average */
+#define FIRST_BYTES CACHE_FIRST_BYTES
+#define BUDGET_MIN (CACHE_LIMITS_PER_SHARE * CACHE_SHARE_MIN)
 
 static shma *heap;
 
@@ -152,7 +152,7 @@ START_TEST(asked_to_shrink_a_thread_empties_its_caches_at_its_next_slow_call)
 		ck_assert_uint_eq(atomic_load(&c->top), 0);
 		ck_assert_uint_le(c->limit, first_limit(sizeclass_table[i].bytes));
 	}
-	ck_assert_uint_le(heap_stats(heap).cached_bytes, 3 * FIRST_BYTES);
+	ck_assert_uint_le(heap_stats(heap).cached_bytes, 16 * CACHE_LIMIT_MAX);
 	check_bounds();
 	heap_check(&heap->arena);
 }

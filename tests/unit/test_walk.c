@@ -294,7 +294,7 @@ START_TEST(nonsense_is_handed_on_and_left_after_one_page)
 		{ "two classes", pw0_make(PAGE_SLAB, 0, 0, 7), pw1_slab(0, 0, 8), WALK_CLASS },
 		{ "record", pw0_make(PAGE_SLAB, 0, 0, 7), pw1_slab(0, CAPACITY << 3, 7),
 		  WALK_RECORD },
-		{ "shape", pw0_make(PAGE_STATE, 0, 0, 17), pw1_extent(1, 0), WALK_CLASS },
+		{ "shape", pw0_make(PAGE_STATE, 0, 0, SHAPES + 1), pw1_extent(1, 0), WALK_CLASS },
 		{ "shape 0", pw0_make(PAGE_STATE, 0, 0, 0), pw1_extent(1, 0), WALK_CLASS },
 		{ "block's length", pw0_make(PAGE_STATE, 0, 0, 3), pw1_extent(2, 0), WALK_LENGTH },
 		{ "piece inside a zone", pw0_make(PAGE_SPAN, 0, 0, 0), pw1_span(3, 0), WALK_SPAN },
