@@ -96,6 +96,53 @@ int shma_free(shma *s, shma_handle h)
 	return object_free_mine(&s->arena, t, h, &m);
 }
 
+/* Where a new object lies: what has just been given needs no check. */
+static inline void *place_of(const shma *s, shma_handle h)
+{
+	return s->arena.heap + handle_offset(h);
+}
+
+SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
+{
+	uint64_t handle = alloc_slow(s, size, flags);
+
+	if (h)
+		*h = handle;
+	return handle ? place_of(s, handle) : NULL;
+}
+
+void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
+{
+	uint64_t handle;
+
+	if (__builtin_expect((flags & ~SHMA_TEMP) != 0, 0))
+		return alloc_ptr_slow(s, size, flags, h);
+	handle = object_alloc_fast(&s->arena, size);
+	if (__builtin_expect(!handle, 0))
+		return alloc_ptr_slow(s, size, flags, h);
+	if (h)
+		*h = handle;
+	return place_of(s, handle);
+}
+
+SLOW static int free_ptr_slow(shma *s, void *start)
+{
+	uint64_t handle = object_handle_of(&s->arena, start);
+
+	return handle ? free_slow(s, handle) : -EINVAL;
+}
+
+int shma_free_ptr(shma *s, void *start)
+{
+	struct thread_block *t = thread_peek(&s->arena);
+	uint64_t offset = (uint64_t)((char *)start - s->arena.heap), handle;
+	struct object_mine m;
+
+	if (__builtin_expect(!t || !object_is_mine_at(&s->arena, t, offset, &m, &handle), 0))
+		return free_ptr_slow(s, start);
+	return object_free_mine(&s->arena, t, handle, &m);
+}
+
 SLOW static void *ptr_slow(shma *s, shma_handle h)
 {
 	int err = 0;

@@ -16,14 +16,14 @@
 /* ---- fast paths: a private object of a small class, through this thread's cache ---- */
 
 /*
- * The state word of the small object at a handle's place, and its class; NULL: not found so. Where exact is
- * not asked for, an offset inside an object leads to that object's word.
+ * The state word of the small object at a place (a page, and in it the lowest 8 bits of an offset in units
+ * of 16 bytes), and its class; NULL: not found so. Where exact is not asked for, an offset inside an object
+ * leads to that object's word.
  */
 static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_word_at(const struct arena *a, uint64_t handle, bool exact, uint32_t *class)
+object_word_in(const struct arena *a, uint64_t page, uint64_t in_page, bool exact, uint32_t *class)
 {
-	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
-	uint64_t page = (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), w1, offset16;
+	uint64_t w1, offset16;
 	const struct sizeclass *c;
 	uint32_t index;
 	bool starts;
@@ -32,12 +32,20 @@ object_word_at(const struct arena *a, uint64_t handle, bool exact, uint32_t *cla
 		return NULL;
 	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
 	c = &sizeclass_rows[w1 >> PW1_CLASS_SHIFT];
-	offset16 = pw1_dist(w1) << (PAGE_SHIFT - 4) | (handle & 0xff);
+	offset16 = pw1_dist(w1) << (PAGE_SHIFT - 4) | (in_page & 0xff);
 	starts = sizeclass_start(c, offset16, &index);
 	if (__builtin_expect(exact ? !starts : index >= c->objects, 0))
 		return NULL;
 	*class = pw1_class(w1);
 	return &((struct slab_record *)(a->heap + (w1 & a->record_mask)))->words[index];
+}
+
+/* The same by a handle. */
+static inline __attribute__((always_inline)) _Atomic uint32_t *
+object_word_at(const struct arena *a, uint64_t handle, bool exact, uint32_t *class)
+{
+	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
+	return object_word_in(a, (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), handle, exact, class);
 }
 
 static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
@@ -102,6 +110,22 @@ object_is_mine(const struct arena *a, const struct thread_block *t, uint64_t han
 		return false;
 	m->state = t->own | handle_gen(handle) << STATE_GEN_SHIFT;
 	seen = atomic_load_explicit(m->word, memory_order_relaxed);
+	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
+}
+
+/* The same by the pointer to its start, of whatever generation it is; and its handle. */
+static inline __attribute__((always_inline)) bool
+object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t offset,
+		  struct object_mine *m, uint64_t *handle)
+{
+	uint32_t seen;
+
+	m->word = object_word_in(a, offset >> PAGE_SHIFT, offset >> 4, true, &m->class);
+	if (__builtin_expect(!m->word || offset & 15, 0))
+		return false;
+	seen = atomic_load_explicit(m->word, memory_order_relaxed);
+	m->state = t->own | state_gen(seen) << STATE_GEN_SHIFT;
+	*handle = (uint64_t)state_gen(seen) << HANDLE_GEN_SHIFT | a->tag_bits | offset >> 4;
 	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
 }
 

@@ -19,7 +19,7 @@ static inline uint64_t handle_make(uint32_t tag, uint32_t gen, uint64_t offset)
 
 static inline uint64_t handle_offset(uint64_t h)
 {
-	return (h & ((UINT64_C(1) << HANDLE_OFFSET_BITS) - 1)) << 4;
+	return h << (64 - HANDLE_OFFSET_BITS) >> (64 - HANDLE_OFFSET_BITS - 4);
 }
 
 static inline uint32_t handle_gen(uint64_t h)

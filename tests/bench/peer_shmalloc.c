@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Two peers:
- *  shmalloc         for a program that holds pointers, as a user of malloc does: it pays a checked
- *                   shma_ptr() after each allocation and a shma_handle_of() before each free;
+ *  shmalloc         for a program that holds pointers, as a user of malloc does: shma_alloc_ptr() and
+ *                   shma_free_ptr(), which finds the handle anew;
  *  shmalloc-handle  for a program that holds handles: it pays a checked shma_ptr() at each use.
  */
 #include "peer.h"
@@ -16,17 +16,17 @@ static shma *arena;
 
 static peer_ref pointer_alloc(size_t size)
 {
-	return (peer_ref)shma_ptr(arena, shma_alloc(arena, size, 0));
+	return (peer_ref)shma_alloc_ptr(arena, size, 0, NULL);
 }
 
 static peer_ref pointer_alloc_shared(size_t size)
 {
-	return (peer_ref)shma_ptr(arena, shma_alloc(arena, size, SHMA_SHARED));
+	return (peer_ref)shma_alloc_ptr(arena, size, SHMA_SHARED, NULL);
 }
 
 static void pointer_free(peer_ref ref)
 {
-	shma_free(arena, shma_handle_of(arena, (void *)ref));
+	shma_free_ptr(arena, (void *)ref);
 }
 
 static uint64_t pointer_token(peer_ref ref)
