@@ -10,6 +10,7 @@
 #include "slab.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "client.h"
 #include "extent.h"
@@ -174,13 +175,23 @@ static uint32_t mix(uint32_t x)
 	return x ^ x >> 16;
 }
 
+/* By the clock: the words of another record may be what this one's were, and forked processes have all
+ * else in common, so that what they make at one place would have the same handles. */
+static uint32_t generation_seed(uint64_t head)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return mix((uint32_t)head ^ mix((uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 30));
+}
+
 /* The first want objects become the claimer's at once, the others free. Each word's generation moves on
  * from what it was in the record's last slab by a step of its own, never 0 and foreseen by nobody: so a
  * handle with a wrong offset hardly ever meets a neighbour of its generation. */
 static void init_words(struct claim *c, struct slab_record *r)
 {
 	uint32_t objects = sizeclass_table[c->class].objects;
-	uint32_t seed = mix((uint32_t)c->head ^ (uint32_t)(uintptr_t)c->out);
+	uint32_t seed = generation_seed(c->head);
 	uint64_t bits[4] = {0};
 
 	for (uint32_t i = 0; i < objects; i++) {
