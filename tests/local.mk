@@ -59,6 +59,7 @@ process_tests = \
 	%D%/stress/heap_fork \
 	%D%/stress/heap_kill \
 	%D%/stress/ring_kill \
+	%D%/stress/soak \
 	%D%/stress/ring_step
 
 # Those of them that run several threads in one process: also run under ThreadSanitizer.
@@ -108,3 +109,13 @@ EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/t
 include tests/bench/local.mk
 
 EXTRA_DIST += %D%/unit/heap.h
+
+%C%_stress_soak_SOURCES = \
+	%D%/stress/soak.c %D%/stress/soak.h %D%/stress/soak_killer.h %D%/stress/soak_work.h \
+	%D%/stress/soak_account.c %D%/stress/soak_audit.c %D%/stress/soak_log.c %D%/stress/soak_objects.c \
+	%D%/stress/soak_processes.c %D%/stress/soak_strike.c %D%/stress/soak_work.c
+# Ten minutes and at least 50,000 kills, on two idle processors.
+SOAK_FLAGS = --seconds 600 --kills 50000
+check-soak: %D%/stress/soak$(EXEEXT) shmallocd$(EXEEXT)
+	$(AM_V_at)SHMALLOCD='$(abs_top_builddir)/shmallocd' %D%/stress/soak$(EXEEXT) $(SOAK_FLAGS)
+.PHONY: check-soak
