@@ -49,7 +49,7 @@
 #define SHAPES 17u    /* slab records by their number of state words, in sixteens */
 #define HINT_ROWS (CLASSES + SHAPES)
 #define SLAB_OBJECTS_MAX 256u
-#define CACHES 128u /* per-thread caches: classes, then extents by page count */
+#define CACHES 104u /* per-thread caches: classes, then extents by page count */
 
 /*
  * Handles: heap offset / 16 in bits 0-39 | arena tag 40-47 | generation 48-63. The tag lies next to the
@@ -243,8 +243,9 @@ struct cache {
 	uint32_t capacity;
 	uint32_t limit;	      /* handles at which it flushes; grows on misses up to the capacity */
 	uint32_t record_page; /* hint: head page of the slab last drawn from, + 1 */
+	uint64_t reserved;    /* two in a cache line, none in two */
 };
-_Static_assert(sizeof(struct cache) == 24, "cache");
+_Static_assert(sizeof(struct cache) == 32, "cache");
 
 /* shma_persist(): what its recovery must finish. W: the thread; handle and cell before armed. */
 struct persist_intent {
