@@ -19,6 +19,8 @@
 #include "pagemap.h"
 #include "record.h"
 
+#define RETIRE_TRIES 8
+
 /* ---- finding ---- */
 
 /* The record of the slab whose head this page is, if it is one of this class; else NULL. */
@@ -330,7 +332,8 @@ static void unclaim(struct arena *a, struct slab_record *r, uint64_t head, uint3
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t gen = state_gen(atomic_load_explicit(&r->words[i], memory_order_relaxed));
 
-		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_release);
+		/* PAIR(retire): given up, then the bitmap looked at in retire(). */
+		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_seq_cst);
 	}
 	if (refresh_bits(r, sizeclass_table[class].objects))
 		hint_set(a, class, head);
@@ -378,8 +381,16 @@ static void retire(struct arena *a, struct slab_record *r, uint64_t head, uint32
 	if (client_mark_page(a, head) ||
 	    client_mark_page(a, (uint64_t)((char *)r - a->heap) >> PAGE_SHIFT))
 		return;
-	if (record_serves(r, head, class) && claim_all(a, r, head, class))
-		give_back(a, head, class);
+	for (int i = 0; i < RETIRE_TRIES && record_serves(r, head, class); i++) {
+		if (claim_all(a, r, head, class)) {
+			give_back(a, head, class);
+			return;
+		}
+		/* PAIR(retire): who had the object that we failed at may have put it back since, bit
+		 * first, found the slab empty and failed at what we had claimed. One of us looks last. */
+		if (!looks_empty(r, class))
+			return;
+	}
 }
 
 /* One object's word; whether it was this client's to put back. */
