@@ -51,7 +51,8 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 		recovery_tick(&s->arena);
 	handle = object_alloc(&s->arena, &want, &err);
 	/* Memory of the dead is memory, where no daemon has brought it back yet. */
-	if (!handle && err == -ENOMEM && recovery_reap_all(&s->arena) > 0)
+	if (!handle && err == -ENOMEM && thread_is_client(&s->arena) &&
+	    recovery_reap_all(&s->arena) > 0)
 		handle = object_alloc(&s->arena, &want, &err);
 	return handle ? handle : fail(err);
 }

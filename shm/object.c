@@ -315,6 +315,8 @@ int object_free(struct arena *a, uint64_t handle)
 	r = make_step(a, &o, &state, claim_to_free, gen);
 	if (r)
 		return r;
+	/* PAIR(read): the new generation, then whatever comes to lie there. */
+	atomic_thread_fence(memory_order_release);
 	account(a, state_owner(state), 0, o.bytes);
 	if (!o.small) {
 		extent_free(a, o.page);
@@ -510,7 +512,8 @@ int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to,
 	n = copy_out(a, handle_offset(handle) + offset, to, len);
 	if (n < 0)
 		return n;
-	/* What was copied was the object's only if it is still live. */
+	/* What was copied was the object's only if it is still live. PAIR(read): the copy, then the look. */
+	atomic_thread_fence(memory_order_acquire);
 	r = find_live(a, handle, &o, &state);
 	return r ? r : n;
 }

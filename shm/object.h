@@ -140,6 +140,8 @@ object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
 	atomic_store_explicit(m->word, m->state + t->gen_step, memory_order_relaxed);
+	/* PAIR(read): the new generation, then whatever comes to lie there. */
+	atomic_thread_fence(memory_order_release);
 	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
 	if (__builtin_expect(top >= c->limit, 0))
 		return cache_flush(a, t, m->class, handle);

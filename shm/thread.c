@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,13 +29,45 @@ static struct {
 	int error;
 	struct arena *arenas[THREAD_CELLS];
 	struct cells_page *pages; /* of all threads */
-	unsigned char *is_client; /* by cell, in a page that fork wipes: a->client is this process's */
+	/* By cell, wiped by fork: a->client is this process's. PAIR(is-client): the number first. */
+	_Atomic unsigned char *is_client;
+	sigset_t fork_mask;		  /* of the thread that forks, while it does */
 } process = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
 
 struct cells_page {
 	struct thread_block *cells[THREAD_CELLS];
 	struct cells_page *next, **link;
 };
+
+/* No handler of this thread's may come to the lock that the thread holds, nor to a block half made. But
+ * what the processor raises cannot be put off. */
+static void block_signals(sigset_t *old)
+{
+	const int unblocked[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+	sigset_t all;
+
+	sigfillset(&all);
+	for (size_t i = 0; i < sizeof(unblocked) / sizeof(unblocked[0]); i++)
+		sigdelset(&all, unblocked[i]);
+	pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+static void restore_signals(const sigset_t *old)
+{
+	pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+static void lock_process(sigset_t *old)
+{
+	block_signals(old);
+	pthread_mutex_lock(&process.lock);
+}
+
+static void unlock_process(const sigset_t *old)
+{
+	pthread_mutex_unlock(&process.lock);
+	restore_signals(old);
+}
 
 static void *map_wiped_on_fork(size_t size)
 {
@@ -72,8 +105,9 @@ static void thread_end(void *arg)
 {
 	struct thread_block **cells = arg;
 	struct cells_page *page = arg;
+	sigset_t mask;
 
-	pthread_mutex_lock(&process.lock);
+	lock_process(&mask);
 	for (uint32_t i = 0; i < THREAD_CELLS; i++) {
 		if (!cells[i])
 			continue;
@@ -85,18 +119,23 @@ static void thread_end(void *arg)
 	if (page->next)
 		page->next->link = page->link;
 	thread_cells = no_cells;
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 	munmap(page, sizeof(*page));
 }
 
 static void before_fork(void)
 {
-	pthread_mutex_lock(&process.lock);
+	sigset_t mask;
+
+	lock_process(&mask);
+	process.fork_mask = mask;
 }
 
 static void after_fork_parent(void)
 {
-	pthread_mutex_unlock(&process.lock);
+	sigset_t mask = process.fork_mask;
+
+	unlock_process(&mask);
 }
 
 static void list_page(struct cells_page *page)
@@ -111,6 +150,8 @@ static void list_page(struct cells_page *page)
 /* All pages are wiped, their links too, and is_client as well. Only this thread goes on with its own. */
 static void after_fork_child(void)
 {
+	sigset_t mask = process.fork_mask;
+
 	process.pages = NULL;
 	if (thread_cells != no_cells)
 		list_page((struct cells_page *)thread_cells);
@@ -120,7 +161,7 @@ static void after_fork_child(void)
 			atomic_store_explicit(&process.arenas[i]->recovering, false,
 					      memory_order_relaxed);
 		}
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 }
 
 static void process_init(void)
@@ -139,11 +180,12 @@ static void process_init(void)
 int thread_attach_arena(struct arena *a)
 {
 	int r = -EMFILE;
+	sigset_t mask;
 
 	pthread_once(&process.once, process_init);
 	if (process.error)
 		return process.error;
-	pthread_mutex_lock(&process.lock);
+	lock_process(&mask);
 	for (uint32_t i = 0; i < THREAD_CELLS && r; i++) {
 		if (process.arenas[i])
 			continue;
@@ -152,13 +194,15 @@ int thread_attach_arena(struct arena *a)
 		a->cell = i;
 		r = 0;
 	}
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 	return r;
 }
 
 void thread_detach_arena(struct arena *a)
 {
-	pthread_mutex_lock(&process.lock);
+	sigset_t mask;
+
+	lock_process(&mask);
 	for (struct cells_page *p = process.pages; p; p = p->next) {
 		if (p->cells[a->cell])
 			release_block(a, p->cells[a->cell]);
@@ -166,15 +210,17 @@ void thread_detach_arena(struct arena *a)
 	}
 	process.arenas[a->cell] = NULL;
 	process.is_client[a->cell] = 0;
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 }
 
 void thread_attach_again(struct arena *a)
 {
-	pthread_mutex_lock(&process.lock);
+	sigset_t mask;
+
+	lock_process(&mask);
 	process.arenas[a->cell] = a;
 	process.is_client[a->cell] = 1;
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 }
 
 bool thread_is_client(const struct arena *a)
@@ -187,6 +233,7 @@ bool thread_is_client(const struct arena *a)
 static int own_cells(void)
 {
 	struct cells_page *page;
+	sigset_t mask;
 	int r;
 
 	if (thread_cells != no_cells)
@@ -199,9 +246,9 @@ static int own_cells(void)
 		munmap(page, sizeof(*page));
 		return r;
 	}
-	pthread_mutex_lock(&process.lock);
+	lock_process(&mask);
 	list_page(page);
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 	thread_cells = page->cells;
 	return 0;
 }
@@ -215,22 +262,23 @@ static int claim_client(struct arena *a)
 static int claim_after_reaping(struct arena *a)
 {
 	int r = client_claim_spare(a);
+	uint32_t freed;
 
 	if (r)
 		return r;
-	if (recovery_reap_all(a) == 0) {
-		client_release(a);
-		return a->client ? 0 : -EUSERS;
-	}
-	/* Where the spare slot cannot be released, it serves. */
-	return client_release(a) == 0 ? client_claim(a) : 0;
+	freed = recovery_reap_all(a);
+	/* Whoever recovers marks regions. Where the spare slot cannot be released, it serves. */
+	if (!recovery_drop_own_marks(a) || client_release(a))
+		return 0;
+	return freed ? client_fork_child(a) : -EUSERS; /* as a child's: what was prepared was the spare's */
 }
 
 int thread_become_client(struct arena *a)
 {
+	sigset_t mask;
 	int r = 0;
 
-	pthread_mutex_lock(&process.lock);
+	lock_process(&mask);
 	if (!process.is_client[a->cell]) {
 		r = claim_client(a);
 		if (r == -EUSERS)
@@ -238,7 +286,7 @@ int thread_become_client(struct arena *a)
 		if (!r)
 			process.is_client[a->cell] = 1;
 	}
-	pthread_mutex_unlock(&process.lock);
+	unlock_process(&mask);
 	return r;
 }
 
@@ -298,18 +346,32 @@ static struct thread_block *make_block(struct arena *a, int *err)
 	return t;
 }
 
+/* The dead may have taken the words, or the memory. */
+static struct thread_block *make_block_somehow(struct arena *a, int *err)
+{
+	struct thread_block *t = make_block(a, err);
+
+	if (!t && recovery_reap_all(a) > 0)
+		t = make_block(a, err);
+	return t;
+}
+
 struct thread_block *thread_self(struct arena *a, int *err)
 {
 	struct thread_block *t = thread_peek(a);
+	sigset_t mask;
 
 	if (t)
 		return t;
-	*err = a->readonly ? -EROFS : own_cells();
-	if (!*err && !process.is_client[a->cell])
+	block_signals(&mask);
+	t = thread_peek(a); /* a handler's, of just now */
+	*err = t ? 0 : a->readonly ? -EROFS : own_cells();
+	if (!t && !*err && !process.is_client[a->cell])
 		*err = thread_become_client(a);
-	if (*err)
-		return NULL;
-	t = make_block(a, err);
-	thread_cells[a->cell] = t;
+	if (!t && !*err) {
+		t = make_block_somehow(a, err);
+		thread_cells[a->cell] = t;
+	}
+	restore_signals(&mask);
 	return t;
 }

@@ -3,12 +3,46 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "buddy.h"
 #include "geometry.h"
 #include "pagemap.h"
 
 #define PATIENCE 200 /* tries, some 5 microseconds */
+
+/*
+ * The C library keeps a list of the robust locks that a thread holds or is about to take or leave, for the
+ * kernel to go by at its death. It is no list for a signal handler to come into the middle of: its own lock
+ * would overwrite what the thread was about to do, and a death then leave a lock that nobody ever gets. A
+ * handler that comes at such a moment finds the zone busy.
+ */
+static __thread volatile sig_atomic_t in_lock_list __attribute__((tls_model("initial-exec")));
+
+static int lock_try(struct zone *z)
+{
+	int r;
+
+	if (in_lock_list)
+		return EBUSY;
+	in_lock_list = 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	r = pthread_mutex_trylock(&z->lock);
+	atomic_signal_fence(memory_order_seq_cst);
+	in_lock_list = 0;
+	return r;
+}
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#else
+	atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
 
 int zone_format(struct arena *a)
 {
@@ -133,7 +167,7 @@ void zone_return_later(struct arena *a, uint64_t page)
 int zone_trylock(struct arena *a, uint32_t zone)
 {
 	struct zone *z = zone_of(a, zone);
-	int r = pthread_mutex_trylock(&z->lock);
+	int r = lock_try(z);
 
 	if (r == EBUSY)
 		return -EBUSY;
@@ -161,7 +195,7 @@ int zone_trylock_patiently(struct arena *a, uint32_t zone)
 	int r = zone_trylock(a, zone);
 
 	for (int i = 0; r == -EBUSY && i < PATIENCE; i++) {
-		__builtin_ia32_pause();
+		cpu_relax();
 		r = zone_trylock(a, zone);
 	}
 	return r;
@@ -169,5 +203,9 @@ int zone_trylock_patiently(struct arena *a, uint32_t zone)
 
 void zone_unlock(struct arena *a, uint32_t zone)
 {
+	in_lock_list = 1;
+	atomic_signal_fence(memory_order_seq_cst);
 	pthread_mutex_unlock(&zone_of(a, zone)->lock);
+	atomic_signal_fence(memory_order_seq_cst);
+	in_lock_list = 0;
 }

@@ -5,6 +5,7 @@
  * meanwhile may surprise it when it goes on.
  */
 #include <sys/ptrace.h>
+#include <ucontext.h>
 
 #include "buddy.h"
 #include "cache.h"
@@ -343,10 +344,151 @@ START_TEST(a_resize_never_moves_to_a_stale_entry)
 }
 END_TEST
 
+/* ---- a signal handler that logs, after each instruction ---- */
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define LARGE_RECORD 3000 /* larger than a quarter of a block: an extent of its own */
+
+static shma *logged;
+static uint64_t from, stride, instructions;
+
+/* By the processor's trap flag, after each instruction. Where other signals are blocked, no handler but
+ * one for the processor's own exceptions ever comes. */
+static void log_from_handler(int sig, siginfo_t *info, void *context)
+{
+	static char record[LARGE_RECORD];
+	const ucontext_t *c = context;
+
+	(void)sig;
+	(void)info;
+	if (++instructions < from || (instructions - from) % stride || sigismember(&c->uc_sigmask, SIGUSR1))
+		return;
+	if (shma_log_write(logged, 6, record, sizeof(record)) == 0)
+		atomic_fetch_add(&board->count, 1);
+}
+
+static void trap_each_instruction(bool on)
+{
+	if (on)
+		__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\t"
+				 "popfq\n\tlea 128(%%rsp), %%rsp" : : : "memory", "cc");
+	else
+		__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $~0x100, (%%rsp)\n\t"
+				 "popfq\n\tlea 128(%%rsp), %%rsp" : : : "memory", "cc");
+}
+
+static int interrupted_child(void *arg)
+{
+	child_body *operate = arg;
+	struct sigaction action = {.sa_sigaction = log_from_handler, .sa_flags = SA_SIGINFO};
+	int r;
+
+	sigaction(SIGTRAP, &action, NULL);
+	trap_each_instruction(true);
+	r = (*operate)(NULL);
+	trap_each_instruction(false);
+	atomic_store(&board->numbers[0], instructions);
+	return r;
+}
+
+static int first_call(void *arg)
+{
+	(void)arg;
+	return shma_free(logged, shma_alloc(logged, 100, 0));
+}
+
+static int many_calls(void *arg)
+{
+	uint64_t handles[3];
+
+	(void)arg;
+	for (size_t i = 0; i < LENGTH(handles); i++)
+		handles[i] = shma_alloc(logged, i ? 40000 * i : 30000, 0);
+	for (size_t i = 0; i < LENGTH(handles); i++)
+		if (shma_free(logged, handles[i]))
+			return 1;
+	handles[0] = shma_alloc(logged, 3 * MIB(4) / 2, 0); /* more than a zone */
+	return handles[0] ? shma_free(logged, handles[0]) : 2;
+}
+
+/* The instructions there were. */
+static uint64_t interrupted(shma *s, child_body operate, uint64_t first, uint64_t each)
+{
+	from = first;
+	stride = each;
+	atomic_store(&board->numbers[0], 0);
+	ck_assert_int_eq(in_child(interrupted_child, &operate), 0);
+	ck_assert_uint_eq(reap(&s->arena), 1);
+	return atomic_load(&board->numbers[0]);
+}
+
+/* The first handler makes the thread's block, so each child has its first one at another instruction. */
+START_TEST(a_handler_may_log_in_the_middle_of_a_threads_first_call)
+{
+	shma *s = logged = heap_open(CAPACITY, 0);
+	uint64_t all = interrupted(s, first_call, UINT64_MAX, 1);
+
+	for (uint64_t first = 1; first <= all; first += 1 + all / 14)
+		interrupted(s, first_call, first, 100);
+	heap_close(s);
+}
+END_TEST
+
+START_TEST(a_handler_may_log_in_the_middle_of_any_call)
+{
+	shma *s = logged = heap_open(CAPACITY, 0);
+
+	interrupted(s, many_calls, 1, 1);
+	ck_assert_uint_gt(atomic_load(&board->count), 1000);
+	heap_close(s);
+}
+END_TEST
+#endif
+
+/* ---- all slots taken by the dead ---- */
+
+static int join_and_tell_number(void *arg)
+{
+	shma *s = arg;
+
+	if (!shma_alloc(s, 32, 0))
+		return errno;
+	atomic_store(&board->numbers[0], s->arena.client);
+	return 0;
+}
+
+static int own_something_and_die(void *arg)
+{
+	shma *s = arg;
+
+	for (int i = 0; i < 1000; i++)
+		shma_alloc(s, (size_t)(1 + i * 40), 0);
+	die();
+	return 0;
+}
+
+/* The spare slot is for whoever comes next, though recovery has marked regions for it. */
+START_TEST(a_spare_slot_is_only_borrowed)
+{
+	shma *s = heap_open(CAPACITY, 0);
+
+	child_dies(child_start(own_something_and_die, s));
+	for (uint32_t i = 3; i < CLIENTS_MAX - CLIENT_SPARES; i++) {
+		ck_assert_int_eq(arena_commit(&s->arena, client_area_at(&s->arena, i), PAGE_SIZE), 0);
+		atomic_store(client_word_at(&s->arena, i), client_word(CLIENT_LIVE, 0, 1));
+	}
+	atomic_store(&s->arena.header->clients_high, CLIENTS_MAX - CLIENT_SPARES);
+	ck_assert_int_eq(in_child(join_and_tell_number, s), 0);
+	ck_assert_uint_lt(atomic_load(&board->numbers[0]), CLIENTS_MAX - CLIENT_SPARES);
+	reap(&s->arena);
+	heap_close(s);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("interleave");
-	TCase *t = tcase_create("interleave");
+	TCase *t = tcase_create("interleave"), *h = tcase_create("handlers");
 
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
@@ -354,6 +496,14 @@ int main(void)
 	tcase_add_test(t, a_rebuild_sees_slabs_in_the_making_whole);
 	tcase_add_test(t, an_object_freed_by_two_threads_at_once_costs_no_other_process_one);
 	tcase_add_test(t, a_resize_never_moves_to_a_stale_entry);
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+	tcase_add_test(h, a_handler_may_log_in_the_middle_of_a_threads_first_call);
+	tcase_add_test(h, a_handler_may_log_in_the_middle_of_any_call);
+#endif
+	tcase_add_test(t, a_spare_slot_is_only_borrowed);
+	tcase_set_timeout(h, 120);
+	tcase_add_checked_fixture(h, setup, teardown);
+	suite_add_tcase(s, h);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
