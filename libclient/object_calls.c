@@ -97,33 +97,23 @@ int shma_free(shma *s, shma_handle h)
 	return object_free_mine(&s->arena, t, h, &m);
 }
 
-/* Where a new object lies: what has just been given needs no check. */
-static inline void *place_of(const shma *s, shma_handle h)
-{
-	return s->arena.heap + handle_offset(h);
-}
-
 SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
 	uint64_t handle = alloc_slow(s, size, flags);
 
 	if (h)
 		*h = handle;
-	return handle ? place_of(s, handle) : NULL;
+	/* What has just been given needs no check. */
+	return handle ? s->arena.heap + handle_offset(handle) : NULL;
 }
 
 void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
-	uint64_t handle;
+	void *p = NULL;
 
-	if (__builtin_expect((flags & ~SHMA_TEMP) != 0, 0))
-		return alloc_ptr_slow(s, size, flags, h);
-	handle = object_alloc_fast(&s->arena, size);
-	if (__builtin_expect(!handle, 0))
-		return alloc_ptr_slow(s, size, flags, h);
-	if (h)
-		*h = handle;
-	return place_of(s, handle);
+	if (__builtin_expect((flags & ~SHMA_TEMP) == 0, 1))
+		p = object_alloc_ptr_fast(&s->arena, size, h);
+	return __builtin_expect(p != NULL, 1) ? p : alloc_ptr_slow(s, size, flags, h);
 }
 
 SLOW static int free_ptr_slow(shma *s, void *start)
@@ -136,12 +126,12 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 int shma_free_ptr(shma *s, void *start)
 {
 	struct thread_block *t = thread_peek(&s->arena);
-	uint64_t offset = (uint64_t)((char *)start - s->arena.heap), handle;
+	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
 	struct object_mine m;
 
-	if (__builtin_expect(!t || !object_is_mine_at(&s->arena, t, offset, &m, &handle), 0))
+	if (__builtin_expect(!t || !object_is_mine_at(&s->arena, t, offset, &m), 0))
 		return free_ptr_slow(s, start);
-	return object_free_mine(&s->arena, t, handle, &m);
+	return object_free_mine_at(&s->arena, t, offset, &m);
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)

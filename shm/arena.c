@@ -109,6 +109,7 @@ static int map_all(struct arena *a, struct arena_files files, const struct arena
 	a->files = files;
 	a->readonly = readonly;
 	a->g = *g;
+	a->wide = g->capacity > UINT64_C(1) << 36;
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
 	note_parts(&a->parts, g);
 	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));

@@ -64,6 +64,7 @@ struct arena {
 	void *reservation; /* what mmap gave; base is aligned inside it */
 	uint64_t reservation_size;
 	bool readonly;
+	bool wide; /* offsets / 16 do not fit 32 bits: more than 64 GiB */
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 };
 

@@ -26,6 +26,20 @@ static inline uint64_t cache_object_bytes(uint32_t index)
 	return index < CLASSES ? sizeclass_table[index].bytes : 0;
 }
 
+/*
+ * A handle in a slot, by halves. Who frees by pointer knows the low half at once, and the high one, with the
+ * generation, only when the state word has come; who allocates by pointer needs the low half alone. Written
+ * and read apart, the slower half holds up nobody: it would be in the way from each free to the next
+ * allocation and back, through the store buffer.
+ */
+struct __attribute__((may_alias)) cache_halves {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	uint32_t low, high;
+#else
+	uint32_t high, low;
+#endif
+};
+
 static inline uint64_t *cache_slots(const struct arena *a, const struct cache *c)
 {
 	return (uint64_t *)(a->heap + c->slots);

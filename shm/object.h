@@ -113,10 +113,9 @@ object_is_mine(const struct arena *a, const struct thread_block *t, uint64_t han
 	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
 }
 
-/* The same by the pointer to its start, of whatever generation it is; and its handle. */
+/* The same by the offset of its start, of whatever generation it is. */
 static inline __attribute__((always_inline)) bool
-object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t offset,
-		  struct object_mine *m, uint64_t *handle)
+object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t offset, struct object_mine *m)
 {
 	uint32_t seen;
 
@@ -125,7 +124,6 @@ object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t 
 		return false;
 	seen = atomic_load_explicit(m->word, memory_order_relaxed);
 	m->state = t->own | state_gen(seen) << STATE_GEN_SHIFT;
-	*handle = (uint64_t)state_gen(seen) << HANDLE_GEN_SHIFT | a->tag_bits | offset >> 4;
 	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
 }
 
@@ -148,6 +146,49 @@ object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const
 	cache_slots(a, c)[top] = handle;
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 	return 0;
+}
+
+/* The same by offset: the handle goes into the cache by halves. */
+static inline __attribute__((always_inline)) int
+object_free_mine_at(struct arena *a, struct thread_block *t, uint64_t offset, const struct object_mine *m)
+{
+	struct cache *c = &t->caches[m->class];
+	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	uint32_t state = m->state + t->gen_step;
+	struct cache_halves *slot;
+
+	/* Crash: as above. */
+	atomic_store_explicit(m->word, state, memory_order_relaxed);
+	if (__builtin_expect(top >= c->limit, 0))
+		return cache_flush(a, t, m->class, handle_make(a->tag, state_gen(state), offset));
+	slot = (struct cache_halves *)&cache_slots(a, c)[top];
+	slot->low = (uint32_t)(offset >> 4);
+	slot->high = state_gen(state) << (HANDLE_GEN_SHIFT - 32) |
+		     (uint32_t)((a->tag_bits | offset >> 4) >> 32);
+	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+	return 0;
+}
+
+/* A small private object from the cache, by pointer, and if h is not NULL its handle; NULL: go the long way. */
+static inline __attribute__((always_inline)) void *
+object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h)
+{
+	struct thread_block *t = thread_peek(a);
+	const struct cache_halves *slot;
+	struct cache *c;
+	uint32_t top;
+
+	if (__builtin_expect(!t || a->wide || size - 1 >= SIZECLASS_TABLE_BYTES, 0))
+		return NULL;
+	c = &t->caches[sizeclass_by_size[(size + 15) >> 4]];
+	top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	if (__builtin_expect(top == 0, 0))
+		return NULL;
+	atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
+	slot = (const struct cache_halves *)&cache_slots(a, c)[top - 1];
+	if (h)
+		*h = (uint64_t)slot->high << 32 | slot->low;
+	return a->heap + ((uint64_t)slot->low << 4);
 }
 
 /* The handle of the live small object that starts at an offset; 0: go the long way. */
