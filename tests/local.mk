@@ -107,6 +107,7 @@ TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
 
 include tests/bench/local.mk
+include tests/crash/local.mk
 
 EXTRA_DIST += %D%/unit/heap.h
 

@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * crash.c - kills a client after 1, 2, … n instructions of each operation on each of its paths; after each
+ * death another one recovers and asks the oracle. See README.md.
+ *
+ * crash [--list] [--only TEXT] [--at INSTRUCTION] [--way NUMBER] [--changes] [--first] [--seconds N]
+ *       [--seed N] [--table FILE]
+ *
+ * --only: operations whose row contains the text, or begins with it after a '='; --changes: only after
+ * what others can see; --first: up to the first failure; --seconds: no longer, spread over all;
+ * --table: rows for a README.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crash.h"
+
+#define ALL_UP_TO     8000u /* instructions; on longer paths, those that change what others see */
+#define COPY_STRIDE   211
+#define FAILURES_MAX  5u  /* of one operation, then the next one's turn */
+#define DRAIN_EVERY   40u /* deaths */
+#define LEAST_KILLS   6u  /* of each operation, however short the time */
+#define LIMIT_SECONDS 60
+
+static const struct op *const tables[] = { heap_ops, hand_ops, log_ops, life_ops };
+
+static struct {
+	const char *only;
+	int64_t at;
+	int way;
+	bool changes, first;
+	double seconds; /* 0: all */
+	uint64_t seed;
+	const char *table;
+} options = { .at = -1, .way = -1 };
+
+static struct trace *trace;
+static uint64_t *points, points_count;
+static struct board *kept; /* the board as the survivor left it */
+static int arena_fd = -1;
+static pid_t survivor;
+static struct image *image;
+static struct {
+	uint64_t kills, failures, drift, ops, ms;
+} total;
+
+/* One row of the table. */
+struct row {
+	uint64_t instructions, points, kills, failures, drift, pause_ns;
+	bool every;
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void *shared_memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED) {
+		perror("mmap");
+		exit(2);
+	}
+	return p;
+}
+
+/* ---- processes ---- */
+
+static pid_t spawn(void)
+{
+	pid_t parent = getpid(), pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		perror("fork");
+		exit(2);
+	}
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		alarm(LIMIT_SECONDS);
+	}
+	return pid;
+}
+
+static int wait_for(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+static bool ended_well(int status, const char *who)
+{
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	if (WIFSIGNALED(status))
+		snprintf(board->failure, sizeof(board->failure), "%s: signal %d%s", who,
+			 WTERMSIG(status), WTERMSIG(status) == SIGALRM ? ": it hangs" : "");
+	else if (!WIFEXITED(status))
+		snprintf(board->failure, sizeof(board->failure), "%s: wait status %#x", who,
+			 status);
+	return false;
+}
+
+/* ---- arenas and survivors ---- */
+
+static void remove_arena(void)
+{
+	char path[128];
+
+	if (survivor) {
+		kill(survivor, SIGKILL);
+		waitpid(survivor, NULL, 0);
+		survivor = 0;
+	}
+	if (arena_fd >= 0)
+		close(arena_fd);
+	arena_fd = -1;
+	if (image)
+		image_free(image);
+	image = NULL;
+	if (arena_path(path, sizeof(path), arena_name) == 0)
+		arena_unlink(path);
+}
+
+static void create(void)
+{
+	struct shma_options opt = { .struct_size = sizeof(opt),
+				    .capacity = CRASH_CAPACITY,
+				    .log_capacity = CRASH_LOG };
+	int r = shma_open(&self, arena_name, SHMA_CREATE | SHMA_EXCL | SHMA_EMBEDDED, &opt);
+
+	if (r)
+		broken("cannot create an arena: %s", shma_strerror(r));
+	shma_close(self);
+	_exit(0);
+}
+
+/* Stopped, not only idle: nobody may need it. */
+static void survive(const struct op *op)
+{
+	alarm(0);
+	attach_self();
+	survivor_make_usual();
+	if (op->survive)
+		op->survive();
+	raise(SIGSTOP);
+	for (;;)
+		pause();
+}
+
+static void census(void)
+{
+	judge_census();
+	_exit(0);
+}
+
+static bool in_child(void (*body)(void), const char *who)
+{
+	pid_t pid = spawn();
+
+	if (pid == 0)
+		body();
+	return ended_well(wait_for(pid), who);
+}
+
+static void keep_board(void)
+{
+	memcpy(kept, board, sizeof(*kept));
+}
+
+static void restore(void)
+{
+	image_restore(image, arena_fd);
+	memcpy(board, kept, sizeof(*board));
+}
+
+static bool retake(void)
+{
+	char path[128];
+
+	if (image)
+		image_free(image);
+	if (arena_fd < 0 && arena_path(path, sizeof(path), arena_name) == 0)
+		arena_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (arena_fd < 0) {
+		snprintf(board->failure, sizeof(board->failure), "cannot open the arena's file");
+		return false;
+	}
+	image = image_take(arena_fd);
+	keep_board();
+	return true;
+}
+
+static bool set_up(const struct op *op)
+{
+	memset(board, 0, sizeof(*board));
+	if (!in_child(create, "creating"))
+		return false;
+	if (!(op->flags & OP_ALONE)) {
+		int status;
+
+		survivor = spawn();
+		if (survivor == 0)
+			survive(op);
+		status = wait_for(survivor);
+		if (!WIFSTOPPED(status)) {
+			survivor = 0;
+			ended_well(status, "survivor");
+			return false;
+		}
+	}
+	if (!retake() || !in_child(census, "census"))
+		return false;
+	kept->census = board->census;
+	restore();
+	return true;
+}
+
+/* ---- victims ---- */
+
+static void operate(const struct op *op)
+{
+	if (op->flags & OP_STEPS) {
+		op->run();
+		return;
+	}
+	step_begin();
+	op->run();
+	step_end();
+}
+
+static void be_victim(const struct op *op, const struct plan *plan)
+{
+	const void *base = (const void *)(uintptr_t)kept->base;
+	size_t size = kept->size;
+
+	if (!(op->flags & OP_UNATTACHED)) {
+		attach_self();
+		base = self->arena.base;
+		size = self->arena.g.file_size;
+	}
+	if (op->prepare)
+		op->prepare();
+	if (plan)
+		step_kill(plan, &board->died_at);
+	else if (size)
+		step_trace(trace, base, size);
+	operate(op);
+	if (plan && op->flags & OP_FORK) {
+		raise(SIGSTOP); /* the parent lives, but stirs no more */
+		_exit(1);
+	}
+	step_die();
+	board->base = (uint64_t)(uintptr_t)self->arena.base;
+	board->size = self->arena.g.file_size;
+	if (op->took && !op->took())
+		broken("the operation did not take this path");
+	_exit(0);
+}
+
+/* A whole run, which learns what instructions there are. */
+static bool trace_victim(const struct op *op)
+{
+	for (int pass = op->flags & OP_UNATTACHED && !kept->size ? 0 : 1; pass < 2; pass++) {
+		pid_t pid = spawn();
+
+		if (pid == 0)
+			be_victim(op, NULL);
+		if (!ended_well(wait_for(pid), "victim, not killed"))
+			return false;
+		kept->base = board->base;
+		kept->size = board->size;
+		restore();
+	}
+	if (!trace->over || trace->count >= STEPS_MAX) {
+		snprintf(board->failure, sizeof(board->failure), "no trace: %llu instructions",
+			 (unsigned long long)trace->count);
+		return false;
+	}
+	step_count(trace);
+	return true;
+}
+
+/* Of a string instruction that repeats itself, some rounds are as good as all. */
+static bool amid_copy(uint64_t i)
+{
+	return trace->at[i] == trace->at[i - 1] && trace->at[i] == trace->at[i + 1] &&
+	       i % COPY_STRIDE != 0;
+}
+
+/* After which instructions to kill. True: after each. */
+static bool find_points(void)
+{
+	bool every = trace->count <= ALL_UP_TO && !options.changes;
+
+	points = realloc(points, (trace->count + 2) * sizeof(*points));
+	if (!points)
+		exit(2);
+	points_count = 0;
+	for (uint64_t i = 0; i <= trace->count; i++)
+		if (every || i == 0 || i == trace->count ||
+		    (trace->at[i] & STEP_POINT && !amid_copy(i)))
+			points[points_count++] = i;
+	return every;
+}
+
+/* The victim's pid if it is a parent that lives on, else 0; -1: it did not die. */
+static pid_t kill_victim(const struct op *op, uint64_t target)
+{
+	struct plan plan = { .target = target };
+	int status;
+	pid_t pid;
+
+	step_shorten(trace, &plan);
+	pid = spawn();
+	if (pid == 0)
+		be_victim(op, &plan);
+	status = wait_for(pid);
+	if (op->flags & OP_FORK && WIFSTOPPED(status))
+		return pid;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		return 0;
+	ended_well(status, "victim");
+	return -1;
+}
+
+/* ---- deaths ---- */
+
+static bool ask(enum judging way)
+{
+	pid_t pid = spawn();
+
+	if (pid == 0)
+		judge(way);
+	return ended_well(wait_for(pid), "judge");
+}
+
+static void print_place(uint64_t at)
+{
+	extern char __executable_start[];
+	char command[200], text[300] = "?";
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "addr2line -sfpi -e /proc/%d/exe %#llx 2>&1 | tr '\\n' ' '", (int)getpid(),
+		 (unsigned long long)(at - (uint64_t)(uintptr_t)__executable_start));
+	f = popen(command, "r");
+	if (f && !fgets(text, sizeof(text), f))
+		strcpy(text, "?");
+	if (f)
+		pclose(f);
+	printf("    before %s\n", text);
+}
+
+/* Kills, and asks while the victim's parent, if it has one, lives. */
+static bool die_and_ask(const struct op *op, uint64_t target, enum judging way)
+{
+	pid_t parent = kill_victim(op, target);
+	bool good = parent >= 0 && ask(way);
+
+	if (parent > 0) {
+		kill(parent, SIGKILL);
+		waitpid(parent, NULL, 0);
+	}
+	return good;
+}
+
+static void one_death(const struct op *op, struct row *row, uint64_t target, enum judging way)
+{
+	bool good = die_and_ask(op, target, way);
+
+	for (int i = 0; i < 3 && !good && board->by_chance; i++) {
+		restore();
+		good = die_and_ask(op, target, way);
+	}
+	row->kills++;
+	row->drift += board->died_at != trace->at[target] << 1 >> 1;
+	if (board->pause_ns > row->pause_ns)
+		row->pause_ns = board->pause_ns;
+	if (!good) {
+		row->failures++;
+		printf("FAILED %s, %s: killed after %llu instructions of %llu, judged by way %d: %s\n",
+		       op->name, op->path, (unsigned long long)target,
+		       (unsigned long long)trace->count, (int)way, board->failure);
+		print_place(board->died_at);
+	}
+	restore();
+}
+
+static enum judging way_of(uint64_t kill)
+{
+	if (options.way >= 0)
+		return (enum judging)options.way;
+	return kill % DRAIN_EVERY == DRAIN_EVERY / 2
+		       ? JUDGE_DRAIN
+		       : (enum judging)(kill % 2 ? JUDGE_RECOVER : JUDGE_WORK);
+}
+
+/* A number that steps through all points, evenly spread at any time: a prime near the golden section. */
+static uint64_t stride_of(uint64_t count)
+{
+	for (uint64_t p = count * 618 / 1000 + 1;; p++) {
+		bool prime = p > 2;
+
+		for (uint64_t d = 2; d * d <= p && prime; d++)
+			prime = p % d != 0;
+		if (prime && (count % p != 0 || count < 3))
+			return p;
+	}
+}
+
+static void all_deaths(const struct op *op, struct row *row, double until)
+{
+	uint64_t stride = stride_of(points_count), at = options.seed % points_count;
+
+	if (options.at >= 0) {
+		one_death(op, row, (uint64_t)options.at, way_of((uint64_t)options.at));
+		return;
+	}
+	for (uint64_t i = 0; i < points_count && row->failures < (options.first ? 1 : FAILURES_MAX);
+	     i++) {
+		if (options.seconds > 0 && i >= LEAST_KILLS && now() > until)
+			return;
+		one_death(op, row, points[at], way_of(i));
+		at = (at + stride) % points_count;
+	}
+}
+
+/* ---- recovery is an operation, too: somebody has died before ---- */
+
+const struct op *op_by_name(const char *name, const char *path)
+{
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		for (const struct op *op = tables[t]; op->name; op++)
+			if (strcmp(op->name, name) == 0 && strcmp(op->path, path) == 0)
+				return op;
+	return NULL;
+}
+
+static bool kill_before(const struct op *op)
+{
+	const struct op *first = op_by_name(op->victim, op->path);
+
+	if (!first || !trace_victim(first))
+		return false;
+	find_points();
+	if (kill_victim(first, points[(points_count - 1) * op->part / op->parts]))
+		return false;
+	kept->size = 0;
+	return retake();
+}
+
+/* ---- the table ---- */
+
+static FILE *table;
+
+static void print_head(void)
+{
+	printf("%-16s %-34s %9s %9s %8s %8s\n", "operation", "path", "instr.", "points", "kills",
+	       "failed");
+}
+
+static void print_row(const struct op *op, const struct row *row)
+{
+	char path[80];
+
+	if (op->victim)
+		snprintf(path, sizeof(path), "%s, %s at %u/%u", op->victim, op->path, op->part,
+			 op->parts);
+	else
+		snprintf(path, sizeof(path), "%s", op->path);
+	printf("%-16s %-34s %9llu %8llu%s %8llu %8llu   %.1f ms", op->name, path,
+	       (unsigned long long)row->instructions, (unsigned long long)row->points,
+	       row->every ? " " : "*", (unsigned long long)row->kills,
+	       (unsigned long long)row->failures, (double)row->pause_ns / 1e6);
+	if (row->drift)
+		printf("   (%llu elsewhere than traced)", (unsigned long long)row->drift);
+	printf("\n");
+	if (table)
+		fprintf(table, "| %s | %s | %llu | %llu%s | %llu | %llu |\n", op->name, path,
+			(unsigned long long)row->instructions, (unsigned long long)row->points,
+			row->every ? "" : " *", (unsigned long long)row->kills,
+			(unsigned long long)row->failures);
+	fflush(NULL);
+}
+
+static void run_op(const struct op *op, double until)
+{
+	struct row row = { 0 };
+	bool ready;
+
+	kept->base = kept->size = 0;
+	ready = set_up(op) && (!op->victim || kill_before(op)) && trace_victim(op);
+	if (ready) {
+		row.every = find_points();
+		row.instructions = trace->count;
+		row.points = points_count;
+		all_deaths(op, &row, until);
+	} else {
+		row.failures++;
+		printf("FAILED %s, %s: %s\n", op->name, op->path, board->failure);
+	}
+	print_row(op, &row);
+	total.kills += row.kills;
+	total.failures += row.failures;
+	total.drift += row.drift;
+	total.ops++;
+	remove_arena();
+}
+
+static void name_op(const struct op *op, char *text, size_t size)
+{
+	if (op->victim)
+		snprintf(text, size, "%s, %s, %s at %u/%u", op->name, op->victim, op->path,
+			 op->part, op->parts);
+	else
+		snprintf(text, size, "%s, %s", op->name, op->path);
+}
+
+static bool wanted(const struct op *op)
+{
+	char text[200];
+
+	name_op(op, text, sizeof(text));
+	if (options.first && total.failures)
+		return false;
+	if (options.only && options.only[0] == '=')
+		return strncmp(text, options.only + 1, strlen(options.only + 1)) == 0;
+	return !options.only || strstr(text, options.only);
+}
+
+static void for_ops(void (*call)(const struct op *, double), double start)
+{
+	uint64_t count = 0, done = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+			for (const struct op *op = tables[t]; op->name; op++) {
+				if (!wanted(op))
+					continue;
+				if (pass == 0)
+					count++;
+				else
+					call(op, start + options.seconds * (double)++done /
+								 (double)count);
+			}
+}
+
+static void list(const struct op *op, double until)
+{
+	char text[200];
+
+	(void)until;
+	name_op(op, text, sizeof(text));
+	printf("%s\n", text);
+}
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	remove_arena();
+	_exit(2);
+}
+
+static int read_options(int argc, char **argv)
+{
+	static const struct option names[] = { { "list", no_argument, NULL, 'l' },
+					       { "only", required_argument, NULL, 'o' },
+					       { "at", required_argument, NULL, 'a' },
+					       { "way", required_argument, NULL, 'w' },
+					       { "changes", no_argument, NULL, 'c' },
+					       { "first", no_argument, NULL, 'f' },
+					       { "seconds", required_argument, NULL, 's' },
+					       { "seed", required_argument, NULL, 'r' },
+					       { "table", required_argument, NULL, 't' },
+					       { NULL, 0, NULL, 0 } };
+	int c, listing = 0;
+
+	options.seed = (uint64_t)time(NULL);
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (c) {
+		case 'l': listing = 1; break;
+		case 'o': options.only = optarg; break;
+		case 'a': options.at = atoll(optarg); break;
+		case 'w': options.way = atoi(optarg); break;
+		case 'c': options.changes = true; break;
+		case 'f': options.first = true; break;
+		case 's': options.seconds = atof(optarg); break;
+		case 'r': options.seed = strtoull(optarg, NULL, 0); break;
+		case 't': options.table = optarg; break;
+		default: exit(2);
+		}
+	}
+	return listing;
+}
+
+int main(int argc, char **argv)
+{
+	double start = now();
+
+	if (read_options(argc, argv)) {
+		for_ops(list, 0);
+		return 0;
+	}
+	trace = shared_memory(sizeof(*trace));
+	board = shared_memory(sizeof(*board));
+	kept = calloc(1, sizeof(*kept));
+	table = options.table ? fopen(options.table, "w") : NULL;
+	if (!kept || (options.table && !table))
+		return 2;
+	snprintf(arena_name, sizeof(arena_name), "crash-%d", (int)getpid());
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	printf("seed %llu\n", (unsigned long long)options.seed);
+	print_head();
+	for_ops(run_op, start);
+	printf("%llu operations, %llu kills, %llu failed, in %.0f s\n",
+	       (unsigned long long)total.ops, (unsigned long long)total.kills,
+	       (unsigned long long)total.failures, now() - start);
+	if (table)
+		fclose(table);
+	return total.failures != 0 || total.kills == 0;
+}

@@ -1,0 +1,187 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Whether the harness would find what it looks for: builds the library with one defect at a time, in a copy, and runs the
+# harness where the defect lies. Each must be found, and the copy without a defect must pass.
+# seeded.sh [DEFECT…]; CC and SEED from the environment.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+top=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+CC=${CC:-gcc}
+flags=(-std=gnu11 -D_GNU_SOURCE -DNDEBUG -pthread -fvisibility=hidden -O2 -g -fPIC)
+seed=${SEED:-1}
+
+# defect NAME FILE "WHERE IT SHOWS" SCRIPT WHAT: the script, in Python, changes the text s of a file of shm/.
+names=() files=() shows=() scripts=() whats=()
+defect()
+{
+	names+=("$1") files+=("$2") shows+=("$3") scripts+=("$4") whats+=("$5")
+}
+
+defect mark-late slab.c "=alloc, refill" '
+swap("|| client_mark_page(c->a, c->head))", ")")' \
+	"objects are claimed without the mark of their region"
+defect mark-span span.c "recovery, alloc, span" '
+swap("		client_mark(a, zone_first(a, zone));\n", "		if (zone == first)\n			client_mark(a, zone_first(a, zone));\n")' \
+	"a span marks its first zone only"
+defect take-unmarked object.c "=take" '
+swap("		return -EBUSY;\n	if (mark(a, o))\n		return -ENOMEM;\n	/* Crash: before, as it was; after, ours, and", "		return -EBUSY;\n	/* Crash: before, as it was; after, ours, and")' \
+	"an object is taken before its region is marked"
+defect span-order span.c "alloc, span of zones" '
+swap("	for (uint32_t zone = first; zone == first || left > 0; zone++) {", "	extent_note_taken(a, head, a->g.zone_pages, pw0_make(PAGE_RAW, a->client, 0, use), pw1_extent(pages, 0));\n	for (uint32_t zone = first; zone == first || left > 0; zone++) {")' \
+	"the head of a span is entered before its pieces"
+defect words-swapped extent.c "alloc, large" '
+swap("	atomic_store_explicit(&e->w1, w1, memory_order_relaxed);\n	w0 |=", "	w0 |=")
+swap("	atomic_store_explicit(&e->w0, w0, memory_order_release);\n}\n\nstatic uint64_t take_from_zone", "	atomic_store_explicit(&e->w0, w0, memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	atomic_store_explicit(&e->w1, w1, memory_order_relaxed);\n}\n\nstatic uint64_t take_from_zone")' \
+	"word 0 of a page map entry is written before word 1"
+defect no-rebuild zone.c "alloc, page, zone split" '
+swap("		buddy_rebuild(a, zone);\n		atomic_fetch_add_explicit(&z->rebuilds", "		atomic_fetch_add_explicit(&z->rebuilds")' \
+	"a dead holder's zone is not rebuilt"
+defect drain-early zone.c "=free, large, another" '
+swap("	while ((uint32_t)top) {", "	atomic_store(&z->pending, ((top >> 32) + 1) << 32);\n	while ((uint32_t)top) {")' \
+	"the stack of returned extents is taken off before it is freed"
+defect raw-use slab.c "=alloc, new slab" '
+swap("	set_raw_use(c->a, c->head, RAW_SLAB + c->class);\n	enter_pages", "	enter_pages")' \
+	"an extent does not say that it is becoming a slab"
+defect record-busy record.c "recovery, free, slab goes" '
+swap("		if (seen == record_busy(client)) {", "		if (0) {")' \
+	"records that the dead were busy with stay so"
+defect words-late slab.c "=alloc, new slab, record" '
+swap("	init_words(c, r);\n", "")
+swap("	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	if (c->want", "	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	init_words(c, r);\n	if (c->want")' \
+	"a new slab's states are written after it is entered"
+defect bits-lost slab.c "free, flush" '
+swap("	if (refresh_bits(r, sizeclass_table[class].objects))\n		hint_set(a, class, head);\n	if (looks_empty", "	if (looks_empty")' \
+	"recovery does not tell of the objects it frees"
+defect internal-kept slab.c "first call, alloc" '
+swap("	while (state_owner(seen) == client) {", "	while (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL) {")' \
+	"arrays of caches are forgotten by recovery"
+defect gen-kept slab.c "=alloc, refill from" '
+swap("(state_gen(seen) + 1) & 0xffff", "state_gen(seen)")' \
+	"recovery frees objects under the same generation"
+defect publish-early names.c "publish, small" '
+swap("	r = write_entry(a, &c);\n	if (!r)\n		r = become_only_one(a, &c);", "	r = object_publish_word(a, handle);\n	if (!r)\n		r = write_entry(a, &c);\n	if (!r)\n		r = become_only_one(a, &c);")
+swap("	if (!r)\n		r = object_publish_word(a, handle);\n	if (r) {\n		give_up", "	if (r) {\n		give_up")' \
+	"the object is published before its name"
+defect name-dropped names.c "publish, small" '
+swap("	if (state != NAME_COMMITTED && state != NAME_UNPUBLISHING)", "	if (state != NAME_UNPUBLISHING)")' \
+	"recovery drops a committed name"
+defect unpublish-early names.c "unpublish, small" '
+swap("	int r = object_unpublish_word(a, f->handle);\n\n	if (r &&", "	int r;\n\n	swap_word(a, f->index, f->word, freed(f->word));\n	r = object_unpublish_word(a, f->handle);\n	if (r &&")' \
+	"the name goes before its object"
+defect persist-unarmed persist.c "persist, small" '
+swap("	atomic_store_explicit(&intent->armed, 1, memory_order_relaxed);", "	(void)0;")' \
+	"shma_persist() does not arm its intent"
+defect thread-word thread.c "first call, alloc" '
+swap("thread_word(THREAD_CLAIMED, a->client, 0),\n			    memory_order_acq_rel", "thread_word(THREAD_CLAIMED, 0, 0),\n			    memory_order_acq_rel")' \
+	"a claimed thread word does not say whose it is"
+defect life-number liveness.c "open, arena" '
+swap("	if (pid == 0)\n		return LIVENESS_DEAD;", "	if (pid == 0)\n		return LIVENESS_UNSURE;")' \
+	"who died while opening is never known to be dead"
+defect large-kept recovery.c "alloc, large" '
+swap("		return unmake_large(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;", "		return 0;")' \
+	"recovery forgets large objects"
+defect trim-swapped extent.c "=resize, in place, large" '
+swap("	if (done)\n		buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pages - keep));\n	zone_unlock(a, zone);\n	return done;", "	if (done)\n		atomic_store(&e->w1, pw1_extent(pages, 0));\n	if (done)\n		buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pages - keep));\n	zone_unlock(a, zone);\n	if (done)\n		atomic_store(&e->w1, pw1_extent(keep, 0));\n	return done;")' \
+	"an extent is cut short after its tail is free"
+defect commit-swapped ring.c "log, next record" '
+swap("	/* PAIR(ring-commit): payload and header before committed length. */\n	atomic_store_explicit(&head->committed, committed, memory_order_release);\n", "")
+swap("	record->info = info;\n	record->reserved = 0;\n	record->time = stamp.time;", "	atomic_store_explicit(&head->committed, committed, memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	record->info = info;\n	record->reserved = 0;\n	record->time = stamp.time;")' \
+	"a record is committed before its header is written"
+defect payload-late ring.c "log, next record" '
+swap("	if (len)\n		memcpy(record + 1, data, len);\n	publish(&tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));", "	publish(&tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));\n	if (len)\n		memcpy(record + 1, data, len);")' \
+	"a record is committed before its payload"
+defect base-late ring_lease.c "log, ring wrap" '
+swap("	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);\n	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);", "	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);")' \
+	"the count of overwritten records comes after their end"
+defect reset-forgotten ring_recover.c "log, ring wrap" '
+swap("	case RING_RESETTING:\n		return finish_reset(a, v, block, word);", "	case RING_RESETTING:\n		return 0;")' \
+	"a block that the dead was resetting stays so"
+defect reference-late ring.c "log, large record" '
+swap("	memcpy(record + 1, &ref, sizeof(ref));\n	level->extent_pages += ref.pages;\n	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));", "	level->extent_pages += ref.pages;\n	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));\n	memcpy(record + 1, &ref, sizeof(ref));")' \
+	"a large record is committed before it refers to its extent"
+defect slot-unburied ring_recover.c "log, shared block" '
+swap("			ring_shared_bury(&v, i, ring_word_lap(word), client);", "			;")' \
+	"what the dead left in shared blocks stays open"
+defect consumer-kept ring_recover.c "log reader, next" '
+swap("	recover_consumer(&v, client);\n	return result;", "	return result;")' \
+	"a dead consumer stays the consumer"
+defect handover recovery.c "recovery, alloc, new slab" '
+swap("		if (recover_region(a, region, client))\n			left = -EAGAIN;\n		else\n			client_marks_drop(a, client, region);", "		client_marks_drop(a, client, region);\n		if (recover_region(a, region, client))\n			left = -EAGAIN;")' \
+	"a mark goes before its region is recovered"
+defect slot-first recovery.c "recovery, alloc, new slab" '
+swap("	r = recover_threads(a, client);\n", "	liveness_finish_recovery(a, client);\n	r = recover_threads(a, client);\n")' \
+	"the slot is free before its client is recovered"
+
+# build DIRECTORY [FILE]: the harness there; with the objects of the sound one but for that file of shm/.
+build()
+{
+	local dir=$1 changed=${2:-} source object objects=()
+	for source in shm/*.c libclient/*.c tests/crash/*.c; do
+		object=$work/sound/$(basename "$source" .c).o
+		if [ "$source" = "shm/$changed" ]; then
+			object=$dir/$(basename "$source" .c).o
+			"$CC" "${flags[@]}" -Ishm -Ilibclient -c "$dir/$changed" -o "$object" || return
+		elif [ -z "$changed" ]; then
+			"$CC" "${flags[@]}" -Ishm -Ilibclient -c "$source" -o "$object" || return
+		fi
+		objects+=("$object")
+	done
+	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma}
+}
+
+# seed_defect NUMBER: 0 if the harness finds it.
+seed_defect()
+{
+	local dir=$work/${names[$1]}
+	mkdir "$dir"
+	python3 - "shm/${files[$1]}" "$dir/${files[$1]}" "${scripts[$1]}" <<-'END' || return 3
+		import sys
+		s = open(sys.argv[1]).read()
+		def swap(old, new):
+		    global s
+		    if s.count(old) != 1:
+		        sys.exit("the text to change is not there, or not once:\n" + old)
+		    s = s.replace(old, new)
+		exec(sys.argv[3])
+		open(sys.argv[2], "w").write(s)
+	END
+	build "$dir" "${files[$1]}" || return 3
+	timeout 300 "$dir/crash" --only "${shows[$1]}" --changes --first --seed "$seed" >"$dir/log" 2>&1 && return 1
+	grep -q ^FAILED "$dir/log" || return 3
+}
+
+wanted()
+{
+	local name
+	[ $# -gt 1 ] || return 0
+	for name in "${@:2}"; do
+		[ "$name" = "$1" ] && return 0
+	done
+	return 1
+}
+
+mkdir "$work/sound"
+build "$work/sound" || exit 2
+if [ $# -eq 0 ] && ! "$work/sound/crash" --seconds 60 --seed "$seed" >"$work/log" 2>&1; then
+	cat "$work/log"
+	echo "without a defect it fails already"
+	exit 1
+fi
+found=0 missed=0
+for i in "${!names[@]}"; do
+	wanted "${names[$i]}" "$@" || continue
+	seed_defect "$i"
+	case $? in
+	0)
+		found=$((found + 1))
+		printf 'found   %-16s %s\n' "${names[$i]}" "${whats[$i]}"
+		grep -m1 ^FAILED "$work/${names[$i]}/log" | cut -c 8-300 | sed 's/^/          /'
+		;;
+	1) missed=$((missed + 1)) && printf 'MISSED  %-16s %s\n' "${names[$i]}" "${whats[$i]}" ;;
+	*) missed=$((missed + 1)) && printf 'BROKEN  %-16s %s\n' "${names[$i]}" "${whats[$i]}" && cat "$work/${names[$i]}/log" ;;
+	esac
+done
+echo "$found defects found, $missed missed"
+[ "$missed" = 0 ] && [ "$found" -gt 0 ]

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * step.h - one instruction after the other: counts them, notes which of them changed shared memory, and
+ * kills the process after a given one. By the processor's trap flag and a SIGTRAP handler in the process
+ * itself: a tracer would need two switches of process an instruction, which a busy machine makes long.
+ */
+#ifndef CRASH_STEP_H
+#define CRASH_STEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STEPS_MAX (UINT64_C(1) << 22)
+#define STEP_POINT \
+	(UINT64_C(1) << 63) /* the instruction before changed shared memory, or called the kernel */
+
+/* Where the program is after so many instructions. In memory that the tracing process shares. */
+struct trace {
+	uint64_t count;		/* instructions */
+	bool over;		/* the operation came to its end */
+	uint64_t at[STEPS_MAX]; /* the next instruction, and STEP_POINT */
+	uint32_t times
+		[STEPS_MAX]; /* how often the program came by there so far, this time included */
+};
+
+/* Which way to die: after target instructions. What comes before number near runs freely, up to a
+ * breakpoint at that instruction, which is met so many times. near 0: all is stepped. */
+struct plan {
+	uint64_t target;
+	uint64_t near;
+	uint64_t at;
+	uint32_t times;
+};
+
+/* What the next step_begin() of this process does; nothing by default. */
+void step_trace(struct trace *t, const void *shared, size_t size);
+void step_kill(const struct plan *plan, uint64_t *died_at);
+/* Fills in what can be run freely. */
+void step_shorten(const struct trace *t, struct plan *plan);
+/* Fills in times, once a trace is over. */
+void step_count(struct trace *t);
+
+/* Around the operation. */
+void step_begin(void);
+void step_end(void);
+/* Ends a process that was to die earlier and has not. */
+void step_die(void);
+
+#endif
