@@ -86,18 +86,19 @@ void fail(const char *format, ...)
 
 /* ---- processes ---- */
 
-static void watch(struct process *p, pid_t pid, bool inherited)
+/* False: it is gone already, and nobody's to wait for. */
+static bool watch(struct process *p, pid_t pid, bool inherited)
 {
 	p->pid = pid;
 	p->inherited = inherited;
 	p->fd = pidfd_open(pid, 0);
-	if (p->fd < 0) {
-		if (atomic_load(&account->failed))
-			give_up();
+	if (p->fd < 0 && errno == ESRCH && inherited)
+		return false;
+	if (p->fd < 0)
 		fail("process %d: %s", (int)pid, strerror(errno));
-	}
 	p->state = PROCESS_RUNS;
 	p->excused_ns = now_ns();
+	return true;
 }
 
 static void become_child(void)
@@ -133,6 +134,14 @@ struct answer ask(enum command what, uint32_t slot, uint32_t life)
 	return a;
 }
 
+static __attribute__((noreturn)) void ended_by_itself(uint32_t slot)
+{
+	if (atomic_load(&account->failed))
+		give_up();
+	fail("worker %u, process %d, has ended by itself in %s", slot, (int)workers[slot].pid,
+	     op_name(atomic_load(&account->slots[slot].actors[0].op)));
+}
+
 void start_worker(uint32_t slot)
 {
 	struct slot *s = &account->slots[slot];
@@ -161,7 +170,13 @@ void start_worker(uint32_t slot)
 			work(slot, life, NULL);
 	}
 	sum.starts++;
-	watch(&workers[slot], child, inherit);
+	if (watch(&workers[slot], child, inherit))
+		return;
+	/* We had no processor for all of a short life. */
+	if (atomic_load(&account->slots[slot].left) != life)
+		ended_by_itself(slot);
+	sum.left++;
+	atomic_store(&account->lives[life].alive, 0);
 }
 
 void start_daemon(void)
@@ -231,25 +246,27 @@ static void note_dead_ops(uint32_t slot)
 }
 
 /* Who has died is noted and replaced. */
-static void look_after_worker(uint32_t slot)
+static void replace_worker(uint32_t slot)
 {
-	struct process *p = &workers[slot];
 	uint32_t life = atomic_load(&account->slots[slot].life);
 
-	if (p->state == PROCESS_NONE || !ended(p))
-		return;
-	if (p->state != PROCESS_KILLED) {
-		if (atomic_load(&account->failed))
-			give_up();
+	if (workers[slot].state != PROCESS_KILLED) {
 		if (atomic_load(&account->slots[slot].left) != life)
-			fail("worker %u, process %d, has ended by itself in %s", slot, (int)p->pid,
-			     op_name(atomic_load(&account->slots[slot].actors[0].op)));
+			ended_by_itself(slot);
 		sum.left++;
 	}
 	note_dead_ops(slot);
 	atomic_store(&account->lives[life].alive, 0);
-	bury(p);
+	bury(&workers[slot]);
 	if (!atomic_load(&account->ending))
+		start_worker(slot);
+}
+
+static void look_after_worker(uint32_t slot)
+{
+	if (ended(&workers[slot]))
+		replace_worker(slot);
+	else if (workers[slot].state == PROCESS_NONE && !atomic_load(&account->ending))
 		start_worker(slot);
 }
 
