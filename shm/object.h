@@ -17,40 +17,32 @@
 
 /*
  * The state word of the small object at a place (a page, and in it the lowest 8 bits of an offset in units
- * of 16 bytes), and its class; NULL: not found so. Where exact is not asked for, an offset inside an object
- * leads to that object's word.
+ * of 16 bytes), and its class; NULL: no small object starts there.
  */
 static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_word_in(const struct arena *a, uint64_t page, uint64_t in_page, bool exact, uint32_t *class)
+object_word_in(const struct arena *a, uint64_t page, uint64_t in_page, uint64_t *class)
 {
 	uint64_t w1, offset16;
 	const struct sizeclass *c;
 	uint32_t index;
-	bool starts;
 
 	if (__builtin_expect(page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed), 0))
 		return NULL;
 	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
 	c = &sizeclass_rows[w1 >> PW1_CLASS_SHIFT];
 	offset16 = pw1_dist(w1) << (PAGE_SHIFT - 4) | (in_page & 0xff);
-	starts = sizeclass_start(c, offset16, &index);
-	if (__builtin_expect(exact ? !starts : index >= c->objects, 0))
+	if (__builtin_expect(!sizeclass_start(c, offset16, &index), 0))
 		return NULL;
-	*class = pw1_class(w1);
+	*class = w1 >> PW1_CLASS_SHIFT & ((1u << PW1_CLASS_BITS) - 1);
 	return &((struct slab_record *)(a->heap + (w1 & a->record_mask)))->words[index];
 }
 
 /* The same by a handle. */
 static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_word_at(const struct arena *a, uint64_t handle, bool exact, uint32_t *class)
+object_small_word(const struct arena *a, uint64_t handle, uint64_t *class)
 {
 	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
-	return object_word_in(a, (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), handle, exact, class);
-}
-
-static inline _Atomic uint32_t *object_small_word(const struct arena *a, uint64_t handle, uint32_t *class)
-{
-	return object_word_at(a, handle, true, class);
+	return object_word_in(a, (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), handle, class);
 }
 
 /* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 4 KiB do. */
@@ -69,7 +61,7 @@ static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 static inline _Atomic uint32_t *object_cached_word(const struct arena *a, const struct thread_block *t,
 						   uint64_t handle)
 {
-	uint32_t class;
+	uint64_t class;
 	_Atomic uint32_t *word = object_small_word(a, handle, &class);
 
 	if (__builtin_expect(!word || atomic_load_explicit(word, memory_order_relaxed) !=
@@ -96,7 +88,7 @@ static inline bool object_offer_fast(struct arena *a, uint64_t handle)
 /* A small object that only this client may free: private to it, or taken by it. */
 struct object_mine {
 	_Atomic uint32_t *word;
-	uint32_t class;
+	uint64_t class;
 	uint32_t state; /* private, this client's, of the handle's generation */
 };
 
@@ -119,7 +111,7 @@ object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t 
 {
 	uint32_t seen;
 
-	m->word = object_word_in(a, offset >> PAGE_SHIFT, offset >> 4, true, &m->class);
+	m->word = object_word_in(a, offset >> PAGE_SHIFT, offset >> 4, &m->class);
 	if (__builtin_expect(!m->word || offset & 15, 0))
 		return false;
 	seen = atomic_load_explicit(m->word, memory_order_relaxed);
@@ -131,7 +123,7 @@ object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t 
 static inline __attribute__((always_inline)) int
 object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const struct object_mine *m)
 {
-	struct cache *c = &t->caches[m->class];
+	struct cache *c = cache_at(t, m->class);
 	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
 
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
@@ -142,7 +134,7 @@ object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const
 	atomic_thread_fence(memory_order_release);
 	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
 	if (__builtin_expect(top >= c->limit, 0))
-		return cache_flush(a, t, m->class, handle);
+		return cache_flush(a, t, (uint32_t)m->class, handle);
 	cache_slots(a, c)[top] = handle;
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 	return 0;
@@ -152,7 +144,7 @@ object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const
 static inline __attribute__((always_inline)) int
 object_free_mine_at(struct arena *a, struct thread_block *t, uint64_t offset, const struct object_mine *m)
 {
-	struct cache *c = &t->caches[m->class];
+	struct cache *c = cache_at(t, m->class);
 	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	uint32_t state = m->state + t->gen_step;
 	struct cache_halves *slot;
@@ -160,11 +152,10 @@ object_free_mine_at(struct arena *a, struct thread_block *t, uint64_t offset, co
 	/* Crash: as above. */
 	atomic_store_explicit(m->word, state, memory_order_relaxed);
 	if (__builtin_expect(top >= c->limit, 0))
-		return cache_flush(a, t, m->class, handle_make(a->tag, state_gen(state), offset));
+		return cache_flush(a, t, (uint32_t)m->class, handle_make(a->tag, state_gen(state), offset));
 	slot = (struct cache_halves *)&cache_slots(a, c)[top];
 	slot->low = (uint32_t)(offset >> 4);
-	slot->high = state_gen(state) << (HANDLE_GEN_SHIFT - 32) |
-		     (uint32_t)((a->tag_bits | offset >> 4) >> 32);
+	slot->high = (state & ~0u << STATE_GEN_SHIFT) | (uint32_t)(a->tag_bits >> 32) | (uint32_t)(offset >> 36);
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 	return 0;
 }
@@ -180,7 +171,7 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h)
 
 	if (__builtin_expect(!t || a->wide || size - 1 >= SIZECLASS_TABLE_BYTES, 0))
 		return NULL;
-	c = &t->caches[sizeclass_by_size[(size + 15) >> 4]];
+	c = cache_at(t, sizeclass_by_size[(size + 15) >> 4]);
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	if (__builtin_expect(top == 0, 0))
 		return NULL;
@@ -195,7 +186,7 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h)
 static inline uint64_t object_handle_fast(const struct arena *a, uint64_t offset)
 {
 	uint64_t handle = (uint64_t)a->tag << HANDLE_TAG_SHIFT | offset >> 4;
-	uint32_t class;
+	uint64_t class;
 	_Atomic uint32_t *word;
 
 	if (__builtin_expect(offset >= a->g.capacity || offset & 15, 0))
@@ -210,8 +201,8 @@ static inline uint64_t object_handle_fast(const struct arena *a, uint64_t offset
 /* Where a live small object lies; NULL: go the long way. */
 static inline void *object_ptr_fast(const struct arena *a, uint64_t handle)
 {
-	uint32_t class;
-	_Atomic uint32_t *word = object_word_at(a, handle, false, &class);
+	uint64_t class;
+	_Atomic uint32_t *word = object_small_word(a, handle, &class);
 	uint32_t seen;
 
 	if (__builtin_expect(!word, 0))

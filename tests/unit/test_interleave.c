@@ -250,7 +250,8 @@ static uint64_t stale_on_top(shma *s, struct board *b, pid_t *other, child_body 
 	struct arena *a = &s->arena;
 	uint64_t handle = shma_alloc(s, OBJECT_BYTES, 0);
 	struct thread_block *t = thread_peek(a);
-	uint32_t class = sizeclass_of(OBJECT_BYTES), word_class, gen = handle_gen(handle) + 12345;
+	uint32_t class = sizeclass_of(OBJECT_BYTES), gen = handle_gen(handle) + 12345;
+	uint64_t word_class;
 	_Atomic uint32_t *word = object_small_word(a, handle, &word_class);
 	uint64_t good;
 

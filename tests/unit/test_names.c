@@ -291,7 +291,7 @@ static bool poke_debug(pid_t pid, int reg, uint64_t value)
 /* Writes of two name words of 8 bytes and one state word of 4; reads of the last name word. */
 static bool watch_writes(pid_t pid)
 {
-	uint32_t class;
+	uint64_t class;
 	uint64_t control = 0x1 | 0x4 | 0x10 | 0x40 | UINT64_C(0x9) << 16 | UINT64_C(0x9) << 20 |
 			   UINT64_C(0xd) << 24 | UINT64_C(0xb) << 28;
 

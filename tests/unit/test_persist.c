@@ -322,7 +322,7 @@ static bool poke_debug(pid_t pid, int reg, uint64_t value)
 /* The cell (8 bytes) and the object's state word (4). */
 static bool watch_writes(pid_t pid)
 {
-	uint32_t class;
+	uint64_t class;
 
 	return poke_debug(pid, 0, (uint64_t)(uintptr_t)&cells[CELL]) &&
 	       poke_debug(pid, 1, (uint64_t)(uintptr_t)object_small_word(&arena, shared->handle, &class)) &&
