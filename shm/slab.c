@@ -61,21 +61,38 @@ struct claim {
 	enum object_kind kind;
 	uint32_t want, count;
 	uint64_t *out;
+	bool pinned; /* one of its objects is ours, so the slab stays what it is */
 };
+
+static void bit_back(struct slab_record *r, uint32_t index)
+{
+	atomic_fetch_or_explicit(&r->bitmap[index / 64], UINT64_C(1) << (index % 64), memory_order_seq_cst);
+}
+
+/* Of a record that is another slab's by now, and that slab's object. An exchange, since whoever makes that
+ * slab may just have set the word, and another have claimed it. */
+static void unclaim_strange(struct slab_record *r, uint32_t index, uint32_t claimed)
+{
+	uint32_t freed = state_make(OBJECT_FREE, 0, state_gen(claimed));
+
+	if (atomic_compare_exchange_strong_explicit(&r->words[index], &claimed, freed, memory_order_acq_rel,
+						    memory_order_relaxed))
+		bit_back(r, index);
+}
 
 static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 {
 	_Atomic uint32_t *word = &r->words[index];
-	uint32_t seen, gen;
+	uint32_t seen, gen, mine;
 
 	seen = atomic_load_explicit(word, memory_order_acquire);
 	gen = state_gen(seen);
+	mine = state_make(c->kind, c->a->client, gen);
 	/* The slab is looked at between the word's load and its exchange: if it was another's slab
 	 * before, the generation differs now. The bit that was taken is then that other slab's, which
 	 * may have more objects than ours: back with it. */
-	if (!record_serves(r, c->head, c->class)) {
-		atomic_fetch_or_explicit(&r->bitmap[index / 64], UINT64_C(1) << (index % 64),
-					 memory_order_seq_cst);
+	if (!c->pinned && !record_serves(r, c->head, c->class)) {
+		bit_back(r, index);
 		return;
 	}
 	/* A late bit of the record's last slab may lie behind this one's objects. */
@@ -83,10 +100,19 @@ static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 		return;
 	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery:
 	 * the region is marked); after, ours. */
-	if (atomic_compare_exchange_strong_explicit(word, &seen,
-						    state_make(c->kind, c->a->client, gen),
-						    memory_order_acq_rel, memory_order_relaxed))
-		c->out[c->count++] = object_handle(c->a, c->head, c->class, index, gen);
+	if (!atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acq_rel,
+						     memory_order_relaxed)) {
+		if (state_kind(seen) == OBJECT_FREE)
+			bit_back(r, index); /* of a slab that was made meanwhile */
+		return;
+	}
+	/* Once more: of generations that wrap, one in 65,536 is the same after we were stopped for long. */
+	if (!c->pinned && !record_serves(r, c->head, c->class)) {
+		unclaim_strange(r, index, mine);
+		return;
+	}
+	c->pinned = true;
+	c->out[c->count++] = object_handle(c->a, c->head, c->class, index, gen);
 }
 
 /* The lowest bits of a set, at most n. */
@@ -107,6 +133,7 @@ static void claim_from_slab(struct claim *c)
 
 	if (!r || !record_serves(r, c->head, c->class) || client_mark_page(c->a, c->head))
 		return;
+	c->pinned = false;
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
 		uint64_t bits = atomic_load_explicit(&r->bitmap[w], memory_order_relaxed);
 

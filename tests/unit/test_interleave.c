@@ -238,6 +238,171 @@ START_TEST(a_rebuild_sees_slabs_in_the_making_whole)
 }
 END_TEST
 
+/* ---- slabs made, drawn from and given back by two at once ---- */
+
+#define TURN_CLASS 55 /* 4 KiB, four to a slab: slabs come and go all the time */
+#define TURN_OBJECTS 6
+
+static struct slab_source turn_source;
+static uint32_t turn_home;
+static uint64_t turn_kept[2 * TURN_OBJECTS];
+static uint32_t turn_count;
+
+static _Atomic uint64_t *first_word(uint64_t handle)
+{
+	return (_Atomic uint64_t *)(void *)(arena.heap + handle_offset(handle));
+}
+
+/* Claims some, and puts some back, slabs and records with them; each object bears its owner's number. */
+static bool take_a_turn(uint32_t claim, uint32_t put)
+{
+	int err = 0;
+
+	turn_source.class = TURN_CLASS;
+	turn_source.home = &turn_home;
+	claim = slab_claim(&arena, &turn_source, claim, OBJECT_PRIVATE, turn_kept + turn_count, &err);
+	for (uint32_t i = turn_count; i < turn_count + claim; i++)
+		atomic_store(first_word(turn_kept[i]), arena.client);
+	turn_count += claim;
+	if (put > turn_count)
+		put = turn_count;
+	for (uint32_t i = 0; i < put; i++)
+		if (atomic_load(first_word(turn_kept[i])) != arena.client)
+			return false;
+	slab_put(&arena, turn_kept, put, 0);
+	turn_count -= put;
+	memmove(turn_kept, turn_kept + put, turn_count * sizeof(turn_kept[0]));
+	return err == 0;
+}
+
+static int turn_begins(void *arg)
+{
+	(void)arg;
+	turn_home = 1;
+	turn_count = 0;
+	turn_source.head = 0;
+	return 0;
+}
+
+static int turns_held(void *arg)
+{
+	(void)arg;
+	for (uint32_t i = 0; i < 4; i++)
+		if (!take_a_turn(1 + i, 1 + i % 3) || !take_a_turn(1, TURN_OBJECTS))
+			return 1;
+	return take_a_turn(1, 2 * TURN_OBJECTS) ? 0 : 2;
+}
+
+static void turns_of_others(void)
+{
+	uint32_t claim = (uint32_t)heap_below(TURN_OBJECTS) + 1;
+
+	if (turn_count > TURN_OBJECTS || !heap_below(3))
+		ck_assert(take_a_turn(1, 2 * TURN_OBJECTS));
+	else
+		ck_assert(take_a_turn(claim, (uint32_t)heap_below(claim + 2)));
+}
+
+START_TEST(slabs_made_and_given_back_at_any_instruction_lose_no_object_and_give_none_twice)
+{
+	struct held h = {turn_begins, turns_held};
+	pid_t pid;
+
+	heap_seed("slabs_made_and_given_back_at_any_instruction");
+	turn_begins(NULL);
+	hold_at_each(&h, turns_of_others, 1, &pid);
+	heap_check(&arena);
+	let_go(pid);
+	ck_assert(take_a_turn(1, 2 * TURN_OBJECTS));
+	ck_assert_uint_eq(reap(&arena), 1);
+	heap_check(&arena);
+}
+END_TEST
+
+/* ---- a claim that comes generations late ---- */
+
+static struct slab_place late; /* of the object that is to be claimed */
+static uint64_t late_steps, late_first, late_last, late_target;
+
+static int claim_one(void *arg)
+{
+	uint64_t handle = 0;
+	int err = 0;
+
+	(void)arg;
+	turn_source = (struct slab_source){TURN_CLASS, (uint32_t)late.head + 1, &turn_home};
+	slab_claim(&arena, &turn_source, 1, OBJECT_PRIVATE, &handle, &err);
+	atomic_store(&board->numbers[0], handle);
+	return handle == 0;
+}
+
+static bool is_claimed(void)
+{
+	return state_kind(atomic_load(&late.record->words[late.index])) != OBJECT_FREE;
+}
+
+/* The instructions from the bit's to the word's. */
+static void note_window(void)
+{
+	late_steps++;
+	if (atomic_load(&late.record->bitmap[0]) >> late.index & 1 || is_claimed())
+		return;
+	if (!late_first)
+		late_first = late_steps;
+	late_last = late_steps;
+}
+
+/* The record is another slab's now, by chance with the same generations. */
+static void change_slab(void)
+{
+	if (++late_steps == late_target && !is_claimed())
+		atomic_store(&late.record->head, (uint32_t)late.head + 100);
+}
+
+static void claim_held(void (*others)(void))
+{
+	struct held h = {turn_begins, claim_one};
+	pid_t pid;
+
+	late_steps = 0;
+	hold_at_each(&h, others, 1, &pid);
+	let_go(pid);
+}
+
+START_TEST(a_claim_that_comes_generations_late_takes_nothing_of_another_slab)
+{
+	uint64_t handles[2], changed = 0;
+	int err = 0;
+
+	turn_begins(NULL);
+	turn_source.class = TURN_CLASS;
+	turn_source.home = &turn_home;
+	ck_assert_uint_eq(slab_claim(&arena, &turn_source, 2, OBJECT_PRIVATE, handles, &err), 2);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[1]) + 4096, &late), 0);
+	late_first = 0;
+	claim_held(note_window);
+	ck_assert_uint_gt(late_first, 0);
+	for (late_target = late_first; late_target <= late_last; late_target++) {
+		uint64_t got;
+
+		ck_assert_uint_eq(reap(&arena), 1);
+		ck_assert(!is_claimed());
+		claim_held(change_slab);
+		if (atomic_load(&late.record->head) == late.head)
+			continue; /* this child was quicker */
+		changed++;
+		got = handle_offset(atomic_load(&board->numbers[0])) >> PAGE_SHIFT;
+		ck_assert_uint_ne(got, late.head + late.index);
+		ck_assert(!is_claimed());
+		atomic_store(&late.record->head, (uint32_t)late.head);
+	}
+	ck_assert_uint_gt(changed, 3);
+	ck_assert_uint_eq(reap(&arena), 1);
+	slab_put(&arena, handles, 2, 0);
+	heap_check(&arena);
+}
+END_TEST
+
 /* ---- two threads that free one object at once ---- */
 
 #define OBJECT_BYTES 128
@@ -489,12 +654,14 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("interleave");
-	TCase *t = tcase_create("interleave"), *h = tcase_create("handlers");
+	TCase *t = tcase_create("interleave"), *slabs = tcase_create("slabs"), *h = tcase_create("handlers");
 
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_span_half_freed_is_still_its_owners_whoever_rebuilds);
 	tcase_add_test(t, a_rebuild_sees_slabs_in_the_making_whole);
+	tcase_add_test(slabs, slabs_made_and_given_back_at_any_instruction_lose_no_object_and_give_none_twice);
+	tcase_add_test(slabs, a_claim_that_comes_generations_late_takes_nothing_of_another_slab);
 	tcase_add_test(t, an_object_freed_by_two_threads_at_once_costs_no_other_process_one);
 	tcase_add_test(t, a_resize_never_moves_to_a_stale_entry);
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
@@ -505,6 +672,9 @@ int main(void)
 	tcase_set_timeout(h, 120);
 	tcase_add_checked_fixture(h, setup, teardown);
 	suite_add_tcase(s, h);
+	tcase_set_timeout(slabs, 120);
+	tcase_add_checked_fixture(slabs, setup, teardown);
+	suite_add_tcase(s, slabs);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
