@@ -600,24 +600,58 @@ static bool fits_in_place(const struct object *o, uint64_t size)
 	return (size + PAGE_SIZE - 1) >> PAGE_SHIFT == o->bytes >> PAGE_SHIFT;
 }
 
+/* Copies an object's bytes into another that is private. What is on offer others may free at any moment,
+ * and its pages be given back while we are stopped in the middle: see copy_out(). */
+static int copy_object(struct arena *a, uint64_t from, uint64_t to, uint64_t len, uint32_t state)
+{
+	int64_t n = 0;
+
+	if (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN) {
+		memcpy(a->heap + handle_offset(to), a->heap + handle_offset(from), len);
+		return 0;
+	}
+	for (uint64_t done = 0; done < len && n >= 0; done += (uint64_t)n) {
+		n = copy_out(a, handle_offset(from) + done, a->heap + handle_offset(to) + done, len - done);
+		if (n == 0)
+			n = -EUCLEAN; /* the file is cut off */
+	}
+	return n < 0 ? (int)n : 0;
+}
+
+/* A private object that nobody else knows of becomes what another was. */
+static void give_kind(struct arena *a, uint64_t handle, uint32_t state)
+{
+	bool arenas = state_kind(state) == OBJECT_PERSISTENT;
+	struct object o;
+	uint32_t now;
+
+	if (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN ||
+	    find_live(a, handle, &o, &now))
+		return;
+	if (change(&o, now, state_make(state_kind(state), arenas ? 0 : a->client, o.gen)) && arenas)
+		account(a, a->client, 0, o.bytes);
+}
+
+/* Private until the old one is gone: else who dies in between would leave a second object of the arena's,
+ * which nobody ever knew. */
 static uint64_t move(struct arena *a, uint64_t handle, const struct object *o, uint32_t state, uint64_t size,
 		     int *err)
 {
-	struct object_want want = {.size = size};
-	uint64_t moved;
+	struct object_want want = {.size = size, .kind = OBJECT_PRIVATE};
+	uint64_t moved = object_alloc(a, &want, err);
 
-	want.kind = state_kind(state) == OBJECT_TAKEN ? OBJECT_PRIVATE : state_kind(state);
-	moved = object_alloc(a, &want, err);
 	if (!moved)
 		return 0;
-	memcpy(a->heap + handle_offset(moved), a->heap + handle_offset(handle),
-	       size < o->bytes ? size : o->bytes);
-	/* Crash: before, two objects of this client's; after, the new one. */
-	*err = object_free(a, handle);
+	*err = copy_object(a, handle, moved, size < o->bytes ? size : o->bytes, state);
+	/* Crash: before, the old one as it was, and one of this client's; after, that one, which returns
+	 * with us: its handle was nobody's yet. */
+	if (!*err)
+		*err = object_free(a, handle);
 	if (*err) {
 		object_free(a, moved);
 		return 0;
 	}
+	give_kind(a, moved, state);
 	return moved;
 }
 

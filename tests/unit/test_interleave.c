@@ -20,6 +20,7 @@
 #define STEPS_MAX 400000
 
 static struct arena arena;
+static shma *resized;
 static struct board *board;
 static uint64_t zone_pages;
 
@@ -47,7 +48,7 @@ static int held_child(void *arg)
 	const struct held *h = arg;
 	int r;
 
-	if (thread_become_client(&arena) || h->prepare(NULL) || ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+	if ((!resized && thread_become_client(&arena)) || h->prepare(NULL) || ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 		return 1;
 	raise(SIGSTOP);
 	r = h->operate(NULL);
@@ -403,6 +404,49 @@ START_TEST(a_claim_that_comes_generations_late_takes_nothing_of_another_slab)
 }
 END_TEST
 
+/* ---- resizing what is the arena's ---- */
+
+static uint64_t resized_handle;
+
+static int one_call_before(void *arg)
+{
+	(void)arg;
+	return shma_free(resized, shma_alloc(resized, 100, 0));
+}
+
+static int resize_it(void *arg)
+{
+	(void)arg;
+	return shma_resize(resized, resized_handle, 5000) == 0;
+}
+
+/* Were the child killed here, this would stay for ever. */
+static void count_the_arenas(void)
+{
+	struct shma_stats st;
+
+	stats_arena(&resized->arena, &st);
+	ck_assert_uint_le(st.persistent_objects, 1);
+}
+
+START_TEST(a_resize_never_leaves_two_objects_of_the_arenas)
+{
+	shma *s = resized = heap_open(CAPACITY, 0);
+	struct held h = {one_call_before, resize_it};
+	pid_t pid;
+
+	resized_handle = shma_alloc(s, 100, SHMA_PERSIST);
+	hold_at_each(&h, count_the_arenas, 3, &pid);
+	count_the_arenas();
+	let_go(pid);
+	reap(&s->arena);
+	ck_assert_ptr_null(shma_ptr(s, resized_handle));
+	ck_assert_uint_eq(heap_stats(s).persistent_objects, 1);
+	ck_assert_int_eq(shma_close(s), 0);
+	resized = NULL;
+}
+END_TEST
+
 /* ---- two threads that free one object at once ---- */
 
 #define OBJECT_BYTES 128
@@ -662,6 +706,7 @@ int main(void)
 	tcase_add_test(t, a_rebuild_sees_slabs_in_the_making_whole);
 	tcase_add_test(slabs, slabs_made_and_given_back_at_any_instruction_lose_no_object_and_give_none_twice);
 	tcase_add_test(slabs, a_claim_that_comes_generations_late_takes_nothing_of_another_slab);
+	tcase_add_test(slabs, a_resize_never_leaves_two_objects_of_the_arenas);
 	tcase_add_test(t, an_object_freed_by_two_threads_at_once_costs_no_other_process_one);
 	tcase_add_test(t, a_resize_never_moves_to_a_stale_entry);
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
