@@ -511,6 +511,9 @@ void slab_recover(struct arena *a, uint64_t head, uint32_t client)
 		atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_release);
 	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++)
 		free_word(&r->words[i], client);
+	/* PAIR(hint): freed, then the bits and the hint looked at. Bits may be set where the dead one was
+	 * claiming the whole slab: a searcher takes one off and finds the word not free yet. */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (refresh_bits(r, sizeclass_table[class].objects))
 		hint_set(a, class, head);
 	if (looks_empty(r, class))
