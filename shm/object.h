@@ -149,8 +149,9 @@ object_free_mine_at(struct arena *a, struct thread_block *t, uint64_t offset, co
 	uint32_t state = m->state + t->gen_step;
 	struct cache_halves *slot;
 
-	/* Crash: as above. */
+	/* Crash: as above. PAIR(read): as above. */
 	atomic_store_explicit(m->word, state, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
 	if (__builtin_expect(top >= c->limit, 0))
 		return cache_flush(a, t, (uint32_t)m->class, handle_make(a->tag, state_gen(state), offset));
 	slot = (struct cache_halves *)&cache_slots(a, c)[top];

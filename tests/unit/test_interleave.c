@@ -320,6 +320,134 @@ START_TEST(slabs_made_and_given_back_at_any_instruction_lose_no_object_and_give_
 }
 END_TEST
 
+/* ---- extents taken, left and freed by two at once ---- */
+
+static uint64_t extents[8];
+
+static void extent_turn(uint64_t pages, size_t i)
+{
+	if (extents[i] != EXTENT_NONE) {
+		ck_assert_uint_eq(atomic_load((_Atomic uint64_t *)(void *)(arena.heap + (extents[i] << PAGE_SHIFT))),
+				  arena.client);
+		extent_free(&arena, extents[i]);
+		extents[i] = EXTENT_NONE;
+		return;
+	}
+	extents[i] = take_pages(pages, 1);
+	if (extents[i] != EXTENT_NONE)
+		atomic_store((_Atomic uint64_t *)(void *)(arena.heap + (extents[i] << PAGE_SHIFT)), arena.client);
+}
+
+static int no_extents(void *arg)
+{
+	(void)arg;
+	for (size_t i = 0; i < LENGTH(extents); i++)
+		extents[i] = EXTENT_NONE;
+	return 0;
+}
+
+static int extents_held(void *arg)
+{
+	(void)arg;
+	for (size_t i = 0; i < 24; i++)
+		extent_turn(1 + i * i % 37, i % 3);
+	for (size_t i = 0; i < 3; i++)
+		if (extents[i] != EXTENT_NONE)
+			extent_turn(0, i);
+	return 0;
+}
+
+/* In the one zone that both use the lock is often held: extents are left with it. */
+static void extents_of_others(void)
+{
+	extent_turn(1 + heap_below(40), heap_below(LENGTH(extents)));
+}
+
+START_TEST(extents_taken_and_left_at_any_instruction_are_nobodys_twice_and_all_come_back)
+{
+	struct held h = {no_extents, extents_held};
+	pid_t pid;
+
+	heap_seed("extents_taken_and_left_at_any_instruction");
+	no_extents(NULL);
+	hold_at_each(&h, extents_of_others, 1, &pid);
+	heap_check(&arena);
+	let_go(pid);
+	for (size_t i = 0; i < LENGTH(extents); i++)
+		if (extents[i] != EXTENT_NONE)
+			extent_turn(0, i);
+	ck_assert_uint_eq(reap(&arena), 1);
+	check_all_free();
+}
+END_TEST
+
+/* ---- the return of what a dead one had, while others take it ---- */
+
+#define LEFT_OBJECTS 60
+
+static int one_call_before(void *arg);
+
+static int leave_things(void *arg)
+{
+	shma *s = arg;
+
+	for (uint32_t i = 0; i < LEFT_OBJECTS; i++) {
+		uint64_t handle = shma_alloc(s, i % 7 ? 3000 : 40000, i % 2 ? SHMA_SHARED : 0);
+
+		if (!handle)
+			return 1;
+		atomic_store(&board->numbers[i], handle);
+	}
+	die();
+	return 0;
+}
+
+static int recover_in_slices(void *arg)
+{
+	int r;
+
+	(void)arg;
+	do
+		r = recovery_run(&resized->arena, (uint32_t)atomic_load(&board->count), false);
+	while (r == -EAGAIN);
+	return 0;
+}
+
+static uint32_t seen_steps;
+
+/* One object after the other is taken or freed, if it is still there, and objects made in its stead. */
+static void take_what_was_left(void)
+{
+	uint64_t handle = atomic_load(&board->numbers[seen_steps++ % LEFT_OBJECTS]), own;
+
+	if (object_take(&resized->arena, handle) == 0)
+		ck_assert_int_eq(object_free(&resized->arena, handle), 0);
+	own = shma_alloc(resized, seen_steps % 5 ? 3000 : 40000, SHMA_ZERO);
+	ck_assert_uint_ne(own, 0);
+	ck_assert_uint_ne(own, handle);
+	ck_assert_int_eq(shma_free(resized, own), 0);
+}
+
+START_TEST(what_the_dead_left_is_taken_or_returned_but_not_both_at_any_instruction)
+{
+	shma *s = resized = heap_open(CAPACITY, 0);
+	struct held h = {one_call_before, recover_in_slices};
+	pid_t pid;
+
+	seen_steps = 0;
+	child_dies(child_start(leave_things, s));
+	atomic_store(&board->count, 2); /* its number: the one behind ours */
+	hold_at_each(&h, take_what_was_left, 5, &pid);
+	let_go(pid);
+	reap(&s->arena);
+	for (uint32_t i = 0; i < LEFT_OBJECTS; i++)
+		ck_assert_ptr_null(shma_ptr(s, atomic_load(&board->numbers[i])));
+	ck_assert_uint_eq(heap_stats(s).live_objects, 0);
+	resized = NULL;
+	heap_close(s);
+}
+END_TEST
+
 /* ---- a claim that comes generations late ---- */
 
 static struct slab_place late; /* of the object that is to be claimed */
@@ -706,6 +834,8 @@ int main(void)
 	tcase_add_test(t, a_rebuild_sees_slabs_in_the_making_whole);
 	tcase_add_test(slabs, slabs_made_and_given_back_at_any_instruction_lose_no_object_and_give_none_twice);
 	tcase_add_test(slabs, a_claim_that_comes_generations_late_takes_nothing_of_another_slab);
+	tcase_add_test(slabs, extents_taken_and_left_at_any_instruction_are_nobodys_twice_and_all_come_back);
+	tcase_add_test(slabs, what_the_dead_left_is_taken_or_returned_but_not_both_at_any_instruction);
 	tcase_add_test(slabs, a_resize_never_leaves_two_objects_of_the_arenas);
 	tcase_add_test(t, an_object_freed_by_two_threads_at_once_costs_no_other_process_one);
 	tcase_add_test(t, a_resize_never_moves_to_a_stale_entry);
