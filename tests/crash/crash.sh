@@ -10,7 +10,7 @@ if [ "$(uname -m)" != x86_64 ]; then
 	echo "steps by the trap flag of x86-64"
 	exit 77
 fi
-if [ -n "${SANITIZERS:-}" ]; then
+if [ "${SANITIZERS:-no}" != no ]; then
 	echo "a sanitizer's own instructions are not what this is about"
 	exit 77
 fi

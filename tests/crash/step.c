@@ -26,7 +26,7 @@ static struct {
 	/* tracing */
 	struct trace *trace;
 	uintptr_t shared, shared_end;
-	bool watching, syscall;
+	bool watching, syscall, mapped;
 	struct robust_list_head *robust; /* by which the kernel finds a dead thread's locks */
 	struct robust_list *locks, *locking;
 	uintptr_t watched;
@@ -165,11 +165,15 @@ static __attribute__((noreturn)) void die(const greg_t *at)
 			    0);
 }
 
-/* Not by a load: an address may only be computed, and nothing be mapped there. */
+/* Not by a load before it is mapped. */
 static bool look(uint64_t *to)
 {
 	struct iovec local = { to, WINDOW }, remote = { (void *)step.watched, WINDOW };
 
+	if (step.mapped) {
+		__builtin_memcpy(to, (const void *)step.watched, WINDOW);
+		return true;
+	}
 	return call_kernel(SYS_process_vm_readv, call_kernel(SYS_getpid, 0, 0, 0, 0, 0, 0),
 			   (long)&local, 1, (long)&remote, 1, 0) == WINDOW;
 }
@@ -282,9 +286,10 @@ static void install(void)
 	sigaction(SIGTRAP, &action, NULL);
 }
 
-void step_trace(struct trace *t, const void *shared, size_t size)
+void step_trace(struct trace *t, const void *shared, size_t size, bool mapped)
 {
 	install();
+	step.mapped = mapped;
 	t->count = 0;
 	t->over = false;
 	step.mode = TRACING;

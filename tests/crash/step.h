@@ -33,8 +33,8 @@ struct plan {
 	uint32_t times;
 };
 
-/* What the next step_begin() of this process does; nothing by default. */
-void step_trace(struct trace *t, const void *shared, size_t size);
+/* What the next step_begin() of this process does; nothing by default. mapped: all that is shared can be read. */
+void step_trace(struct trace *t, const void *shared, size_t size, bool mapped);
 void step_kill(const struct plan *plan, uint64_t *died_at);
 /* Fills in what can be run freely. */
 void step_shorten(const struct trace *t, struct plan *plan);
