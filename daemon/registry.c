@@ -148,6 +148,7 @@ static int adopt(struct registry *r, struct served *s)
 	if (err == -ESTALE && s->record.phase == STATE_CREATING)
 		err = -ENOENT;
 	if (err == -ESTALE) {
+		err = -EOWNERDEAD;
 		set_status(r, s, ARENA_LOST, err);
 		msg_warning("arena %s: lost: its memory was held by the daemon that ended",
 			    s->record.name);

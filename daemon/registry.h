@@ -25,7 +25,7 @@ int registry_open(struct registry *r, const struct config *config);
 /* Gives the daemon's slots back; arenas stay. */
 void registry_close(struct registry *r);
 
-/* -ENOENT; -EUCLEAN and the like: there, but not to be served; -ESTALE: lost. *ret is set but for
+/* -ENOENT; -EUCLEAN and the like: there, but not to be served; -EOWNERDEAD: lost. *ret is set but for
  * -ENOENT. An arena that was made without the daemon is adopted if the peer may read it. */
 int registry_find(struct registry *r, const char *name, const struct peer *peer,
 		  struct served **ret);

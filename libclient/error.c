@@ -31,6 +31,7 @@ static const struct {
 	{EAGAIN, "the log is full and its policy is to drop"},
 	{ENAMETOOLONG, "the name is too long"},
 	{EUCLEAN, "not an arena, or a damaged one"},
+	{EOWNERDEAD, "the arena was held by the daemon alone and went with it"},
 	{EMFILE, "too many arenas or files are open in this process"},
 };
 

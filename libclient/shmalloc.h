@@ -66,7 +66,8 @@ struct shma_options {
  * -ENOENT, -EEXIST, -EACCES, -EINVAL, -EPROTO (made by another version), -EXDEV (made in another
  * pid namespace), -ENOSPC (no room in /dev/shm), -EFBIG (a resource limit is below the arena's size),
  * -EUSERS (all client slots taken), -EUCLEAN (not an arena, or a damaged one), -ETIMEDOUT (the
- * daemon was silent for 2 s), -ECONNREFUSED or -ENOENT (no daemon).
+ * daemon was silent for 2 s), -ECONNREFUSED or -ENOENT (no daemon), -EOWNERDEAD (a memfd arena that
+ * went with an earlier daemon).
  */
 SHMA_API int shma_open(shma **ret, const char *arena, unsigned flags, const struct shma_options *opt);
 /* Detaches. Live objects stay owned by the process until it ends. Pointers into it become invalid. */

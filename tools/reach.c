@@ -349,7 +349,7 @@ int reach_attach(const struct call *call, const char *what, unsigned flags, shma
 		return hung_up();
 	if (r == -ENOENT)
 		tool_error("%s: no such %s", what, reach_is_path(what) ? "file" : "arena");
-	else if (r == -ESTALE)
+	else if (r == -EOWNERDEAD)
 		tool_error(LOST_TEXT, what);
 	else
 		tool_errno(what, r);

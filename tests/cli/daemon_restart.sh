@@ -17,7 +17,7 @@ for signal in TERM KILL; do
 	expect "after SIG$signal: what has a name is there" "$(diff "$work/before" "$work/after" | grep '^[<>]' | cut -d' ' -f2,3 | tr '\n' ' ')" \
 		"name=$name.memfd status=served name=$name.memfd status=lost "
 done
-expect "a lost one cannot be opened" "$(ask rights "$name.memfd")" error=ESTALE
+expect "a lost one cannot be opened" "$(ask rights "$name.memfd")" error=EOWNERDEAD
 expect "nor made anew" "$(ask create "$name.memfd" 1)" error=EEXIST
 for a in posix memfd file; do
 	expect "destroy $a" "$(ask destroy "$name.$a")" ""
