@@ -284,10 +284,23 @@ static int open_locked(shma **ret, const char *name, unsigned flags, const struc
 	return r < 0 ? r : 0;
 }
 
+/* Not left to nobody by a thread that is cancelled. */
+static void lock_attachments(int *cancel)
+{
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, cancel);
+	pthread_mutex_lock(&lock);
+}
+
+static void unlock_attachments(int cancel)
+{
+	pthread_mutex_unlock(&lock);
+	pthread_setcancelstate(cancel, NULL);
+}
+
 int shma_open(shma **ret, const char *arena, unsigned flags, const struct shma_options *opt)
 {
 	struct shma_options options;
-	int r;
+	int r, cancel;
 
 	if (!ret || !arena || flags & ~FLAGS || (flags & SHMA_EXCL && !(flags & SHMA_CREATE)) ||
 	    (flags & SHMA_CREATE && flags & SHMA_RDONLY))
@@ -296,19 +309,21 @@ int shma_open(shma **ret, const char *arena, unsigned flags, const struct shma_o
 	r = read_options(&options, opt);
 	if (r)
 		return r;
-	pthread_mutex_lock(&lock);
+	lock_attachments(&cancel);
 	r = open_locked(ret, arena, flags, &options);
-	pthread_mutex_unlock(&lock);
+	unlock_attachments(cancel);
 	return r;
 }
 
 int shma_close(shma *s)
 {
+	int cancel;
+
 	if (!s)
 		return -EINVAL;
-	pthread_mutex_lock(&lock);
+	lock_attachments(&cancel);
 	if (s->references == 0 || --s->references > 0) {
-		pthread_mutex_unlock(&lock);
+		unlock_attachments(cancel);
 		return 0;
 	}
 	/* A forked child's slot is its parent's until its first call. */
@@ -324,6 +339,6 @@ int shma_close(shma *s)
 		else
 			thread_attach_again(&s->arena);
 	}
-	pthread_mutex_unlock(&lock);
+	unlock_attachments(cancel);
 	return 0;
 }

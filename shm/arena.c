@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -213,8 +214,11 @@ void arena_unmap(struct arena *a)
 static int allocate_range(int fd, uint64_t offset, uint64_t length)
 {
 	uint64_t step = COMMIT_STEP;
+	int r = 0, cancel;
 
-	while (length > 0) {
+	/* The caller holds what a cancelled thread would leave to nobody. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	while (length > 0 && !r) {
 		uint64_t piece = length < step ? length : step;
 
 		if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)piece) == 0) {
@@ -223,10 +227,11 @@ static int allocate_range(int fd, uint64_t offset, uint64_t length)
 		} else if (errno == EINTR) {
 			step = step > PAGE_SIZE ? step / 2 : PAGE_SIZE;
 		} else {
-			return errno == ENOSPC || errno == ENOMEM || errno == EDQUOT ? -ENOMEM : -errno;
+			r = errno == ENOSPC || errno == ENOMEM || errno == EDQUOT ? -ENOMEM : -errno;
 		}
 	}
-	return 0;
+	pthread_setcancelstate(cancel, NULL);
+	return r;
 }
 
 /* The descriptor of a part of the arena; -EBADF: it is no longer that. */

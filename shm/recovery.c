@@ -7,6 +7,7 @@
 #include "recovery.h"
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "client.h"
 #include "extent.h"
@@ -217,18 +218,21 @@ static int recover_all(struct arena *a, uint32_t client, bool whole)
 int recovery_run(struct arena *a, uint32_t client, bool whole)
 {
 	bool expected = false;
-	int r = 0;
+	int r = 0, cancel;
 
 	/* One thread of a process at a time: the client word says which process, no more. */
 	if (!a->client || client == a->client ||
 	    !atomic_compare_exchange_strong(&a->recovering, &expected, true))
 		return 0;
+	/* A cancelled thread would be recovering for ever. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	if (liveness_claim_recovery(a, client)) {
 		r = recover_all(a, client, whole);
 		if (r < 0)
 			liveness_release_recoveries(a, a->client);
 	}
 	atomic_store(&a->recovering, false);
+	pthread_setcancelstate(cancel, NULL);
 	return r;
 }
 

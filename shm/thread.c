@@ -21,6 +21,12 @@ static struct thread_block *no_cells[THREAD_CELLS];
 
 __thread struct thread_block **thread_cells __attribute__((tls_model("initial-exec"))) = no_cells;
 
+/* What a thread was open to before. */
+struct undisturbed {
+	sigset_t mask;
+	int cancel;
+};
+
 /* Process-private. The lock orders attaching, detaching, first calls and thread ends. */
 static struct {
 	pthread_mutex_t lock;
@@ -31,7 +37,7 @@ static struct {
 	struct cells_page *pages; /* of all threads */
 	/* By cell, wiped by fork: a->client is this process's. PAIR(is-client): the number first. */
 	_Atomic unsigned char *is_client;
-	sigset_t fork_mask;		  /* of the thread that forks, while it does */
+	struct undisturbed forker; /* of the thread that forks, while it does */
 } process = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
 
 struct cells_page {
@@ -39,9 +45,9 @@ struct cells_page {
 	struct cells_page *next, **link;
 };
 
-/* No handler of this thread's may come to the lock that the thread holds, nor to a block half made. But
- * what the processor raises cannot be put off. */
-static void block_signals(sigset_t *old)
+/* No handler of this thread's may come to the lock that the thread holds, nor to a block half made; nor may
+ * the thread be cancelled there. But what the processor raises cannot be put off. */
+static void block_signals(struct undisturbed *old)
 {
 	const int unblocked[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
 	sigset_t all;
@@ -49,21 +55,23 @@ static void block_signals(sigset_t *old)
 	sigfillset(&all);
 	for (size_t i = 0; i < sizeof(unblocked) / sizeof(unblocked[0]); i++)
 		sigdelset(&all, unblocked[i]);
-	pthread_sigmask(SIG_SETMASK, &all, old);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old->cancel);
+	pthread_sigmask(SIG_SETMASK, &all, &old->mask);
 }
 
-static void restore_signals(const sigset_t *old)
+static void restore_signals(const struct undisturbed *old)
 {
-	pthread_sigmask(SIG_SETMASK, old, NULL);
+	pthread_sigmask(SIG_SETMASK, &old->mask, NULL);
+	pthread_setcancelstate(old->cancel, NULL);
 }
 
-static void lock_process(sigset_t *old)
+static void lock_process(struct undisturbed *old)
 {
 	block_signals(old);
 	pthread_mutex_lock(&process.lock);
 }
 
-static void unlock_process(const sigset_t *old)
+static void unlock_process(const struct undisturbed *old)
 {
 	pthread_mutex_unlock(&process.lock);
 	restore_signals(old);
@@ -105,9 +113,9 @@ static void thread_end(void *arg)
 {
 	struct thread_block **cells = arg;
 	struct cells_page *page = arg;
-	sigset_t mask;
+	struct undisturbed before;
 
-	lock_process(&mask);
+	lock_process(&before);
 	for (uint32_t i = 0; i < THREAD_CELLS; i++) {
 		if (!cells[i])
 			continue;
@@ -119,23 +127,23 @@ static void thread_end(void *arg)
 	if (page->next)
 		page->next->link = page->link;
 	thread_cells = no_cells;
-	unlock_process(&mask);
+	unlock_process(&before);
 	munmap(page, sizeof(*page));
 }
 
 static void before_fork(void)
 {
-	sigset_t mask;
+	struct undisturbed before;
 
-	lock_process(&mask);
-	process.fork_mask = mask;
+	lock_process(&before);
+	process.forker = before;
 }
 
 static void after_fork_parent(void)
 {
-	sigset_t mask = process.fork_mask;
+	struct undisturbed before = process.forker;
 
-	unlock_process(&mask);
+	unlock_process(&before);
 }
 
 static void list_page(struct cells_page *page)
@@ -150,7 +158,7 @@ static void list_page(struct cells_page *page)
 /* All pages are wiped, their links too, and is_client as well. Only this thread goes on with its own. */
 static void after_fork_child(void)
 {
-	sigset_t mask = process.fork_mask;
+	struct undisturbed before = process.forker;
 
 	process.pages = NULL;
 	if (thread_cells != no_cells)
@@ -161,7 +169,7 @@ static void after_fork_child(void)
 			atomic_store_explicit(&process.arenas[i]->recovering, false,
 					      memory_order_relaxed);
 		}
-	unlock_process(&mask);
+	unlock_process(&before);
 }
 
 static void process_init(void)
@@ -180,12 +188,12 @@ static void process_init(void)
 int thread_attach_arena(struct arena *a)
 {
 	int r = -EMFILE;
-	sigset_t mask;
+	struct undisturbed before;
 
 	pthread_once(&process.once, process_init);
 	if (process.error)
 		return process.error;
-	lock_process(&mask);
+	lock_process(&before);
 	for (uint32_t i = 0; i < THREAD_CELLS && r; i++) {
 		if (process.arenas[i])
 			continue;
@@ -194,15 +202,15 @@ int thread_attach_arena(struct arena *a)
 		a->cell = i;
 		r = 0;
 	}
-	unlock_process(&mask);
+	unlock_process(&before);
 	return r;
 }
 
 void thread_detach_arena(struct arena *a)
 {
-	sigset_t mask;
+	struct undisturbed before;
 
-	lock_process(&mask);
+	lock_process(&before);
 	for (struct cells_page *p = process.pages; p; p = p->next) {
 		if (p->cells[a->cell])
 			release_block(a, p->cells[a->cell]);
@@ -210,17 +218,17 @@ void thread_detach_arena(struct arena *a)
 	}
 	process.arenas[a->cell] = NULL;
 	process.is_client[a->cell] = 0;
-	unlock_process(&mask);
+	unlock_process(&before);
 }
 
 void thread_attach_again(struct arena *a)
 {
-	sigset_t mask;
+	struct undisturbed before;
 
-	lock_process(&mask);
+	lock_process(&before);
 	process.arenas[a->cell] = a;
 	process.is_client[a->cell] = 1;
-	unlock_process(&mask);
+	unlock_process(&before);
 }
 
 bool thread_is_client(const struct arena *a)
@@ -233,7 +241,7 @@ bool thread_is_client(const struct arena *a)
 static int own_cells(void)
 {
 	struct cells_page *page;
-	sigset_t mask;
+	struct undisturbed before;
 	int r;
 
 	if (thread_cells != no_cells)
@@ -246,9 +254,9 @@ static int own_cells(void)
 		munmap(page, sizeof(*page));
 		return r;
 	}
-	lock_process(&mask);
+	lock_process(&before);
 	list_page(page);
-	unlock_process(&mask);
+	unlock_process(&before);
 	thread_cells = page->cells;
 	return 0;
 }
@@ -275,10 +283,10 @@ static int claim_after_reaping(struct arena *a)
 
 int thread_become_client(struct arena *a)
 {
-	sigset_t mask;
+	struct undisturbed before;
 	int r = 0;
 
-	lock_process(&mask);
+	lock_process(&before);
 	if (!process.is_client[a->cell]) {
 		r = claim_client(a);
 		if (r == -EUSERS)
@@ -286,7 +294,7 @@ int thread_become_client(struct arena *a)
 		if (!r)
 			process.is_client[a->cell] = 1;
 	}
-	unlock_process(&mask);
+	unlock_process(&before);
 	return r;
 }
 
@@ -359,11 +367,11 @@ static struct thread_block *make_block_somehow(struct arena *a, int *err)
 struct thread_block *thread_self(struct arena *a, int *err)
 {
 	struct thread_block *t = thread_peek(a);
-	sigset_t mask;
+	struct undisturbed before;
 
 	if (t)
 		return t;
-	block_signals(&mask);
+	block_signals(&before);
 	t = thread_peek(a); /* a handler's, of just now */
 	*err = t ? 0 : a->readonly ? -EROFS : own_cells();
 	if (!t && !*err && !process.is_client[a->cell])
@@ -372,6 +380,6 @@ struct thread_block *thread_self(struct arena *a, int *err)
 		t = make_block_somehow(a, err);
 		thread_cells[a->cell] = t;
 	}
-	restore_signals(&mask);
+	restore_signals(&before);
 	return t;
 }

@@ -4,6 +4,7 @@
  * of its own: what a stopped process leaves half done must be in nobody's way, and nothing that others do
  * meanwhile may surprise it when it goes on.
  */
+#include <pthread.h>
 #include <sys/ptrace.h>
 #include <ucontext.h>
 
@@ -783,6 +784,63 @@ START_TEST(a_handler_may_log_in_the_middle_of_any_call)
 END_TEST
 #endif
 
+/* ---- threads that are cancelled in a call ---- */
+
+static char other_arena[64];
+
+static void *cancelled_thread(void *arg)
+{
+	shma *s, *other;
+	uint64_t handle;
+
+	pthread_cancel(pthread_self());
+	s = arg;
+	handle = shma_alloc(s, 5 * MIB(1) / 2, 0);
+	if (handle)
+		shma_free(s, handle);
+	if (shma_open(&other, other_arena, SHMA_CREATE | SHMA_EMBEDDED, NULL) == 0)
+		shma_close(other);
+	recovery_reap_all(&s->arena);
+	pthread_testcancel();
+	return NULL;
+}
+
+/* A child that is no client yet, so that each thread's first calls are made under the process's locks. */
+static int cancel_and_close(void *arg)
+{
+	shma *s = arg;
+
+	for (int i = 0; i < 4; i++) {
+		pthread_t thread;
+		void *end;
+
+		if (pthread_create(&thread, NULL, cancelled_thread, s) || pthread_join(thread, &end) ||
+		    end != PTHREAD_CANCELED)
+			return 1;
+	}
+	if (shma_close(s))
+		return 2;
+	rest(board);
+	return 0;
+}
+
+START_TEST(a_thread_cancelled_in_a_call_leaves_no_lock_and_no_memory_behind)
+{
+	shma *s = heap_open(CAPACITY, 0);
+	char path[128];
+	pid_t pid;
+
+	snprintf(other_arena, sizeof(other_arena), "test-cancel-%d", (int)getpid());
+	pid = child_start(cancel_and_close, s);
+	board_wait(&board->ready, 1);
+	ck_assert_uint_eq(heap_stats(s).clients, 1); /* it has left in order, owning nothing */
+	child_kill(pid);
+	ck_assert_int_eq(arena_path(path, sizeof(path), other_arena), 0);
+	arena_unlink(path);
+	heap_close(s);
+}
+END_TEST
+
 /* ---- all slots taken by the dead ---- */
 
 static int join_and_tell_number(void *arg)
@@ -843,6 +901,7 @@ int main(void)
 	tcase_add_test(h, a_handler_may_log_in_the_middle_of_a_threads_first_call);
 	tcase_add_test(h, a_handler_may_log_in_the_middle_of_any_call);
 #endif
+	tcase_add_test(t, a_thread_cancelled_in_a_call_leaves_no_lock_and_no_memory_behind);
 	tcase_add_test(t, a_spare_slot_is_only_borrowed);
 	tcase_set_timeout(h, 120);
 	tcase_add_checked_fixture(h, setup, teardown);
