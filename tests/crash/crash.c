@@ -4,11 +4,11 @@
  * death another one recovers and asks the oracle. See README.md.
  *
  * crash [--list] [--only TEXT] [--at INSTRUCTION] [--way NUMBER] [--changes] [--first] [--seconds N]
- *       [--seed N] [--table FILE]
+ *       [--seed N] [--table FILE] [--part I/N]
  *
  * --only: operations whose row contains the text, or begins with it after a '='; --changes: only after
  * what others can see; --first: up to the first failure; --seconds: no longer, spread over all;
- * --table: rows for a README.
+ * --table: rows for a README; --part: of what several processes share, this one's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +42,8 @@ static struct {
 	double seconds; /* 0: all */
 	uint64_t seed;
 	const char *table;
-} options = { .at = -1, .way = -1 };
+	unsigned part, parts;
+} options = { .at = -1, .way = -1, .parts = 1 };
 
 static struct trace *trace;
 static uint64_t *points, points_count;
@@ -52,12 +53,14 @@ static pid_t survivor;
 static struct image *image;
 static struct {
 	uint64_t kills, failures, drift, ops, done;
+	unsigned seen;
 } total;
 
 /* One row of the table. */
 struct row {
 	uint64_t instructions, points, kills, failures, drift, pause_ns;
 	bool every;
+	unsigned number;
 };
 
 static double now(void)
@@ -125,10 +128,21 @@ static bool ended_well(int status, const char *who)
 
 /* ---- arenas and survivors ---- */
 
+/* What a death in creating an arena, or a judge that saw nothing good, has left. */
+static void remove_created(void)
+{
+	char path[128];
+
+	if (board->account.created[0] &&
+	    arena_path(path, sizeof(path), board->account.created) == 0)
+		arena_unlink(path);
+}
+
 static void remove_arena(void)
 {
 	char path[128];
 
+	remove_created();
 	if (survivor) {
 		kill(survivor, SIGKILL);
 		waitpid(survivor, NULL, 0);
@@ -192,6 +206,7 @@ static void keep_board(void)
 
 static void restore(void)
 {
+	remove_created();
 	image_restore(image, arena_fd);
 	memcpy(board, kept, sizeof(*board));
 }
@@ -499,10 +514,10 @@ static void print_row(const struct op *op, const struct row *row)
 		printf("   (%llu elsewhere than traced)", (unsigned long long)row->drift);
 	printf("\n");
 	if (table)
-		fprintf(table, "| %s | %s | %llu | %llu%s | %llu | %llu |\n", op->name, path,
-			(unsigned long long)row->instructions, (unsigned long long)row->points,
-			row->every ? "" : " *", (unsigned long long)row->kills,
-			(unsigned long long)row->failures);
+		fprintf(table, "%u | %s | %s | %llu | %llu%s | %llu | %llu |\n", row->number,
+			op->name, path, (unsigned long long)row->instructions,
+			(unsigned long long)row->points, row->every ? "" : " *",
+			(unsigned long long)row->kills, (unsigned long long)row->failures);
 	fflush(NULL);
 }
 
@@ -517,6 +532,7 @@ static void run_op(const struct op *op, double until)
 	struct row row = { 0 };
 	bool ready;
 
+	row.number = options.part + options.parts * total.seen++;
 	if (too_late(until))
 		return;
 
@@ -564,10 +580,12 @@ static void for_ops(void (*call)(const struct op *, double), double start)
 {
 	uint64_t count = 0, done = 0;
 
-	for (int pass = 0; pass < 2; pass++)
+	for (int pass = 0; pass < 2; pass++) {
+		uint64_t number = 0;
+
 		for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 			for (const struct op *op = tables[t]; op->name; op++) {
-				if (!wanted(op))
+				if (!wanted(op) || number++ % options.parts != options.part)
 					continue;
 				if (pass == 0)
 					count++;
@@ -575,6 +593,7 @@ static void for_ops(void (*call)(const struct op *, double), double start)
 					call(op, start + options.seconds * (double)++done /
 								 (double)count);
 			}
+	}
 }
 
 static void list(const struct op *op, double until)
@@ -586,10 +605,17 @@ static void list(const struct op *op, double until)
 	printf("%s\n", text);
 }
 
+static pid_t harness;
+
 static void on_signal(int signal)
 {
+	char path[128];
+
 	(void)signal;
-	remove_arena();
+	if (getpid() == harness && survivor)
+		kill(survivor, SIGKILL);
+	if (getpid() == harness && arena_path(path, sizeof(path), arena_name) == 0)
+		arena_unlink(path);
 	_exit(2);
 }
 
@@ -604,6 +630,7 @@ static int read_options(int argc, char **argv)
 					       { "seconds", required_argument, NULL, 's' },
 					       { "seed", required_argument, NULL, 'r' },
 					       { "table", required_argument, NULL, 't' },
+					       { "part", required_argument, NULL, 'p' },
 					       { NULL, 0, NULL, 0 } };
 	int c, listing = 0;
 
@@ -619,6 +646,11 @@ static int read_options(int argc, char **argv)
 		case 's': options.seconds = atof(optarg); break;
 		case 'r': options.seed = strtoull(optarg, NULL, 0); break;
 		case 't': options.table = optarg; break;
+		case 'p':
+			if (sscanf(optarg, "%u/%u", &options.part, &options.parts) != 2 ||
+			    !options.parts)
+				exit(2);
+			break;
 		default: exit(2);
 		}
 	}
@@ -640,6 +672,7 @@ int main(int argc, char **argv)
 	if (!kept || (options.table && !table))
 		return 2;
 	snprintf(arena_name, sizeof(arena_name), "crash-%d", (int)getpid());
+	harness = getpid();
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	printf("seed %llu\n", (unsigned long long)options.seed);

@@ -68,6 +68,7 @@ struct account {
 	uint64_t cell,
 		cell_old; /* heap offset of a cell for thing 0 of the victim, and what it held */
 	uint32_t cell_thing;
+	char created[80]; /* an arena that may be there, and will be after the next create */
 };
 
 /* How much is what. */

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # crash.sh: kills a client at points spread over all operations, for about a minute.
 # crash.sh all: at every point, and writes the table of what was done into the README.
+# CRASH_JOBS, CRASH_SECONDS from the environment.
 set -eu
 crash=$top_builddir/tests/crash/crash
 readme=$top_srcdir/tests/crash/README.md
@@ -14,23 +15,35 @@ if [ "${SANITIZERS:-no}" != no ]; then
 	echo "a sanitizer's own instructions are not what this is about"
 	exit 77
 fi
-[ "${1:-}" = all ] || exec "$crash" --changes --seconds "${CRASH_SECONDS:-60}"
 
-rows=$(mktemp)
-trap 'rm -f "$rows"' EXIT
+options=(--changes --seconds "${CRASH_SECONDS:-60}")
+[ "${1:-}" != all ] || options=()
+jobs=${CRASH_JOBS:-$(($(nproc) * 2))} # most of the time each waits for a process to come or go
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+pids=()
+for ((i = 0; i < jobs; i++)); do
+	"$crash" "${options[@]}" --part "$i/$jobs" --table "$work/$i" &
+	pids+=($!)
+done
+trap 'kill "${pids[@]}"; rm -rf "$work"' INT TERM
 status=0
-"$crash" --table "$rows" || status=$?
-if [ -w "$readme" ]; then
-	{
-		sed '/^<!-- table -->$/q' "$readme"
-		echo
-		echo "| operation | path | instructions | points | kills | failures |"
-		echo "|---|---|---:|---:|---:|---:|"
-		cat "$rows"
-		echo
-		sed -n '/^<!-- end -->$/,$p' "$readme"
-	} >"$rows.new"
-	cat "$rows.new" >"$readme"
-	rm -f "$rows.new"
-fi
+for pid in "${pids[@]}"; do
+	wait "$pid" || status=1
+done
+
+[ "${1:-}" = all ] || exit $status
+sort -n "$work"/[0-9]* | cut -d ' ' -f 2- >"$work/rows"
+{
+	sed '/^<!-- table -->$/q' "$readme"
+	echo
+	echo "| operation | path | instructions | points | kills | failures |"
+	echo "|---|---|---:|---:|---:|---:|"
+	cat "$work/rows"
+	awk -F '|' '{ kills += $6; failures += $7 } END { print "| all |", NR, "paths | | |", kills, "|", failures, "|" }' \
+		"$work/rows"
+	echo
+	sed -n '/^<!-- end -->$/,$p' "$readme"
+} >"$work/README"
+[ -w "$readme" ] && cat "$work/README" >"$readme"
 exit $status

@@ -3,6 +3,7 @@
  * The oracle. Asked by a process that has just come: is all that should be there, whole; is all else gone;
  * does every page and object belong to somebody who lives; can all free memory be had.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -521,6 +522,46 @@ static void wrap(void)
 	}
 }
 
+/* ---- another arena, in the making ---- */
+
+static uint32_t files_of(const char *name)
+{
+	struct dirent *e;
+	uint32_t count = 0;
+	DIR *d = opendir("/dev/shm");
+
+	while (d && (e = readdir(d)))
+		count += strstr(e->d_name, name) != NULL;
+	if (d)
+		closedir(d);
+	return count;
+}
+
+/* It can be made, or is there and whole; nothing of it stays behind. */
+static void look_at_created(void)
+{
+	const char *name = board->account.created;
+	struct shma_options opt = { .struct_size = sizeof(opt), .capacity = CRASH_CAPACITY };
+	char path[128], text[900] = "";
+	shma *other;
+	int r;
+
+	if (!name[0])
+		return;
+	watch_start();
+	r = shma_open(&other, name, SHMA_CREATE | SHMA_EMBEDDED, &opt);
+	watch_stop("creating");
+	if (r)
+		broken("cannot create an arena: %s", shma_strerror(r));
+	with_index = true;
+	recovery_reap_all(&other->arena);
+	audit_arena(&other->arena, false, report, text);
+	if (text[0] || !shma_alloc(other, 100, 0))
+		broken("the new arena: %s", text);
+	if (arena_path(path, sizeof(path), name) || arena_unlink(path) || files_of(name))
+		broken("%u files of the new arena are left", files_of(name));
+}
+
 /* ---- the judge ---- */
 
 void judge(enum judging way)
@@ -544,6 +585,7 @@ void judge(enum judging way)
 	look_at_cell();
 	look_at_labels();
 	look_at_log();
+	look_at_created();
 	reuse();
 	if (way == JUDGE_RECOVER)
 		wrap();

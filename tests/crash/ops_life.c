@@ -35,6 +35,22 @@ static void open_it(void)
 	result = shma_open(&self, arena_name, SHMA_EMBEDDED, NULL);
 }
 
+/* Another arena, which is there whole or not at all. */
+static void create_it(void)
+{
+	struct shma_options opt = { .struct_size = sizeof(opt),
+				    .capacity = CRASH_CAPACITY,
+				    .log_capacity = CRASH_LOG };
+	shma *other;
+
+	result = shma_open(&other, board->account.created, SHMA_CREATE | SHMA_EMBEDDED, &opt);
+}
+
+static void name_new_arena(void)
+{
+	snprintf(board->account.created, sizeof(board->account.created), "%s.new", arena_name);
+}
+
 static void close_it(void)
 {
 	result = shma_close(self);
@@ -183,6 +199,12 @@ static void alloc_large(void)
 	handle = shma_alloc(self, 40960, 0);
 }
 
+/* Who looks a name up may finish what its owner began. */
+static void look_up(void)
+{
+	handle = shma_lookup(self, "small");
+}
+
 /* In slices, as slow calls do it. */
 static void tick(void)
 {
@@ -198,6 +220,10 @@ static void tick(void)
 	{                                                                                    \
 		"alloc after", path, 0, NULL, come, alloc_large, got, operation, part, parts \
 	}
+#define LOOK_UP_AFTER(operation, path, part, parts)                                         \
+	{                                                                                   \
+		"look up after", path, 0, NULL, NULL, look_up, NULL, operation, part, parts \
+	}
 #define SLICES(operation, path, part, parts)                                               \
 	{                                                                                  \
 		"recovery slices", path, 0, NULL, NULL, tick, NULL, operation, part, parts \
@@ -205,6 +231,7 @@ static void tick(void)
 
 const struct op life_ops[] = {
 	OP_SO(OP_UNATTACHED, "open", "arena with clients", NULL, open_it, done),
+	OP("create", "arena", name_new_arena, create_it, done),
 	OP("close", "with nothing left", come_and_go, close_it, done),
 	OP("close", "with objects", come_and_stay, close_it, done),
 	OP("close", "never used", NULL, close_it, done),
@@ -263,5 +290,9 @@ const struct op life_ops[] = {
 	ALLOC_AFTER("free", "large, zone busy, another pending", 1, 1),
 	SLICES("alloc", "first of class, new state block", 3, 4),
 	SLICES("free", "span of zones", 1, 2),
+	LOOK_UP_AFTER("unpublish", "small", 16, 20),
+	LOOK_UP_AFTER("unpublish", "small", 17, 20),
+	LOOK_UP_AFTER("unpublish", "small", 18, 20),
+	LOOK_UP_AFTER("unpublish", "small", 19, 20),
 	{ .name = NULL }
 };
