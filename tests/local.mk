@@ -96,6 +96,11 @@ script_tests = \
 	%D%/house/layers.sh \
 	%D%/house/listed.sh \
 	%D%/cli/logserver.sh \
+	%D%/cli/mortal_clients.sh \
+	%D%/cli/mortal_daemon.sh \
+	%D%/cli/mortal_halfway.sh \
+	%D%/cli/mortal_reuse.sh \
+	%D%/cli/mortal_stopped.sh \
 	%D%/cli/tool_arena.sh \
 	%D%/cli/tool_check.sh \
 	%D%/cli/tool_daemon.sh \
@@ -120,3 +125,9 @@ SOAK_FLAGS = --seconds 600 --kills 50000
 check-soak: %D%/stress/soak$(EXEEXT) shmallocd$(EXEEXT)
 	$(AM_V_at)SHMALLOCD='$(abs_top_builddir)/shmallocd' %D%/stress/soak$(EXEEXT) $(SOAK_FLAGS)
 .PHONY: check-soak
+
+# Clients of every kind of mortality, and their scripts.
+check_PROGRAMS += %D%/cli/mortal
+%C%_cli_mortal_SOURCES = %D%/cli/mortal.c %D%/cli/mortal.h %D%/cli/mortal_halfway.c \
+	%D%/cli/mortal_measure.c %D%/cli/mortal_stop.c
+EXTRA_DIST += %D%/cli/mortal_lib.sh

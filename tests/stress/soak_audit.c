@@ -309,8 +309,8 @@ static void strange_object(struct strange *s, uint64_t offset, uint64_t bytes, u
 			lost("a stray persistent object cannot be freed");
 	} else if (n < sizeof(s->text) - 100) {
 		snprintf(s->text + n, sizeof(s->text) - n,
-			 " %#llx: %llu bytes, kind %u, client %u;", NUMBER(h), NUMBER(bytes),
-			 state_kind(state), state_client(state));
+			 " %#llx: %llu bytes, kind %d, client %u;", NUMBER(h), NUMBER(bytes),
+			 (int)state_kind(state), state_client(state));
 	}
 	s->count++;
 }
