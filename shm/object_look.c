@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Objects looked at: by handle, by pointer, by copying. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "geometry.h"
+#include "object.h"
+#include "object_word.h"
+#include "pagemap.h"
+
+void *object_ptr(struct arena *a, uint64_t handle, int *err)
+{
+	struct object o;
+	uint32_t state;
+
+	*err = object_word_find_live(a, handle, &o, &state);
+	return *err ? NULL : a->heap + handle_offset(handle);
+}
+
+uint64_t object_size(struct arena *a, uint64_t handle, int *err)
+{
+	struct object o;
+	uint32_t state;
+
+	*err = object_word_find_live(a, handle, &o, &state);
+	return *err ? 0 : o.bytes;
+}
+
+enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *client)
+{
+	struct object o;
+	uint32_t state;
+
+	if (object_word_find_live(a, handle, &o, &state))
+		return OBJECT_FREE;
+	*client = state_client(state);
+	return state_kind(state);
+}
+
+int64_t object_copy_out(struct arena *a, uint64_t heap_offset, void *to, uint64_t len)
+{
+	bool own_file = a->files.heap_fd >= 0;
+	ssize_t n;
+
+	do
+		n = pread(own_file ? a->files.heap_fd : a->files.fd, to, len,
+			  (off_t)(own_file ? heap_offset : a->g.heap + heap_offset));
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to, uint64_t len)
+{
+	struct object o;
+	uint32_t state;
+	int64_t n;
+	int r = object_word_find_live(a, handle, &o, &state);
+
+	if (r)
+		return r;
+	if (offset >= o.bytes)
+		return 0;
+	if (len > o.bytes - offset)
+		len = o.bytes - offset;
+	n = object_copy_out(a, handle_offset(handle) + offset, to, len);
+	if (n < 0)
+		return n;
+	/* What was copied was the object's only if it is still live. PAIR(read): the copy, then the look. */
+	atomic_thread_fence(memory_order_acquire);
+	r = object_word_find_live(a, handle, &o, &state);
+	return r ? r : n;
+}
+
+uint64_t object_handle_of(struct arena *a, const void *start)
+{
+	uint64_t offset = (uint64_t)((const char *)start - a->heap), w0;
+	struct slab_place p;
+	uint32_t state;
+
+	if ((const char *)start < a->heap || offset >= a->g.capacity)
+		return 0;
+	if (offset >> PAGE_SHIFT >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		arena_refresh(a);
+	if (slab_find(a, offset, &p) == 0) {
+		state = atomic_load_explicit(&p.record->words[p.index], memory_order_relaxed);
+		return p.offset == 0 && state_kind(state) != OBJECT_FREE
+			       ? handle_make(a->tag, state_gen(state), offset)
+			       : 0;
+	}
+	if (offset >> PAGE_SHIFT >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
+	    offset & (PAGE_SIZE - 1))
+		return 0;
+	w0 = atomic_load_explicit(&a->pages[offset >> PAGE_SHIFT].w0, memory_order_relaxed);
+	return pw0_kind(w0) == PAGE_LARGE ? handle_make(a->tag, pw0_gen(w0), offset) : 0;
+}
+
+/* The large extent that covers a page, by a walk back to its head; pages_known at most. */
+static uint64_t large_head(struct arena *a, uint64_t page)
+{
+	uint64_t at = page, first = page / a->g.zone_pages * a->g.zone_pages;
+
+	for (;;) {
+		uint64_t w0 = atomic_load_explicit(&a->pages[at].w0, memory_order_acquire);
+		uint64_t w1 = atomic_load_explicit(&a->pages[at].w1, memory_order_relaxed);
+
+		if (pw0_kind(w0) == PAGE_SPAN && pw1_span_head(w1) < at) {
+			at = pw1_span_head(w1);
+			continue;
+		}
+		if (pw0_kind(w0) == PAGE_LARGE)
+			return page - at < pw1_length(w1) ? at : UINT64_MAX;
+		if (pw0_kind(w0) != PAGE_FREE || at <= first)
+			return UINT64_MAX;
+		at--;
+	}
+}
+
+uint64_t object_containing(struct arena *a, uint64_t heap_offset)
+{
+	uint64_t page = heap_offset >> PAGE_SHIFT, handle;
+	struct slab_place p;
+	struct object o;
+	uint32_t state;
+	int r;
+
+	if (page >= geometry_heap_pages(&a->g) || page >= arena_refresh(a) * a->g.zone_pages)
+		return 0;
+	r = slab_find(a, heap_offset, &p);
+	if (r == -EINVAL)
+		return 0;
+	if (r == 0) {
+		state = atomic_load_explicit(&p.record->words[p.index], memory_order_acquire);
+		handle = handle_make(a->tag, state_gen(state), heap_offset - p.offset);
+	} else {
+		page = large_head(a, page);
+		if (page == UINT64_MAX)
+			return 0;
+		handle = handle_make(
+			a->tag,
+			pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed)),
+			page << PAGE_SHIFT);
+	}
+	return object_word_find_live(a, handle, &o, &state) ? 0 : handle;
+}
