@@ -5,7 +5,6 @@
 # seeded.sh [DEFECT…]; CC and SEED from the environment.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-top=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 CC=${CC:-gcc}
