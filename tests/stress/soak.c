@@ -111,6 +111,7 @@ static void reset_account(uint32_t round)
 	account->first_writer = atomic_load(&account->next_writer);
 	atomic_store(&account->ending, 0);
 	atomic_store(&account->ledger_end, 0);
+	atomic_store(&account->drain, 1);
 	atomic_store(&account->drained, 0);
 	atomic_store(&account->ledger_got, 0);
 	atomic_store(&account->ledger_lost, 0);

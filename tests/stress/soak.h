@@ -146,7 +146,8 @@ struct account {
 	_Atomic uint32_t phase;	 /* even: work; odd: rest. A futex */
 	_Atomic uint32_t ending; /* the round is over: workers leave */
 	_Atomic uint32_t
-		drained; /* by the ledger: the last phase by which it had read all there was */
+		drain; /* AUDITOR: asks, by a new number, whether the ledger has read all there is */
+	_Atomic uint32_t drained; /* the ledger: the last number for which it has */
 	_Atomic uint32_t ledger_end;
 	_Atomic uint64_t ledger_got, ledger_lost,
 		ledger_pending; /* pending: counted with the next record */

@@ -461,11 +461,12 @@ static void check_clients(void)
 static void check_log(void)
 {
 	uint64_t gone = 0, perhaps = 0, got, missing;
-	uint32_t end = atomic_load(&account->next_writer);
+	uint32_t end = atomic_load(&account->next_writer), drain;
 	uint64_t start = now_ns();
 	struct ring_survey survey;
 
-	while (atomic_load(&account->drained) != atomic_load(&account->phase)) {
+	drain = atomic_fetch_add(&account->drain, 1) + 1;
+	while (atomic_load(&account->drained) != drain) {
 		if (now_ns() - start > DRAIN_NS)
 			lost("the ledger does not come to the log's end");
 		usleep(500);

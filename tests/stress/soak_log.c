@@ -185,7 +185,7 @@ void ledger(void)
 {
 	struct shma_reader *reader;
 	struct shma_record rec;
-	uint32_t phase, dry_phase = 0, dry = 0;
+	uint32_t asked, dry_asked = 0, dry = 0;
 	int r;
 
 	attach();
@@ -194,7 +194,7 @@ void ledger(void)
 		lost("the ledger cannot read: %s", shma_strerror(r));
 	atomic_store(&account->drained, 1);
 	for (;;) {
-		phase = atomic_load(&account->phase);
+		asked = atomic_load(&account->drain);
 		r = shma_reader_next(reader, &rec, 15);
 		if (r < 0)
 			lost("the ledger reads: %s", shma_strerror(r));
@@ -203,12 +203,12 @@ void ledger(void)
 			dry = 0;
 			continue;
 		}
-		dry = phase == dry_phase ? dry + 1 : 1;
-		dry_phase = phase;
-		if (phase & 1 && dry >= 2) {
+		dry = asked == dry_asked ? dry + 1 : 1;
+		dry_asked = asked;
+		if (dry >= 2) {
 			/* What no next record will tell; asking again tells it again. */
 			atomic_store(&account->ledger_pending, rec.lost);
-			atomic_store(&account->drained, phase);
+			atomic_store(&account->drained, asked);
 		}
 		if (atomic_load(&account->ledger_end))
 			break;
