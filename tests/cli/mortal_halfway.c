@@ -7,6 +7,7 @@
  * recovers if it may and then is a new client, with the victim's number if that is free, and objects.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@
 #include "words.h"
 
 static struct {
-	_Atomic uint32_t victim, heir, ready, check, result;
+	_Atomic uint32_t victim, heir, ready, check, close, closed;
 	_Atomic uint64_t word; /* of the victim, when the heir looked */
 } * shared;
 
@@ -67,10 +68,25 @@ static void victim(void)
 		pause();
 }
 
-/* Under the eyes of the parent, from the second stop to the third. */
+/* The other thread, which nobody holds: loses its process's life lock, when told. */
+static void *close_all(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&shared->close))
+		usleep(200);
+	closefrom(3);
+	atomic_store(&shared->closed, 1);
+	return NULL;
+}
+
+/* Under the eyes of the parent, from its first stop to its second. */
 static void recoverer(void)
 {
+	pthread_t t;
+
 	attach(arena_name, SHMA_EMBEDDED, NULL);
+	if (pthread_create(&t, NULL, close_all, NULL))
+		die("no thread");
 	if (!shma_alloc(self, 100, 0))
 		die("alloc");
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -78,7 +94,7 @@ static void recoverer(void)
 	recovery_run(&self->arena, atomic_load(&shared->victim), true);
 	raise(SIGSTOP);
 	/* It still is a client like others. */
-	if (!shma_alloc(self, 100, 0))
+	if (!atomic_load(&shared->closed) && !shma_alloc(self, 100, 0))
 		die("alloc after a recovery");
 	_exit(0);
 }
@@ -144,6 +160,7 @@ static bool step_once(pid_t child, int *status)
 	return WIFSTOPPED(*status) && WSTOPSIG(*status) == SIGTRAP;
 }
 
+enum then { GO_ON, BE_KILLED, CLOSE_AND_GO_ON };
 enum outcome { NOT_YET, REUSED, DONE, KEPT };
 
 static shma *watch; /* this process's own view, that of nobody */
@@ -157,11 +174,12 @@ static bool being_recovered(void)
 
 /* Stops the recoverer after so many instructions; they are as many as the recovery has if that is fewer. Of
  * them, *claimed are gone when it has become the victim's recoverer. */
-static unsigned long once(unsigned long stop, bool kill_it, enum outcome *outcome,
+static unsigned long once(unsigned long stop, enum then then, enum outcome *outcome,
 			  unsigned long *claimed)
 {
 	pid_t dead, slow, last;
 	unsigned long steps = 0;
+	bool its_job;
 	int status;
 
 	*claimed = 0;
@@ -180,12 +198,20 @@ static unsigned long once(unsigned long stop, bool kill_it, enum outcome *outcom
 		if (!*claimed && being_recovered())
 			*claimed = steps;
 	}
+	if (then == CLOSE_AND_GO_ON) {
+		atomic_store(&shared->close, 1);
+		while (!atomic_load(&shared->closed))
+			usleep(200);
+	}
+	its_job = being_recovered();
 	last = start(heir);
 	wait_ready(2);
 	*outcome = client_word_state(atomic_load(&shared->word)) == CLIENT_RECOVERING ? KEPT
 		   : atomic_load(&shared->heir) == atomic_load(&shared->victim)	      ? REUSED
 										      : DONE;
-	if (kill_it) {
+	if (its_job && *outcome != KEPT)
+		die("step %lu: a stopped recoverer's job was taken", stop);
+	if (then == BE_KILLED) {
 		kill(slow, SIGKILL);
 		waitpid(slow, NULL, 0);
 	} else {
@@ -222,7 +248,7 @@ int verb_halfway(char **argv)
 	fflush(stdout);
 	attach(arena_name, SHMA_EMBEDDED | SHMA_RDONLY, NULL);
 	watch = self;
-	all = once(1000000, false, &outcome, &claim);
+	all = once(1000000, GO_ON, &outcome, &claim);
 	if (!claim)
 		die("%lu steps, and no recovery", all);
 	for (unsigned i = 0; i < stops; i++) {
@@ -230,7 +256,11 @@ int verb_halfway(char **argv)
 
 		/* Most where it is decided who recovers. */
 		stop = i % 4 == 3 ? claim + stop % (all - claim) : stop % (claim + 1);
-		once(stop, i % 8 >= 6, &outcome, &unused);
+		once(stop,
+		     i % 8 == 7	  ? CLOSE_AND_GO_ON
+		     : i % 8 == 6 ? BE_KILLED
+				  : GO_ON,
+		     &outcome, &unused);
 		counts[outcome]++;
 	}
 	say("steps=%lu claim=%lu stops=%u reused=%u kept=%u done=%u", all, claim, stops,
