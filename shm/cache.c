@@ -155,7 +155,7 @@ static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
 /* ---- refilling and flushing ---- */
 
 /* Puts the count oldest handles back. They leave the array before their objects are freed: the array
- * must not offer what another may claim. */
+ * must not offer what another may claim. Modelled in tests/model/object.pml. */
 static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, uint32_t count)
 {
 	struct cache *c = &t->caches[class];

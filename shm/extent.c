@@ -225,7 +225,7 @@ uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enu
 	return page;
 }
 
-/* ---- giving back ---- */
+/* ---- giving back: modelled in tests/model/pending.pml ---- */
 
 void extent_free(struct arena *a, uint64_t page)
 {

@@ -24,7 +24,8 @@ void hint_set(struct arena *a, uint32_t row, uint64_t page);
 uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end);
 
 /* Nothing was found in a region: clears its bit. The caller looks once more afterwards, and sets it
- * again if it was wrong: PAIR(hint) with who frees first and then looks at the bit. */
+ * again if it was wrong: PAIR(hint) with who frees first and then looks at the bit. Both are modelled in
+ * tests/model/hint.pml. */
 void hint_clear(struct arena *a, uint32_t row, uint64_t region);
 bool hint_test(struct arena *a, uint32_t row, uint64_t region);
 

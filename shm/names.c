@@ -42,6 +42,8 @@
  * hit another tenure: it aborts a claim, which is made again, makes live what is published, or, the
  * one harm, frees an entry whose unpublishing has begun and is not done.
  *
+ * Modelled in tests/model/names.pml.
+ *
  * Recovery of C: reserved, claimed, aborted -> free. Committed, unpublishing -> live if the object
  * is published, else free. By U a published object is this entry's. In any order with the return of
  * C's objects: published ones are not C's, and one that was unpublished and returned is stale, not

@@ -117,7 +117,8 @@ uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 
 /* ---- freeing ---- */
 
-/* Makes a live object ours to dispose of, under a new generation. -EPERM, -EBUSY. */
+/* Makes a live object ours to dispose of, under a new generation. -EPERM, -EBUSY. Modelled in
+ * tests/model/object.pml. */
 static int claim_to_free(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
 	uint64_t expected, raw;

@@ -119,7 +119,7 @@ object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t 
 	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
 }
 
-/* Frees it into the cache; 0. */
+/* Frees it into the cache; 0. The ways to give out, offer and free are modelled in tests/model/object.pml. */
 static inline __attribute__((always_inline)) int
 object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const struct object_mine *m)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Objects that change hands: offered, taken, made the arena's, given a name. */
+/* Objects that change hands: offered, taken, made the arena's, given a name. share() and take() are modelled in
+ * tests/model/object.pml, the words of publishing and unpublishing in tests/model/names.pml. */
 #include <errno.h>
 
 #include "object.h"

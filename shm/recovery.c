@@ -111,6 +111,7 @@ static int recover_page(struct arena *a, uint64_t page, uint32_t client)
 	}
 }
 
+/* Modelled, of one object, in tests/model/object.pml. */
 static int recover_region(struct arena *a, uint64_t region, uint32_t client)
 {
 	uint64_t known = atomic_load_explicit(&a->pages_known, memory_order_relaxed);

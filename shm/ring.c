@@ -150,7 +150,7 @@ struct stamp {
 /*
  * The record, whose payload is in place, becomes visible; bytes is its size. The clock is read in between,
  * so that the time between a record's time and its publication is as short as it can be.
- * Crash: before committed the record is not there; after, it is.
+ * Crash: before committed the record is not there; after, it is. Modelled in tests/model/ring_block.pml.
  */
 static inline struct stamp publish(struct ring_writer *w, struct ring_block *head,
 				   struct ring_level *level, struct ring_record *record, uint32_t info,

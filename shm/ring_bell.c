@@ -5,7 +5,7 @@
  * Writers pay no fence for it. A reader about to sleep arms the bell, has the kernel put a memory barrier
  * into every running thread of the registered processes, and looks again: a record committed before is
  * seen, the writer of a later one sees the bell armed. Where the kernel refuses, it sleeps a millisecond
- * at a time.
+ * at a time. Arming, sleeping and waking are modelled in tests/model/ring_bell.pml.
  */
 #include <errno.h>
 #include <limits.h>

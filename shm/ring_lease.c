@@ -23,7 +23,7 @@ void ring_who(const struct arena *a, struct thread_block *tb, struct ring_who *w
 	who->pid = atomic_load_explicit(&client_record_at(a, a->client)->pid, memory_order_relaxed);
 }
 
-/* ---- the life of a block ---- */
+/* ---- the life of a block: modelled in tests/model/ring_block.pml ---- */
 
 uint32_t ring_block_records(const struct ring_view *v, uint32_t block, uint64_t word)
 {
@@ -122,7 +122,7 @@ static int commit_memory(struct arena *a, const struct ring_view *v, uint32_t bl
 /*
  * Takes a block whose word was seen to allow it. -EBUSY: someone was faster.
  * Crash: from the first swap on the block is resetting and its lap's records are gone; recovery finishes
- * the count and seals it, empty. What the swap took was complete.
+ * the count and seals it, empty. What the swap took was complete. Modelled in tests/model/ring_block.pml.
  */
 static int take(struct arena *a, const struct ring_view *v, const struct ring_who *who, uint32_t block,
 		uint64_t seen, enum ring_lease how)

@@ -11,7 +11,7 @@
 #include "ring_view.h"
 #include "words.h"
 
-/* ---- recovery ---- */
+/* ---- recovery: of blocks, modelled in tests/model/ring_block.pml ---- */
 
 /*
  * A block that a dead client was resetting: counted, and empty. By this process, which becomes the

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Everything read from the ring here may change while it is read, or be damaged: it is copied, range
- * checked, and believed once the block's word still says the same lap.
+ * checked, and believed once the block's word still says the same lap. Modelled in
+ * tests/model/ring_block.pml: look, update, next and copy of a block that one thread writes.
  */
 #include "ring_source.h"
 

@@ -196,7 +196,8 @@ void ring_room_made(struct ring_bell *bell);
 
 static inline void ring_bell_ring(struct ring_bell *bell)
 {
-	/* PAIR(ring-bell): committed, then armed; the reader orders the two for us by membarrier. */
+	/* PAIR(ring-bell): committed, then armed; the reader orders the two for us by membarrier.
+	 * Modelled in tests/model/ring_bell.pml. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(atomic_load_explicit(&bell->armed, memory_order_relaxed) != 0, 0))
 		ring_bell_wake(bell);

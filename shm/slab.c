@@ -6,6 +6,9 @@
  * A claimer takes bits off the bitmap first, which keeps claimers apart, and then tries each object's
  * word. The word's generation makes that safe when the slab was given back and its record reused in
  * between: every new slab starts each word at another generation, so the compare-and-swap fails.
+ *
+ * Modelled in tests/model/: object.pml has claim_object(), put_word() and free_word(), one object's life;
+ * hint.pml has claim_by_hints(), put_bits(), retire(), refresh_bits() and slab_recover(), bits and hints.
  */
 #include "slab.h"
 

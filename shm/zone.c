@@ -108,7 +108,8 @@ void zone_free_run(struct arena *a, uint32_t zone, uint64_t page, uint64_t pages
 /*
  * Frees what others left. The stack is taken off only when all of it is freed, so that a death in
  * between loses nothing: the entries freed so far say free, cannot be taken again before the next
- * holder has come by here, and are skipped by it.
+ * holder has come by here, and are skipped by it. Modelled, with its callers and zone_return_later(), in
+ * tests/model/pending.pml.
  */
 static void drain_pending(struct arena *a, uint32_t zone)
 {

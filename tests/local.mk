@@ -131,3 +131,10 @@ check_PROGRAMS += %D%/cli/mortal
 %C%_cli_mortal_SOURCES = %D%/cli/mortal.c %D%/cli/mortal.h %D%/cli/mortal_halfway.c \
 	%D%/cli/mortal_measure.c %D%/cli/mortal_stop.c
 EXTRA_DIST += %D%/cli/mortal_lib.sh
+
+# Protocols checked by Spin, at length; .ci/run has the shorter form.
+check-model:
+	$(AM_V_at)$(srcdir)/%D%/model/run.sh --long
+.PHONY: check-model
+EXTRA_DIST += %D%/model/README.md %D%/model/run.sh %D%/model/memory.inc %D%/model/hint.pml %D%/model/names.pml \
+	%D%/model/object.pml %D%/model/pending.pml %D%/model/ring_bell.pml %D%/model/ring_block.pml
