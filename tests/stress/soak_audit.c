@@ -141,14 +141,21 @@ static void resolve_persistent(const struct dead_op *d)
 	entry_drop(d->entry);
 }
 
+/* Taken or freed, or not. Who freed it may have died while wiping the entry, too: then it has no handle. */
+static void resolve_offer(const struct dead_op *d)
+{
+	struct entry *e = entry_at(d->entry);
+	uint64_t h = atomic_load(&e->handle);
+
+	if (h == d->handle || (d->op == OP_FREE_OFFER && h == SHMA_NULL))
+		atomic_store(&e->maybe, 1);
+}
+
 static void resolve(const struct dead_op *d)
 {
 	switch (d->op) {
 	case OP_TAKE:
-	case OP_FREE_OFFER:
-		if (atomic_load(&entry_at(d->entry)->handle) == d->handle)
-			atomic_store(&entry_at(d->entry)->maybe, 1);
-		break;
+	case OP_FREE_OFFER: resolve_offer(d); break;
 	case OP_ALLOC_PERSISTENT: resolve_persistent(d); break;
 	case OP_PUBLISH:
 	case OP_UNPUBLISH: resolve_name(d); break;
