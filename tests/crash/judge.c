@@ -25,7 +25,7 @@
 #include "zone.h"
 
 #define PATIENCE_NS  UINT64_C(1000000000) /* nobody waits longer */
-#define HANG_SECONDS 60
+#define HANG_SECONDS 300
 
 /* ---- nobody waits ---- */
 
