@@ -3,15 +3,16 @@
  * object.pml - one object of a slab between clients that take, free and die, and the recoverer.
  *
  * Models claim_object(), put_word() and free_word() of slabs, object_alloc_fast(), object_offer_fast() and
- * object_free_mine(), object_word_find_live(), claim_to_free(), share() and take() of objects, put_oldest() of caches,
- * client_mark() before each of them, and recover_region().
+ * object_free_mine(), object_word_find_live(), claim_to_free(), share() and take() of objects, put_oldest()
+ * of caches, client_mark() before each of them, and recover_region().
  * Any client may call with any handle that was ever given out. Client 1 may be killed at any step, its
  * recoverer too; after recovery its number is given to another process. Each step is one access of the
  * state word: those that change hands are locked instructions, the plain stores go to words that nobody
  * else may change.
  *
  * Shown: of takers, freers and the reclaim of one offer exactly one wins; who has an object to itself has
- * it until it gives it up; no handle is given out twice; at the end the object is free and can be found, or a living client has it.
+ * it until it gives it up; no handle is given out twice; at the end the object is free and can be found, or
+ * a living client has it.
  *
  * at length with GENS=4
  * fails with TAKE_BY_STORE     taking looks, then stores
