@@ -102,8 +102,9 @@ SHMA_API shma_handle shma_handle_of(shma *a, const void *start);
 /* Both of shma_alloc() and shma_ptr(): the pointer, and in *h, unless h is NULL, the handle. For objects that
  * the caller uses by pointer; errors as shma_alloc(). */
 SHMA_API void *shma_alloc_ptr(shma *a, size_t size, unsigned flags, shma_handle *h);
-/* Both of shma_handle_of() and shma_free(), of an object that the caller knows to be live: unlike a
- * handle, a pointer does not tell a second free from a first one. */
+/* Both of shma_handle_of() and shma_free(), of an object that the caller knows to be live: unlike a handle, a
+ * pointer does not tell a second free from a first one. As with free(), whoever frees twice may get one
+ * place for two objects, or another's. */
 SHMA_API int shma_free_ptr(shma *a, void *start);
 /* Copies up to len bytes from offset on, then checks the handle again: safe on objects of others,
  * whoever dies or frees meanwhile. Bytes copied (0 at and beyond the end), -ESTALE, -EINVAL; never a

@@ -127,16 +127,21 @@ static int recover_region(struct arena *a, uint64_t region, uint32_t client)
 /* At most so many regions; -EAGAIN: there is more, or a zone's lock was held. */
 static int recover_heap(struct arena *a, uint32_t client, uint64_t regions)
 {
-	uint64_t region = 0;
+	uint64_t region = 0, per_zone = a->g.zone_pages / REGION_PAGES;
+	bool whole = regions == UINT64_MAX;
 	int left = 0;
 
 	while ((region = client_marks_next(a, client, region)) != CLIENT_NO_REGION) {
-		if (regions-- == 0)
+		if (regions == 0)
 			return -EAGAIN;
-		if (recover_region(a, region, client))
+		if (recover_region(a, region, client)) {
 			left = -EAGAIN;
-		else
+			if (!whole)
+				region |= per_zone - 1; /* a held zone must not use the slices up */
+		} else {
 			client_marks_drop(a, client, region);
+			regions--;
+		}
 		region++;
 	}
 	return left;
