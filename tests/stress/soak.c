@@ -86,7 +86,7 @@ static void check(enum command what)
 	go_on_all(true);
 	set_phase(atomic_load(&account->phase) + 1);
 	wait_for_rest();
-	a = ask(what, 0, 0);
+	a = ask(&(struct order){ .what = what });
 	count_answer(&a);
 	set_phase(atomic_load(&account->phase) + 1);
 	for (uint32_t i = 0; i < option.processes; i++)

@@ -208,10 +208,11 @@ const char *op_name(enum op op);
 void work(uint32_t slot, uint32_t life, shma *s) __attribute__((noreturn));
 void ledger(void) __attribute__((noreturn));
 
-enum command { COMMAND_FORK, COMMAND_CHECK, COMMAND_END };
+enum command { COMMAND_FORK, COMMAND_BURY, COMMAND_CHECK, COMMAND_END };
 struct order {
 	enum command what;
-	uint32_t slot, life;
+	uint32_t slot, life; /* fork */
+	pid_t pid; /* bury: a child that has ended; until then its number is nobody else's */
 };
 struct answer {
 	pid_t pid;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "attach.h"
@@ -650,7 +651,6 @@ static pid_t fork_worker(int fd, const struct order *o)
 		return child;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	close(fd);
-	signal(SIGCHLD, SIG_DFL);
 	work(o->slot, o->life, self);
 }
 
@@ -658,7 +658,6 @@ void audit(int fd)
 {
 	struct order o;
 
-	signal(SIGCHLD, SIG_IGN); /* the killer sees ends through descriptors of its own */
 	attach();
 	make_root();
 	if (send(fd, &answer, sizeof(answer), 0) != sizeof(answer))
@@ -666,6 +665,8 @@ void audit(int fd)
 	while (recv(fd, &o, sizeof(o), 0) == sizeof(o)) {
 		if (o.what == COMMAND_FORK)
 			answer.pid = fork_worker(fd, &o);
+		else if (o.what == COMMAND_BURY)
+			waitpid(o.pid, NULL, 0);
 		else if (o.what == COMMAND_CHECK)
 			check();
 		else

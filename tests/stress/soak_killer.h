@@ -45,7 +45,7 @@ __attribute__((format(printf, 1, 2), noreturn)) void fail(const char *format, ..
 void kill_all(void);
 void remove_files(void);
 
-struct answer ask(enum command what, uint32_t slot, uint32_t life);
+struct answer ask(const struct order *o);
 void start_worker(uint32_t slot);
 void start_daemon(void);
 void start_auditor(void);

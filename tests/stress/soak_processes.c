@@ -86,19 +86,16 @@ void fail(const char *format, ...)
 
 /* ---- processes ---- */
 
-/* False: it is gone already, and nobody's to wait for. */
-static bool watch(struct process *p, pid_t pid, bool inherited)
+/* Nobody has waited for it yet, so the number is still its own. */
+static void watch(struct process *p, pid_t pid, bool inherited)
 {
 	p->pid = pid;
 	p->inherited = inherited;
 	p->fd = pidfd_open(pid, 0);
-	if (p->fd < 0 && errno == ESRCH && inherited)
-		return false;
 	if (p->fd < 0)
 		fail("process %d: %s", (int)pid, strerror(errno));
 	p->state = PROCESS_RUNS;
 	p->excused_ns = now_ns();
-	return true;
 }
 
 static void become_child(void)
@@ -120,12 +117,11 @@ static pid_t fork_child(void)
 }
 
 /* The auditor's answer to one order. */
-struct answer ask(enum command what, uint32_t slot, uint32_t life)
+struct answer ask(const struct order *o)
 {
-	struct order o = { .what = what, .slot = slot, .life = life };
 	struct answer a;
 
-	if (send(auditor_fd, &o, sizeof(o), MSG_NOSIGNAL) != sizeof(o) ||
+	if (send(auditor_fd, o, sizeof(*o), MSG_NOSIGNAL) != sizeof(*o) ||
 	    recv(auditor_fd, &a, sizeof(a), 0) != sizeof(a)) {
 		if (!atomic_load(&account->failed))
 			fail("the auditor has ended");
@@ -162,7 +158,8 @@ void start_worker(uint32_t slot)
 	/* Most live for a while; some are killed at once. */
 	workers[slot].ready_ops = draw(&seed, 4) ? draw(&seed, 300) : 0;
 	if (inherit) {
-		child = ask(COMMAND_FORK, slot, life).pid;
+		child = ask(&(struct order){ .what = COMMAND_FORK, .slot = slot, .life = life })
+				.pid;
 		sum.inherited++;
 	} else {
 		child = fork_child();
@@ -170,13 +167,7 @@ void start_worker(uint32_t slot)
 			work(slot, life, NULL);
 	}
 	sum.starts++;
-	if (watch(&workers[slot], child, inherit))
-		return;
-	/* We had no processor for all of a short life. */
-	if (atomic_load(&account->slots[slot].left) != life)
-		ended_by_itself(slot);
-	sum.left++;
-	atomic_store(&account->lives[life].alive, 0);
+	watch(&workers[slot], child, inherit);
 }
 
 void start_daemon(void)
@@ -211,7 +202,9 @@ static bool ended(const struct process *p)
 
 static void bury(struct process *p)
 {
-	if (!p->inherited)
+	if (p->inherited)
+		ask(&(struct order){ .what = COMMAND_BURY, .pid = p->pid });
+	else
 		waitpid(p->pid, NULL, 0);
 	close(p->fd);
 	p->state = PROCESS_NONE;
@@ -262,20 +255,13 @@ static void replace_worker(uint32_t slot)
 		start_worker(slot);
 }
 
-static void look_after_worker(uint32_t slot)
-{
-	if (ended(&workers[slot]))
-		replace_worker(slot);
-	else if (workers[slot].state == PROCESS_NONE && !atomic_load(&account->ending))
-		start_worker(slot);
-}
-
 void look_after_all(void)
 {
 	if (atomic_load(&account->failed))
 		give_up();
 	for (uint32_t i = 0; i < option.processes; i++)
-		look_after_worker(i);
+		if (ended(&workers[i]))
+			replace_worker(i);
 	if (ended(&daemon_process)) {
 		if (daemon_process.state != PROCESS_KILLED)
 			fail("shmallocd has ended by itself");
