@@ -24,14 +24,14 @@
 #include <unistd.h>
 
 #include "crash.h"
+#include "stage.h"
 
-#define ALL_UP_TO     8000u /* instructions; on longer paths, those that change what others see */
-#define COPY_STRIDE   211
-#define FAILURES_MAX  5u  /* of one operation, then the next one's turn */
-#define DRAIN_EVERY   40u /* deaths */
-#define LEAST_KILLS   6u  /* of each operation, however short the time */
-#define LIMIT_SECONDS 600 /* of a process, on a machine that has much else to do */
-#define OPS_MAX	      512u
+#define ALL_UP_TO    8000u /* instructions; on longer paths, those that change what others see */
+#define COPY_STRIDE  211
+#define FAILURES_MAX 5u	 /* of one operation, then the next one's turn */
+#define DRAIN_EVERY  40u /* deaths */
+#define LEAST_KILLS  6u	 /* of each operation, however short the time */
+#define OPS_MAX	     512u
 
 static const struct op *const tables[] = { heap_ops, hand_ops, log_ops, life_ops };
 
@@ -46,12 +46,9 @@ static struct {
 	unsigned part, parts;
 } options = { .at = -1, .way = -1, .parts = 1 };
 
-static struct trace *trace;
+struct trace *trace;
 static uint64_t *points, points_count;
-static struct board *kept; /* the board as the survivor left it */
-static int arena_fd = -1;
-static pid_t survivor;
-static struct image *image;
+struct board *kept; /* the board as the survivor left it */
 static struct {
 	uint64_t kills, failures, drift;
 	unsigned done;
@@ -84,241 +81,6 @@ static void *shared_memory(size_t size)
 	return p;
 }
 
-/* ---- processes ---- */
-
-static pid_t spawn(void)
-{
-	pid_t parent = getpid(), pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (pid < 0) {
-		perror("fork");
-		exit(2);
-	}
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1);
-		alarm(LIMIT_SECONDS);
-	}
-	return pid;
-}
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR)
-		;
-	return status;
-}
-
-static bool ended_well(int status, const char *who)
-{
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return true;
-	if (WIFSIGNALED(status))
-		snprintf(board->failure, sizeof(board->failure), "%s: signal %d%s", who,
-			 WTERMSIG(status), WTERMSIG(status) == SIGALRM ? ": it hangs" : "");
-	else if (!WIFEXITED(status))
-		snprintf(board->failure, sizeof(board->failure), "%s: wait status %#x", who,
-			 status);
-	return false;
-}
-
-/* ---- arenas and survivors ---- */
-
-/* What a death in creating an arena, or a judge that saw nothing good, has left. */
-static void remove_created(void)
-{
-	char path[128];
-
-	if (board->account.created[0] &&
-	    arena_path(path, sizeof(path), board->account.created) == 0)
-		arena_unlink(path);
-}
-
-static void remove_arena(void)
-{
-	char path[128];
-
-	remove_created();
-	if (survivor) {
-		kill(survivor, SIGKILL);
-		waitpid(survivor, NULL, 0);
-		survivor = 0;
-	}
-	if (arena_fd >= 0)
-		close(arena_fd);
-	arena_fd = -1;
-	if (image)
-		image_free(image);
-	image = NULL;
-	if (arena_path(path, sizeof(path), arena_name) == 0)
-		arena_unlink(path);
-}
-
-static void create(void)
-{
-	struct shma_options opt = { .struct_size = sizeof(opt),
-				    .capacity = CRASH_CAPACITY,
-				    .log_capacity = CRASH_LOG };
-	int r = shma_open(&self, arena_name, SHMA_CREATE | SHMA_EXCL | SHMA_EMBEDDED, &opt);
-
-	if (r)
-		broken("cannot create an arena: %s", shma_strerror(r));
-	shma_close(self);
-	_exit(0);
-}
-
-/* Stopped, not only idle: nobody may need it. */
-static void survive(const struct op *op)
-{
-	alarm(0);
-	attach_self();
-	survivor_make_usual();
-	if (op->survive)
-		op->survive();
-	raise(SIGSTOP);
-	for (;;)
-		pause();
-}
-
-static void census(void)
-{
-	judge_census();
-	_exit(0);
-}
-
-static bool in_child(void (*body)(void), const char *who)
-{
-	pid_t pid = spawn();
-
-	if (pid == 0)
-		body();
-	return ended_well(wait_for(pid), who);
-}
-
-static void keep_board(void)
-{
-	memcpy(kept, board, sizeof(*kept));
-}
-
-static void restore(void)
-{
-	remove_created();
-	image_restore(image, arena_fd);
-	memcpy(board, kept, sizeof(*board));
-}
-
-static bool retake(void)
-{
-	char path[128];
-
-	if (image)
-		image_free(image);
-	if (arena_fd < 0 && arena_path(path, sizeof(path), arena_name) == 0)
-		arena_fd = open(path, O_RDWR | O_CLOEXEC);
-	if (arena_fd < 0) {
-		snprintf(board->failure, sizeof(board->failure), "cannot open the arena's file");
-		return false;
-	}
-	image = image_take(arena_fd);
-	keep_board();
-	return true;
-}
-
-static bool set_up(const struct op *op)
-{
-	memset(board, 0, sizeof(*board));
-	if (!in_child(create, "creating"))
-		return false;
-	if (!(op->flags & OP_ALONE)) {
-		int status;
-
-		survivor = spawn();
-		if (survivor == 0)
-			survive(op);
-		status = wait_for(survivor);
-		if (!WIFSTOPPED(status)) {
-			survivor = 0;
-			ended_well(status, "survivor");
-			return false;
-		}
-	}
-	if (!retake() || !in_child(census, "census"))
-		return false;
-	kept->census = board->census;
-	restore();
-	return true;
-}
-
-/* ---- victims ---- */
-
-static void operate(const struct op *op)
-{
-	if (op->flags & OP_STEPS) {
-		op->run();
-		return;
-	}
-	step_begin();
-	op->run();
-	step_end();
-}
-
-static void be_victim(const struct op *op, const struct plan *plan)
-{
-	const void *base = (const void *)(uintptr_t)kept->base;
-	size_t size = kept->size;
-
-	if (!(op->flags & OP_UNATTACHED)) {
-		attach_self();
-		base = self->arena.base;
-		size = self->arena.g.file_size;
-	}
-	if (op->prepare)
-		op->prepare();
-	if (plan)
-		step_kill(plan, &board->died_at);
-	else if (size)
-		step_trace(trace, base, size, !(op->flags & OP_UNATTACHED));
-	operate(op);
-	if (plan && op->flags & OP_FORK) {
-		raise(SIGSTOP); /* the parent lives, but stirs no more */
-		_exit(1);
-	}
-	step_die();
-	board->base = (uint64_t)(uintptr_t)self->arena.base;
-	board->size = self->arena.g.file_size;
-	if (op->took && !op->took())
-		broken("the operation did not take this path");
-	_exit(0);
-}
-
-/* A whole run, which learns what instructions there are. */
-static bool trace_victim(const struct op *op)
-{
-	for (int pass = op->flags & OP_UNATTACHED && !kept->size ? 0 : 1; pass < 2; pass++) {
-		pid_t pid = spawn();
-
-		if (pid == 0)
-			be_victim(op, NULL);
-		if (!ended_well(wait_for(pid), "victim, not killed"))
-			return false;
-		kept->base = board->base;
-		kept->size = board->size;
-		restore();
-	}
-	if (!trace->over || trace->count >= STEPS_MAX) {
-		snprintf(board->failure, sizeof(board->failure), "no trace: %llu instructions",
-			 (unsigned long long)trace->count);
-		return false;
-	}
-	step_count(trace);
-	return true;
-}
-
 /* Of a string instruction that repeats itself, some rounds are as good as all. */
 static bool amid_copy(uint64_t i)
 {
@@ -342,35 +104,15 @@ static bool find_points(void)
 	return every;
 }
 
-/* The victim's pid if it is a parent that lives on, else 0; -1: it did not die. */
-static pid_t kill_victim(const struct op *op, uint64_t target)
-{
-	struct plan plan = { .target = target };
-	int status;
-	pid_t pid;
-
-	step_shorten(trace, &plan);
-	pid = spawn();
-	if (pid == 0)
-		be_victim(op, &plan);
-	status = wait_for(pid);
-	if (op->flags & OP_FORK && WIFSTOPPED(status))
-		return pid;
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-		return 0;
-	ended_well(status, "victim");
-	return -1;
-}
-
 /* ---- deaths ---- */
 
 static bool ask(enum judging way)
 {
-	pid_t pid = spawn();
+	pid_t pid = stage_spawn();
 
 	if (pid == 0)
 		judge(way);
-	return ended_well(wait_for(pid), "judge");
+	return stage_ended_well(stage_wait(pid), "judge");
 }
 
 static void print_place(uint64_t at)
@@ -393,7 +135,7 @@ static void print_place(uint64_t at)
 /* Kills, and asks while the victim's parent, if it has one, lives. */
 static bool die_and_ask(const struct op *op, uint64_t target, enum judging way)
 {
-	pid_t parent = kill_victim(op, target);
+	pid_t parent = stage_kill(op, target);
 	bool good = parent >= 0 && ask(way);
 
 	if (parent > 0) {
@@ -408,7 +150,7 @@ static void one_death(const struct op *op, struct row *row, uint64_t target, enu
 	bool good = die_and_ask(op, target, way);
 
 	for (int i = 0; i < 3 && !good && board->by_chance; i++) {
-		restore();
+		stage_restore();
 		good = die_and_ask(op, target, way);
 	}
 	row->kills++;
@@ -422,7 +164,7 @@ static void one_death(const struct op *op, struct row *row, uint64_t target, enu
 		       (unsigned long long)trace->count, (int)way, board->failure);
 		print_place(board->died_at);
 	}
-	restore();
+	stage_restore();
 }
 
 static enum judging way_of(uint64_t kill)
@@ -479,13 +221,13 @@ static bool kill_before(const struct op *op)
 {
 	const struct op *first = op_by_name(op->victim, op->path);
 
-	if (!first || !trace_victim(first))
+	if (!first || !stage_trace(first))
 		return false;
 	find_points();
-	if (kill_victim(first, points[(points_count - 1) * op->part / op->parts]))
+	if (stage_kill(first, points[(points_count - 1) * op->part / op->parts]))
 		return false;
 	kept->size = 0;
-	return retake();
+	return stage_retake();
 }
 
 /* ---- the table ---- */
@@ -529,7 +271,7 @@ static void run_op(const struct op *op, unsigned number, double until)
 
 	row.number = number;
 	kept->base = kept->size = 0;
-	ready = set_up(op) && (!op->victim || kill_before(op)) && trace_victim(op);
+	ready = stage_set_up(op) && (!op->victim || kill_before(op)) && stage_trace(op);
 	if (ready) {
 		row.every = find_points();
 		row.instructions = trace->count;
@@ -544,7 +286,7 @@ static void run_op(const struct op *op, unsigned number, double until)
 	total.failures += row.failures;
 	total.drift += row.drift;
 	total.done++;
-	remove_arena();
+	stage_remove();
 }
 
 static void name_op(const struct op *op, char *text, size_t size)
@@ -608,8 +350,7 @@ static void on_signal(int signal)
 	char path[128];
 
 	(void)signal;
-	if (getpid() == harness && survivor)
-		kill(survivor, SIGKILL);
+	/* The survivor dies with us. */
 	if (getpid() == harness && arena_path(path, sizeof(path), arena_name) == 0)
 		arena_unlink(path);
 	_exit(2);

@@ -6,6 +6,7 @@ check_PROGRAMS += %D%/crash
 %C%_crash_SOURCES = \
 	%D%/crash.h %D%/crash.c \
 	%D%/step.h %D%/step.c \
+	%D%/stage.h %D%/stage.c \
 	%D%/image.c %D%/world.c %D%/judge.c \
 	%D%/ops_heap.c %D%/ops_hand.c %D%/ops_log.c %D%/ops_life.c
 %C%_crash_LDADD = libclient.la
