@@ -22,6 +22,7 @@
 #include "arena.h"
 #include "format.h"
 #include "geometry.h"
+#include "stop_point.h"
 
 #define SHM_DIR "/dev/shm/"
 #define SHM_PREFIX "shmalloc."
@@ -226,10 +227,12 @@ static int link_files(const struct arena_files *files, const char *path, const u
 		return -errno;
 	r = link_file(files->life_fd, life);
 	if (!r) {
+		STOP_POINT(arena_life_linked);
 		r = link_file(files->fd, path);
 		if (r)
 			unlink(life);
 	}
+	STOP_POINT(arena_linked);
 	lock.l_type = F_UNLCK;
 	fcntl(files->life_fd, F_OFD_SETLK, &lock);
 	if (!r || r == -EEXIST)
@@ -338,10 +341,12 @@ int arena_create(const struct arena_config *config, struct arena_files *ret)
 		r = make_files(config, path, config->mode ? config->mode & 0666 : 0600, &files);
 	if (!r)
 		r = size_files(&files, &h.geometry);
+	STOP_POINT(arena_sized);
 	if (!r)
 		r = format_arena(&h, files);
 	if (r == -ENOMEM)
 		r = -ENOSPC; /* of files, to whom it was asked for a new one */
+	STOP_POINT(arena_formatted);
 	if (!r && named)
 		r = link_files(&files, path, h.uuid);
 	if (r)

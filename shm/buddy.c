@@ -15,6 +15,7 @@
 
 #include "geometry.h"
 #include "pagemap.h"
+#include "stop_point.h"
 #include "zone.h"
 
 static uint64_t *free_words(struct arena *a, uint32_t zone, uint32_t order)
@@ -98,6 +99,7 @@ static void block_put(struct arena *a, uint32_t zone, uint32_t order, uint32_t i
 {
 	while (order + 1 < zone_orders(a) && bit_test(a, zone, order, i ^ 1)) {
 		bit_clear(a, zone, order, i ^ 1);
+		STOP_POINT(buddy_merging);
 		i >>= 1;
 		order++;
 	}
@@ -122,6 +124,7 @@ static void run_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pag
 void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
 {
 	run_put(a, zone, start, pages);
+	STOP_POINT(buddy_put_uncounted);
 	free_count_add(a, zone, pages);
 }
 
@@ -144,7 +147,9 @@ uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t ali
 	if (start + (1u << order) > geometry_zone_span(&a->g, zone))
 		return BUDDY_NONE; /* damage: no such block */
 	bit_clear(a, zone, order, i);
+	STOP_POINT(buddy_block_taken);
 	run_put(a, zone, start + pages, (1u << order) - pages);
+	STOP_POINT(buddy_taken_uncounted);
 	free_count_add(a, zone, -pages);
 	return start;
 }
@@ -226,6 +231,7 @@ void buddy_rebuild(struct arena *a, uint32_t zone)
 	memset(free_words(a, zone, 0), 0, a->parts.commit_bits);
 	atomic_store_explicit(&z->order_map, 0, memory_order_relaxed);
 	atomic_store_explicit(&z->free_pages, 0, memory_order_relaxed);
+	STOP_POINT(buddy_rebuilding);
 	if (high > end)
 		high = end;
 	while (p < high) {

@@ -7,6 +7,7 @@
 #include "client.h"
 #include "quota.h"
 #include "slab.h"
+#include "stop_point.h"
 #include "words.h"
 
 #define STEAL_TRIES 8
@@ -70,11 +71,14 @@ static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, 
 	if (!slab_claim(a, &from, 1, OBJECT_INTERNAL, &handle, &err))
 		return false;
 	t->caches[array_class].record_page = from.head;
+	STOP_POINT(cache_array_claimed);
 	if (old)
 		memcpy(a->heap + handle_offset(handle), a->heap + old,
 		       atomic_load_explicit(&c->top, memory_order_relaxed) * sizeof(uint64_t));
 	c->slots = handle_offset(handle);
+	STOP_POINT(cache_array_named);
 	c->capacity = sizeclass_table[array_class].bytes / 8;
+	STOP_POINT(cache_array_freeing);
 	if (old)
 		array_free(a, t, old);
 	return true;
@@ -171,7 +175,9 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	memmove(slots, slots + count, (top - count) * sizeof(*slots));
 	atomic_store_explicit(&c->top, top - count, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
+	STOP_POINT(cache_lowered);
 	slab_put(a, batch, count, c->record_page);
+	STOP_POINT(cache_put);
 	drawn_add(t, -(int64_t)(count * (uint64_t)sizeclass_table[class].bytes));
 }
 
@@ -221,6 +227,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	from = source_of(t, class);
 	got = slab_claim(a, &from, want, OBJECT_PRIVATE, cache_slots(a, c), err);
 	c->record_page = from.head;
+	STOP_POINT(cache_claimed);
 	if (!got)
 		return 0;
 	drawn_add(t, (int64_t)(got * bytes));
@@ -245,6 +252,7 @@ int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_
 		put_oldest(a, t, class, top - c->limit + (c->limit + 1) / 2);
 	top = atomic_load_explicit(&c->top, memory_order_relaxed);
 	cache_slots(a, c)[top] = handle;
+	STOP_POINT(cache_slot_written);
 	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
 	return 0;
 }

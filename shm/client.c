@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stop_point.h"
 #include "words.h"
 
 /* ---- processes ---- */
@@ -173,7 +174,9 @@ static int open_slot(struct arena *a, uint32_t client)
 	if (!atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acq_rel,
 						     memory_order_relaxed))
 		return -EBUSY;
+	STOP_POINT(client_opening);
 	write_record(a, client);
+	STOP_POINT(client_recorded);
 	/* PAIR(client-record): record before live. Fails only if another thread of ours has closed
 	 * the life file meanwhile, so that we were taken for dead. */
 	if (!atomic_compare_exchange_strong_explicit(
@@ -194,6 +197,7 @@ static int claim_slot(struct arena *a, uint32_t client)
 	if (r)
 		return r;
 	/* Crash, or a stop of an hour: the slot is still free, and nobody's but ours to try. */
+	STOP_POINT(client_byte_locked);
 	r = commit_area(a, client);
 	if (!r)
 		r = open_slot(a, client);
@@ -264,10 +268,13 @@ int client_release(struct arena *a)
 	if (!atomic_compare_exchange_strong_explicit(word, &live, closing, memory_order_acq_rel,
 						     memory_order_relaxed))
 		return -EBUSY;
+	STOP_POINT(client_closing);
 	atomic_store_explicit(&client_record_at(a, a->client)->pid, 0, memory_order_release);
+	STOP_POINT(client_wiped);
 	atomic_compare_exchange_strong_explicit(
 		word, &closing, client_word(CLIENT_FREE, 0, client_word_incarnation(closing)),
 		memory_order_acq_rel, memory_order_relaxed);
+	STOP_POINT(client_freed);
 	life_unlock(a, a->client);
 	a->client = 0;
 	return 0;
@@ -318,6 +325,7 @@ int client_prepare_zone_slow(struct arena *a, uint64_t zone)
 		end = 64 * geometry_mark_lines(&a->g);
 	r = arena_commit(a, client_area_at(a, a->client) + geometry_mark_leaf(&a->g) + first,
 			 end - first);
+	STOP_POINT(client_marked);
 	if (!r)
 		atomic_fetch_or_explicit(&a->zones_marked[zone / 64], UINT64_C(1) << (zone % 64),
 					 memory_order_release);

@@ -18,6 +18,7 @@
 
 #include "arena.h"
 #include "geometry.h"
+#include "stop_point.h"
 
 /* ---- slots ---- */
 
@@ -169,6 +170,7 @@ static inline void client_mark(struct arena *a, uint64_t page)
 	/* Summary first: the recoverer goes by it, and finds lines of the leaf through it alone. */
 	if (!(atomic_load_explicit(summary, memory_order_relaxed) & line))
 		atomic_fetch_or_explicit(summary, line, memory_order_relaxed);
+	STOP_POINT(client_line_marked);
 	if (!(atomic_load_explicit(leaf, memory_order_relaxed) & bit))
 		atomic_fetch_or_explicit(leaf, bit, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);

@@ -10,6 +10,7 @@
 #include "geometry.h"
 #include "span.h"
 #include "pagemap.h"
+#include "stop_point.h"
 #include "zone.h"
 
 #define ROUNDS 3	  /* over all zones, when some were busy and none had room */
@@ -51,6 +52,7 @@ static int commit_regions(struct arena *a, uint64_t first, uint64_t count)
 		return r;
 	if (count * REGION_PAGES <= POPULATE_MAX)
 		madvise(arena_at(a, start), length, MADV_POPULATE_WRITE);
+	STOP_POINT(commit_unmarked);
 	/* PAIR(commit): the pages, then their bit. Crash: before, pages that the next owner commits again. */
 	for (uint64_t region = first; region < first + count; region++)
 		atomic_fetch_or_explicit(commit_word(a, region), commit_bit(a, region),
@@ -90,7 +92,9 @@ void extent_note_taken(struct arena *a, uint64_t page, uint64_t pages, uint64_t 
 	/* Before the entry: a rebuild scans below the mark only. */
 	if (atomic_load_explicit(high, memory_order_relaxed) < end)
 		atomic_store_explicit(high, end, memory_order_relaxed);
+	STOP_POINT(extent_high_raised);
 	atomic_store_explicit(&e->w1, w1, memory_order_relaxed);
+	STOP_POINT(extent_half_entered);
 	w0 |= (uint64_t)pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed)) << PW0_GEN_SHIFT;
 	/* Crash: before, free pages (the index is rebuilt); after, an extent of word 0's client. */
 	atomic_store_explicit(&e->w0, w0, memory_order_release);
@@ -136,7 +140,9 @@ static uint64_t try_zone(struct arena *a, uint32_t zone, uint64_t pages, uint64_
 		return EXTENT_NONE;
 	}
 	page = take_from_zone(a, zone, pages, align, use);
+	STOP_POINT(extent_taken);
 	zone_unlock(a, zone);
+	STOP_POINT(extent_raw);
 	return page;
 }
 
@@ -234,6 +240,7 @@ void extent_free(struct arena *a, uint64_t page)
 
 	if (page - zone * a->g.zone_pages + pages > a->g.zone_pages)
 		span_free_tail(a, page);
+	STOP_POINT(extent_freeing);
 	if (zone_trylock_patiently(a, zone)) {
 		zone_return_later(a, page);
 		return;
@@ -263,6 +270,7 @@ bool extent_trim(struct arena *a, uint64_t page, uint64_t w0, uint64_t keep)
 	       atomic_load_explicit(&e->w0, memory_order_acquire) == w0 &&
 	       atomic_compare_exchange_strong_explicit(&e->w1, &w1, pw1_extent(keep, 0),
 						       memory_order_acq_rel, memory_order_relaxed);
+	STOP_POINT(extent_trimmed);
 	if (done)
 		buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pages - keep));
 	zone_unlock(a, zone);
@@ -278,6 +286,7 @@ void extent_clear_inside(struct arena *a, uint64_t page, uint64_t pages)
 		if (pw0_kind(w0) == PAGE_SLAB)
 			atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0),
 					      memory_order_release);
+		STOP_POINT(extent_inside_clearing);
 		/* Also where a death came between the two words of an entry: word 1 alone leads
 		 * handles to a record. */
 		if (pw1_is_slab(atomic_load_explicit(&e->w1, memory_order_relaxed)))
@@ -307,6 +316,7 @@ int extent_reclaim(struct arena *a, uint64_t page, uint32_t client)
 	if ((pw0_kind(w0) == PAGE_RAW || pw0_kind(w0) == PAGE_RETURNED) && pw0_client(w0) == client &&
 	    pages > 0 && page - zone * a->g.zone_pages + pages <= a->g.zone_pages) {
 		extent_clear_inside(a, page, pages);
+		STOP_POINT(extent_reclaiming);
 		/* A slab's word would lead stale handles on to its record. */
 		atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
 		zone_free_run(a, zone, page, pages);

@@ -3,6 +3,7 @@
 
 #include "client.h"
 #include "geometry.h"
+#include "stop_point.h"
 #include "zone.h"
 
 typedef _Atomic uint64_t word;
@@ -54,7 +55,9 @@ void hint_set(struct arena *a, uint32_t row, uint64_t page)
 	uint64_t in_zone = region & (regions_per_zone(a) - 1);
 
 	bit_raise(&zone_words(a, row, zone)[in_zone / 64], in_zone);
+	STOP_POINT(hint_leaf_set);
 	bit_raise(zone_summary(a, row, zone), in_zone / 64);
+	STOP_POINT(hint_summary_set);
 	bit_raise(&arena_words(a, row)[zone / 64], zone);
 }
 
@@ -79,9 +82,11 @@ void hint_clear(struct arena *a, uint32_t row, uint64_t region)
 	if (client_mark_page(a, region * REGION_PAGES))
 		return;
 	bit_lower(leaf, in_zone);
+	STOP_POINT(hint_leaf_cleared);
 	if (atomic_load_explicit(leaf, memory_order_seq_cst))
 		return;
 	bit_lower(summary, in_zone / 64);
+	STOP_POINT(hint_summary_cleared);
 	if (atomic_load_explicit(leaf, memory_order_seq_cst)) {
 		bit_raise(summary, in_zone / 64);
 		return;
@@ -89,6 +94,7 @@ void hint_clear(struct arena *a, uint32_t row, uint64_t region)
 	if (atomic_load_explicit(summary, memory_order_seq_cst))
 		return;
 	bit_lower(&arena_words(a, row)[zone / 64], zone);
+	STOP_POINT(hint_arena_cleared);
 	if (atomic_load_explicit(summary, memory_order_seq_cst))
 		bit_raise(&arena_words(a, row)[zone / 64], zone);
 }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "stop_point.h"
 #include "words.h"
 
 /* ---- does a process map the arena ---- */
@@ -318,6 +319,7 @@ bool liveness_claim_recovery(struct arena *a, uint32_t client)
 	} else if (word_liveness(a, client, word) != LIVENESS_DEAD) {
 		return false;
 	}
+	STOP_POINT(liveness_verdict);
 	/* Crash: before, as we found it; after, ours, and with us the next one's. */
 	return swap_word(a, client, word, handed_to(word, a->client));
 }
@@ -349,6 +351,7 @@ void liveness_finish_recovery(struct arena *a, uint32_t client)
 	r = client_record_at(a, client);
 	atomic_store_explicit(&r->owned_bytes, 0, memory_order_relaxed);
 	atomic_store_explicit(&r->pid, 0, memory_order_release);
+	STOP_POINT(liveness_wiped);
 	/* PAIR(client-pid): the pid is wiped before the word is free.
 	 * Crash: before, the next recoverer finds nothing to return; after, the number may be
 	 * taken. */

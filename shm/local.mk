@@ -7,7 +7,7 @@ libshm_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
 libshm_la_LIBADD = $(NUMA_LIBS)
 # Bottom layer first.
 libshm_la_SOURCES = \
-	%D%/layout.h %D%/words.h %D%/pagemap.h \
+	%D%/stop_point.h %D%/layout.h %D%/words.h %D%/pagemap.h \
 	%D%/sizeclass.h %D%/sizeclass.c \
 	%D%/geometry.h %D%/geometry.c \
 	%D%/arena.h %D%/arena.c %D%/arena_file.c \

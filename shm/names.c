@@ -56,6 +56,7 @@
 
 #include "client.h"
 #include "object.h"
+#include "stop_point.h"
 #include "thread.h"
 #include "words.h"
 
@@ -396,8 +397,10 @@ static int become_only_one(struct arena *a, struct claim *c)
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		int r = claim(a, c);
 
+		STOP_POINT(name_claimed);
 		if (!r)
 			r = look_at_all(a, c, round);
+		STOP_POINT(name_looked);
 		/* Crash: before, the name is free for others; after, recovery asks the object. */
 		if (!r)
 			r = advance(a, c, with_state(c->word, NAME_COMMITTED, a->client));
@@ -435,9 +438,12 @@ int names_publish(struct arena *a, const char *name, uint64_t handle)
 		r = reserve(a, &c);
 	if (r)
 		return r;
+	STOP_POINT(name_reserved);
 	r = write_entry(a, &c);
+	STOP_POINT(name_written);
 	if (!r)
 		r = become_only_one(a, &c);
+	STOP_POINT(name_committed);
 	/* Crash: here is the commit point. Before, the entry is dropped; after, it goes live. */
 	if (!r)
 		r = object_publish_word(a, handle);
@@ -445,6 +451,7 @@ int names_publish(struct arena *a, const char *name, uint64_t handle)
 		give_up(a, &c);
 		return r;
 	}
+	STOP_POINT(name_published);
 	swap_word(a, c.index, c.word, live(c.word)); /* or somebody has helped */
 	count_change(a);
 	return 0;
@@ -473,6 +480,7 @@ static int begin_unpublish(struct arena *a, struct found *f)
 
 static int finish_unpublish(struct arena *a, const struct found *f)
 {
+	STOP_POINT(name_unpublishing);
 	/* Crash: here is the commit point. After, the object is ours and returns with us. */
 	int r = object_unpublish_word(a, f->handle);
 
@@ -480,6 +488,7 @@ static int finish_unpublish(struct arena *a, const struct found *f)
 		swap_word(a, f->index, f->word, live(f->word));
 		return r;
 	}
+	STOP_POINT(name_unpublished);
 	swap_word(a, f->index, f->word, freed(f->word)); /* or somebody has helped */
 	count_change(a);
 	if (!r)
@@ -548,6 +557,7 @@ void names_recover(struct arena *a, uint32_t client)
 			    name_word_state(word) == NAME_FREE ||
 			    name_word_state(word) == NAME_LIVE)
 				break;
+			STOP_POINT(name_recovering);
 			if (swap_word(a, index, word, settled(a, index, word))) {
 				count_change(a);
 				break;

@@ -10,6 +10,7 @@
 #include "object_word.h"
 #include "pagemap.h"
 #include "quota.h"
+#include "stop_point.h"
 
 #define ALIGN_MAX ((uint64_t)EXTENT_ALIGN_MAX << PAGE_SHIFT)
 
@@ -65,6 +66,7 @@ static uint64_t alloc_large(struct arena *a, struct thread_block *t, uint64_t pa
 	if (want->zero)
 		memset(a->heap + (page << PAGE_SHIFT), 0, pages << PAGE_SHIFT);
 	gen = pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed));
+	STOP_POINT(object_large_raw);
 	/* Crash: before, a raw extent of this client's; after, its object (or the arena's). */
 	atomic_store_explicit(&a->pages[page].w0, pw0_large(state_make(want->kind, client, gen)),
 			      memory_order_release);
@@ -134,6 +136,7 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 	}
 	if (object_word_mark(a, o))
 		return -ENOMEM;
+	STOP_POINT(object_claim_marked);
 	if (o->small)
 		return object_word_change(o, state, state_make(OBJECT_PRIVATE, a->client, gen))
 			       ? 0
@@ -164,6 +167,7 @@ int object_free(struct arena *a, uint64_t handle)
 	r = object_word_step(a, &o, &state, claim_to_free, gen);
 	if (r)
 		return r;
+	STOP_POINT(object_freed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
 	object_word_account(a, state_owner(state), 0, o.bytes);
@@ -233,6 +237,7 @@ static uint64_t move(struct arena *a, uint64_t handle, const struct object *o, u
 	if (!moved)
 		return 0;
 	*err = copy_object(a, handle, moved, size < o->bytes ? size : o->bytes, state);
+	STOP_POINT(object_copied);
 	/* Crash: before, the old one as it was, and one of this client's; after, that one, which returns
 	 * with us: its handle was nobody's yet. */
 	if (!*err)
@@ -241,6 +246,7 @@ static uint64_t move(struct arena *a, uint64_t handle, const struct object *o, u
 		object_free(a, moved);
 		return 0;
 	}
+	STOP_POINT(object_moved);
 	give_kind(a, moved, state);
 	return moved;
 }

@@ -10,6 +10,7 @@
 #include "arena.h"
 #include "cache.h"
 #include "slab.h"
+#include "stop_point.h"
 #include "thread.h"
 #include "words.h"
 
@@ -132,6 +133,7 @@ object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const
 	atomic_store_explicit(m->word, m->state + t->gen_step, memory_order_relaxed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
+	STOP_POINT(object_state_stored);
 	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
 	if (__builtin_expect(top >= c->limit, 0))
 		return cache_flush(a, t, (uint32_t)m->class, handle);

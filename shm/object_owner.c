@@ -5,6 +5,7 @@
 
 #include "object.h"
 #include "object_word.h"
+#include "stop_point.h"
 
 static int share(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
@@ -35,6 +36,7 @@ static int take(struct arena *a, const struct object *o, uint32_t state, uint32_
 		return -EBUSY;
 	if (object_word_mark(a, o))
 		return -ENOMEM;
+	STOP_POINT(object_take_marked);
 	/* Crash: before, as it was; after, ours, and returns with us. */
 	return object_word_change(o, state, state_make(OBJECT_TAKEN, a->client, gen)) ? 0 : -EAGAIN;
 }
@@ -52,6 +54,7 @@ int object_take(struct arena *a, uint64_t handle)
 		return r;
 	first = state;
 	r = object_word_step(a, &o, &state, take, o.gen);
+	STOP_POINT(object_taken);
 	if (r == 0)
 		object_word_account(a, state_owner(state), a->client, o.bytes);
 	/* It was on offer: another took it, and has published and unpublished it since. */

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "object.h"
+#include "stop_point.h"
 #include "words.h"
 
 static bool is_the_arenas(enum object_kind kind)
@@ -51,6 +52,7 @@ static void arm(struct persist_intent *intent, uint64_t handle, uint64_t cell, u
 	intent->cell = cell;
 	intent->container = container;
 	intent->old = old;
+	STOP_POINT(persist_noted);
 	atomic_signal_fence(memory_order_seq_cst);
 	atomic_store_explicit(&intent->armed, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
@@ -84,14 +86,18 @@ int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _At
 	if (r == 0) {
 		arm(&t->intent, handle, offset, container,
 		    atomic_load_explicit(cell, memory_order_relaxed));
+		STOP_POINT(persist_armed);
 		r = object_persist_word(a, handle);
 	} else {
 		r = 0;
 	}
+	STOP_POINT(persist_worded);
 	/* Who finds the handle in the cell finds the object on offer. */
 	if (!r)
 		atomic_store_explicit(cell, handle, memory_order_release);
+	STOP_POINT(persist_stored);
 	object_persist_settle(a, handle);
+	STOP_POINT(persist_settled);
 	disarm(&t->intent);
 	return r;
 }
@@ -122,6 +128,7 @@ void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 		return;
 	/* Crash: before, the next recoverer does it; after, it finds another value and does
 	 * nothing. */
+	STOP_POINT(persist_recovering);
 	if (intent.container && container_of_cell(a, intent.cell) == intent.container)
 		atomic_compare_exchange_strong_explicit(
 			(_Atomic uint64_t *)(void *)(a->heap + intent.cell), &intent.old, intent.handle,

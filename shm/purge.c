@@ -8,6 +8,7 @@
 #include "client.h"
 #include "extent.h"
 #include "geometry.h"
+#include "stop_point.h"
 #include "words.h"
 #include "zone.h"
 
@@ -65,11 +66,14 @@ static uint64_t take_run(struct purge *p, struct arena *a, uint32_t zone, uint64
 /* The extent is ours, all of its regions with it. */
 static void give_back(struct arena *a, uint64_t region, uint64_t count)
 {
+	STOP_POINT(purge_taken);
 	/* Crash: before, committed pages of a raw extent of ours; between, pages that the next owner
 	 * commits, whether they are there or not; after, free and given back. */
 	for (uint64_t i = region; i < region + count; i++)
 		extent_forget_commit(a, i);
+	STOP_POINT(purge_unmarked);
 	arena_punch(a, a->g.heap + (region << REGION_SHIFT), count << REGION_SHIFT);
+	STOP_POINT(purge_punched);
 	extent_free(a, region * REGION_PAGES);
 }
 

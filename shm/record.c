@@ -13,6 +13,7 @@
 #include "geometry.h"
 #include "hint.h"
 #include "pagemap.h"
+#include "stop_point.h"
 
 static uint64_t claim_in_block(struct arena *a, uint64_t page, uint32_t shape)
 {
@@ -92,10 +93,12 @@ static uint64_t new_block(struct arena *a, uint32_t shape, int *err)
 				      i == 0 ? record_busy(a->client) : RECORD_FREE,
 				      memory_order_relaxed);
 	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed);
+	STOP_POINT(record_block_filled);
 	/* Crash: before, a raw extent of ours; after, a state block for ever, its first record busy with
 	 * us, in a region that extent_alloc() has marked. */
 	atomic_store_explicit(&a->pages[page].w0, pw0_make(PAGE_STATE, 0, pw0_gen(w0), shape),
 			      memory_order_release);
+	STOP_POINT(record_block_made);
 	if (block->records > 1)
 		hint_set(a, hint_row_of_shape(shape), page);
 	return record_offset(page, shape, 0);
@@ -112,6 +115,7 @@ void record_free(struct arena *a, uint64_t heap_offset, uint32_t shape)
 {
 	/* PAIR(hint): freed, then the bit looked at. */
 	atomic_store_explicit(&record_at(a, heap_offset)->owner, RECORD_FREE, memory_order_seq_cst);
+	STOP_POINT(record_freed);
 	hint_set(a, hint_row_of_shape(shape), heap_offset >> PAGE_SHIFT);
 }
 

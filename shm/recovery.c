@@ -19,6 +19,7 @@
 #include "ring.h"
 #include "slab.h"
 #include "span.h"
+#include "stop_point.h"
 #include "zone.h"
 
 #define SLICE_REGIONS 16
@@ -55,6 +56,7 @@ static int recover_threads(struct arena *a, uint32_t client)
 		if (t)
 			persist_recover(a, t, client);
 		r = ring_recover_thread(a, i, t);
+		STOP_POINT(recovery_thread);
 		/* Crash: before, done again; after, the block is a raw extent in a marked region. */
 		if (!r)
 			atomic_store_explicit(&words[i], 0, memory_order_release);
@@ -139,6 +141,7 @@ static int recover_heap(struct arena *a, uint32_t client, uint64_t regions)
 			if (!whole)
 				region |= per_zone - 1; /* a held zone must not use the slices up */
 		} else {
+			STOP_POINT(recovery_region);
 			client_marks_drop(a, client, region);
 			regions--;
 		}
@@ -210,13 +213,16 @@ static int recover_all(struct arena *a, uint32_t client, bool whole)
 	arena_refresh(a);
 	r = recover_threads(a, client);
 	if (!r) {
+		STOP_POINT(recovery_names);
 		names_recover(a, client);
+		STOP_POINT(recovery_ring);
 		r = ring_recover_client(a, client);
 	}
 	if (!r)
 		r = recover_heap(a, client, whole ? UINT64_MAX : SLICE_REGIONS);
 	if (r)
 		return -EAGAIN;
+	STOP_POINT(recovery_done);
 	liveness_finish_recovery(a, client);
 	return 1;
 }
@@ -233,6 +239,7 @@ int recovery_run(struct arena *a, uint32_t client, bool whole)
 	/* A cancelled thread would be recovering for ever. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	if (liveness_claim_recovery(a, client)) {
+		STOP_POINT(recovery_claimed);
 		r = recover_all(a, client, whole);
 		if (r < 0)
 			liveness_release_recoveries(a, a->client);

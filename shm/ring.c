@@ -11,6 +11,7 @@
 
 #include "extent.h"
 #include "ring_view.h"
+#include "stop_point.h"
 
 #define SHARE_RECORDS 64u /* to shared blocks before the next try to lease */
 
@@ -100,6 +101,7 @@ static int level_lease(struct arena *a, const struct ring_view *v, struct thread
 	r = ring_lease(a, v, &who, RING_LEASE_OWN, &block);
 	if (r)
 		return r;
+	STOP_POINT(ring_leased);
 	level->block = block;
 	level->word = atomic_load_explicit(&v->words[block], memory_order_relaxed);
 	level->committed = ring_committed(ring_word_lap(level->word), false);
@@ -135,6 +137,7 @@ static int level_make_room(struct arena *a, const struct ring_view *v, struct th
 		level->share--;
 		return -EDQUOT;
 	}
+	STOP_POINT(ring_sealed);
 	r = level_lease(a, v, tb, level);
 	if (r == -EDQUOT)
 		level->share = SHARE_RECORDS;
@@ -163,13 +166,16 @@ static inline struct stamp publish(struct ring_writer *w, struct ring_block *hea
 	 * the moment that a store takes to arrive allows for that in its order. */
 	atomic_store_explicit(&head->busy, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
+	STOP_POINT(ring_busy);
 	stamp.time = ring_stamp(w, &stamp.seq);
 	record->info = info;
 	record->reserved = 0;
 	record->time = stamp.time;
 	record->seq = stamp.seq;
+	STOP_POINT(ring_record_written);
 	/* PAIR(ring-commit): payload and header before committed length. */
 	atomic_store_explicit(&head->committed, committed, memory_order_release);
+	STOP_POINT(ring_committed);
 	level->committed = committed;
 	atomic_store_explicit(&head->busy, 0, memory_order_release);
 	return stamp;
@@ -205,9 +211,11 @@ static struct stamp publish_large(struct arena *a, struct ring_writer *w, struct
 	/* Crash: until committed the extent is a dead client's that no record refers to; after, one that a
 	 * record refers to: ring_recover_extent() tells them apart. */
 	ref = ring_large_note(a, page, &where);
+	STOP_POINT(ring_extent_noted);
 	memcpy(record + 1, &ref, sizeof(ref));
 	level->extent_pages += ref.pages;
 	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));
+	STOP_POINT(ring_extent_unsettled);
 	ring_large_settle(a, &ref);
 	return stamp;
 }

@@ -15,6 +15,7 @@
 #include "client.h"
 #include "extent.h"
 #include "ring_view.h"
+#include "stop_point.h"
 #include "words.h"
 
 static uint64_t heap_pages(const struct arena *a)
@@ -62,6 +63,7 @@ struct ring_reference ring_large_note(struct arena *a, uint32_t page, const stru
 	uint32_t gen = pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed));
 
 	memcpy(a->heap + ((uint64_t)page << PAGE_SHIFT), where, sizeof(*where));
+	STOP_POINT(ring_extent_filled);
 	/* PAIR(ring-extent): what is in it before its kind. Crash: see ring_recover_extent(). */
 	atomic_store_explicit(&e->w0, log_word(a->client, gen), memory_order_release);
 	return (struct ring_reference){
@@ -199,6 +201,7 @@ static void release(struct arena *a, const struct ring_reference *ref)
 						    pw0_make(PAGE_RAW, a->client, ref->gen + 1,
 							     RAW_PLAIN)))
 			continue; /* its writer settled it */
+		STOP_POINT(ring_extent_released);
 		extent_free(a, ref->page);
 		return;
 	}

@@ -9,6 +9,7 @@
 #include "client.h"
 #include "liveness.h"
 #include "ring_view.h"
+#include "stop_point.h"
 #include "words.h"
 
 #define FULL_NS UINT64_C(100000) /* between looks for room of a thread that drops */
@@ -41,6 +42,7 @@ void ring_seal(const struct ring_view *v, uint32_t block, uint64_t word)
 {
 	uint64_t open = ring_word_in(word, RING_OPEN);
 
+	STOP_POINT(ring_sealing);
 	/* PAIR(ring-seal): the last committed length before sealed. A compare-and-swap, since what the
 	 * caller knows of its lease lies in shared memory too.
 	 * Crash: before, an open block of a dead thread, to be sealed by recovery; after, complete. */
@@ -67,7 +69,9 @@ void ring_reset(struct arena *a, const struct ring_view *v, uint32_t block, uint
 		ring_large_release(a, v, block, lap - 1);
 	}
 	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);
+	STOP_POINT(ring_counted);
 	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);
+	STOP_POINT(ring_lap_begun);
 	atomic_store_explicit(&head->extents, 0, memory_order_relaxed);
 	atomic_store_explicit(&head->close, 0, memory_order_relaxed);
 	atomic_store_explicit(&head->busy, 0, memory_order_relaxed);
@@ -142,12 +146,14 @@ static int take(struct arena *a, const struct ring_view *v, const struct ring_wh
 	/* PAIR(ring-reset): the new word before anything in the block changes; a reader that copied from
 	 * it looks at the word again afterwards. */
 	atomic_thread_fence(memory_order_release);
+	STOP_POINT(ring_resetting);
 	ring_reset(a, v, block, word);
 	r = how == RING_LEASE_RETIRE ? 0 : commit_memory(a, v, block, shared);
 	if (shared && !r) /* not before its slots may be read */
 		atomic_store_explicit(&head->committed, ring_committed(ring_word_lap(word), true),
 				      memory_order_release);
 	sign(a, v, head, who);
+	STOP_POINT(ring_signed);
 	/* The ticket tells readers to look for new leases: before the block opens, so that none is missed
 	 * for good; those that find it still resetting look again. */
 	atomic_store_explicit(&head->ticket, atomic_fetch_add(&v->header->tickets, 1) + 1,
@@ -158,6 +164,7 @@ static int take(struct arena *a, const struct ring_view *v, const struct ring_wh
 		word = ring_word(RING_OPEN, true, 0, 0, ring_word_lap(word));
 	else
 		word = ring_word_in(word, RING_OPEN);
+	STOP_POINT(ring_ticketed);
 	/* PAIR(ring-lease): head before open. */
 	atomic_store_explicit(&v->words[block], word, memory_order_release);
 	return r;
@@ -255,6 +262,7 @@ static int take_next(struct arena *a, const struct ring_view *v, const struct ri
 		uint32_t block = (uint32_t)(cursor % v->blocks);
 		int r = try_block(a, v, who, block, how, guarded, poor);
 
+		STOP_POINT(ring_taken);
 		atomic_compare_exchange_strong_explicit(&v->header->cursor, &cursor, cursor + 1,
 							memory_order_relaxed, memory_order_relaxed);
 		if (!r) {

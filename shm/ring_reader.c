@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ring_source.h"
+#include "stop_point.h"
 
 #define SETTLE_NS UINT64_C(20000)  /* a store arrives, and a record in the making is done, within this */
 #define BUSY_NS UINT64_C(100000)   /* longest look at busy writers by a caller that does not wait */
@@ -128,6 +129,7 @@ static void pass(struct ring_reader *r)
 	}
 	/* PAIR(ring-consumed): copied, then consumed. */
 	atomic_store_explicit(&head->consumed, r->pending_done, memory_order_release);
+	STOP_POINT(ring_passed);
 	if (r->pending_shared || (ring_word_state(word) == RING_SEALED &&
 				  r->pending_done >= r->sources[r->pending_block].records))
 		ring_room_made(r->v.bell);
@@ -168,6 +170,7 @@ static int become_consumer(struct ring_reader *r)
 	while (!atomic_compare_exchange_strong(&r->v.header->consumer, &seen, word))
 		if (ring_consumer_lives(a, seen))
 			return -EBUSY;
+	STOP_POINT(ring_consuming);
 	r->consumer = word;
 	r->thread = pthread_self();
 	r->pid = getpid();
@@ -488,6 +491,7 @@ void ring_reader_close(struct ring_reader *r)
 		if (r->pending)
 			pass(r);
 		atomic_compare_exchange_strong(&r->v.header->consumer, &r->consumer, 0);
+		STOP_POINT(ring_consumer_gone);
 		ring_room_made(r->v.bell);
 	}
 	discard(r);

@@ -9,6 +9,7 @@
 
 #include "client.h"
 #include "ring_view.h"
+#include "stop_point.h"
 #include "words.h"
 
 /* ---- recovery: of blocks, modelled in tests/model/ring_block.pml ---- */
@@ -26,6 +27,7 @@ static int finish_reset(struct arena *a, const struct ring_view *v, uint32_t blo
 	if (r)
 		return r;
 	ring_reset(a, v, block, word);
+	STOP_POINT(ring_reset_recovered);
 	atomic_store_explicit(&head->committed, ring_committed(ring_word_lap(word), false),
 			      memory_order_release);
 	atomic_store_explicit(&v->words[block], ring_word_empty(v, block, word), memory_order_release);
@@ -91,6 +93,7 @@ int ring_recover_client(struct arena *a, uint32_t client)
 		uint64_t word = atomic_load_explicit(&v.words[i], memory_order_acquire);
 		int r = 0;
 
+		STOP_POINT(ring_burying);
 		if (ring_word_state(word) == RING_OPEN && ring_word_shared(word))
 			ring_shared_bury(&v, i, ring_word_lap(word), client);
 		else if (ring_word_client(word) == client)

@@ -16,6 +16,7 @@
 
 #include "extent.h"
 #include "ring_view.h"
+#include "stop_point.h"
 #include "words.h"
 
 #define TRIES 64 /* leases in a row that others have filled before this thread came to use them */
@@ -82,6 +83,7 @@ bool ring_shared_close(const struct ring_view *v, uint32_t block, uint32_t lap)
 	uint32_t used, units;
 	uint64_t seen;
 
+	STOP_POINT(ring_closing);
 	while (used = first_free(v, block, lap, &units, &seen), !is_closed(v, block, lap, used))
 		/* Crash: closed or not; the next to come by closes it. Each failure is a claim by
 		 * another, of which there are as many as slots. */
@@ -122,6 +124,7 @@ static int claim_in(const struct ring_view *v, const struct ring_who *who, uint3
 	if (!atomic_compare_exchange_strong_explicit(&ring_block_slots(v, block)[slot], &seen, mine,
 						     memory_order_acq_rel, memory_order_relaxed))
 		return -EBUSY;
+	STOP_POINT(ring_slot_claimed);
 	*ret = (struct ring_place){ .block = block, .slot = slot, .offset = units * 16, .word = mine };
 	return 0;
 }
@@ -150,6 +153,7 @@ static int lease_shared(struct arena *a, const struct ring_view *v, const struct
 	uint32_t before = atomic_load_explicit(&v->header->shared, memory_order_relaxed), block;
 	int r = ring_lease(a, v, who, RING_LEASE_SHARED, &block);
 
+	STOP_POINT(ring_shared_leased);
 	if (!r)
 		atomic_compare_exchange_strong_explicit(&v->header->shared, &before, block + 1,
 							memory_order_relaxed, memory_order_relaxed);
@@ -238,7 +242,9 @@ static uint64_t publish(struct arena *a, const struct ring_view *v, struct ring_
 	}
 	now = ring_stamp(w, seq);
 	*record = (struct ring_record){ .info = info, .time = now, .seq = *seq };
+	STOP_POINT(ring_slot_written);
 	ring_shared_finish(v, p, RING_SLOT_DONE);
+	STOP_POINT(ring_slot_done);
 	/* From here on the block may be reset, and the extent freed: settling checks its generation. */
 	if (page)
 		ring_large_settle(a, &ref);

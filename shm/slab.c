@@ -21,6 +21,7 @@
 #include "hint.h"
 #include "pagemap.h"
 #include "record.h"
+#include "stop_point.h"
 
 #define RETIRE_TRIES 8
 
@@ -101,6 +102,7 @@ static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 	/* A late bit of the record's last slab may lie behind this one's objects. */
 	if (index >= sizeclass_table[c->class].objects || state_kind(seen) != OBJECT_FREE)
 		return;
+	STOP_POINT(slab_word_seen);
 	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery:
 	 * the region is marked); after, ours. */
 	if (!atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acq_rel,
@@ -109,6 +111,7 @@ static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 			bit_back(r, index); /* of a slab that was made meanwhile */
 		return;
 	}
+	STOP_POINT(slab_word_claimed);
 	/* Once more: of generations that wrap, one in 65,536 is the same after we were stopped for long. */
 	if (!c->pinned && !record_serves(r, c->head, c->class)) {
 		unclaim_strange(r, index, mine);
@@ -145,6 +148,7 @@ static void claim_from_slab(struct claim *c)
 			uint64_t got;
 
 			got = atomic_fetch_and_explicit(&r->bitmap[w], ~pick, memory_order_acq_rel) & pick;
+			STOP_POINT(slab_bits_taken);
 			for (; got; got &= got - 1)
 				claim_object(c, r, w * 64 + (uint32_t)__builtin_ctzll(got));
 			bits &= ~pick;
@@ -187,6 +191,7 @@ static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t f
 		claim_from_region(c, region, from);
 		if (c->count == 0) {
 			hint_clear(c->a, c->class, region);
+			STOP_POINT(slab_hint_cleared);
 			/* PAIR(hint): cleared, then looked at once more. */
 			claim_from_region(c, region, from);
 			if (c->count)
@@ -262,6 +267,7 @@ static void enter_pages(struct arena *a, uint64_t head, uint32_t class, uint64_t
 		uint32_t gen = pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed));
 
 		atomic_store_explicit(&e->w1, pw1_slab(dist, record, class), memory_order_release);
+		STOP_POINT(slab_page_entering);
 		/* Crash: before the head's, which is last, a raw extent of ours with slab entries inside,
 		 * which recovery clears; after, a slab, its record busy with us: recovery makes it live. */
 		atomic_store_explicit(&e->w0, pw0_make(PAGE_SLAB, 0, gen, class), memory_order_release);
@@ -278,20 +284,26 @@ static int make_slab(struct claim *c, struct slab_source *from)
 	c->head = extent_alloc(c->a, class->pages, 1, RAW_PLAIN, from->home, &err);
 	if (c->head == EXTENT_NONE)
 		return err;
+	STOP_POINT(slab_extent_raw);
 	at = record_alloc(c->a, class->shape, &err);
 	if (!at) {
 		extent_free(c->a, c->head);
 		return err;
 	}
+	STOP_POINT(slab_record_got);
 	r = record_at(c->a, at);
 	atomic_store_explicit(&r->head, (uint32_t)c->head, memory_order_relaxed);
 	atomic_store_explicit(&r->class_index, c->class, memory_order_relaxed);
+	STOP_POINT(slab_record_named);
 	if (c->want > class->objects)
 		c->want = class->objects;
 	init_words(c, r);
+	STOP_POINT(slab_words_set);
 	set_raw_use(c->a, c->head, RAW_SLAB + c->class);
 	enter_pages(c->a, c->head, c->class, at);
+	STOP_POINT(slab_entered);
 	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);
+	STOP_POINT(slab_untold);
 	if (c->want < class->objects)
 		hint_set(c->a, c->class, c->head);
 	from->head = (uint32_t)c->head + 1;
@@ -379,6 +391,7 @@ static bool claim_all(struct arena *a, struct slab_record *r, uint64_t head, uin
 	/* The bitmap is left alone: until the first object is ours the record may be another slab's. */
 	for (uint32_t i = 0; i < objects; i++) {
 		claim_object(&c, r, i);
+		STOP_POINT(slab_partly_claimed);
 		if (c.count != i + 1) {
 			unclaim(a, r, head, class, i);
 			return false;
@@ -393,14 +406,19 @@ static void give_back(struct arena *a, uint64_t head, uint32_t class)
 	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
 	uint32_t pages = sizeclass_table[class].pages;
 
+	STOP_POINT(slab_all_claimed);
 	atomic_store_explicit(&record_at(a, at)->owner, record_busy(a->client), memory_order_release);
+	STOP_POINT(slab_record_busy);
 	/* Crash: before, a slab all of whose objects are ours, its record busy with us; after, a raw
 	 * extent of ours. Either way recovery frees both. */
 	set_raw_use(a, head, RAW_SLAB + class);
+	STOP_POINT(slab_head_raw);
 	extent_clear_inside(a, head, pages);
 	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
+	STOP_POINT(slab_raw);
 	set_raw_use(a, head, RAW_PLAIN);
 	extent_free(a, head);
+	STOP_POINT(slab_pages_freed);
 	record_free(a, at, sizeclass_table[class].shape);
 }
 
@@ -411,6 +429,7 @@ static void retire(struct arena *a, struct slab_record *r, uint64_t head, uint32
 	if (client_mark_page(a, head) ||
 	    client_mark_page(a, (uint64_t)((char *)r - a->heap) >> PAGE_SHIFT))
 		return;
+	STOP_POINT(slab_looks_empty);
 	for (int i = 0; i < RETIRE_TRIES && record_serves(r, head, class); i++) {
 		if (claim_all(a, r, head, class)) {
 			give_back(a, head, class);
@@ -439,8 +458,10 @@ static bool put_word(struct arena *a, const struct slab_place *p, uint64_t handl
 /* Tells of freed objects of one bitmap word of a slab. */
 static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, uint64_t bits, uint32_t keep)
 {
+	STOP_POINT(slab_words_freed);
 	/* PAIR(hint): the bits, then the look at the region's hint. */
 	atomic_fetch_or_explicit(&p->record->bitmap[w], bits, memory_order_seq_cst);
+	STOP_POINT(slab_bits_set);
 	hint_set(a, p->class, p->head);
 	if (p->head + 1 != keep && looks_empty(p->record, p->class))
 		retire(a, p->record, p->head, p->class);
@@ -512,8 +533,11 @@ void slab_recover(struct arena *a, uint64_t head, uint32_t client)
 	/* Killed between its head's entry and this store, or in retire() before the head's entry. */
 	if (atomic_load_explicit(&r->owner, memory_order_acquire) == record_busy(client))
 		atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_release);
-	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++)
+	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++) {
 		free_word(&r->words[i], client);
+		STOP_POINT(slab_recovering);
+	}
+	STOP_POINT(slab_recovered);
 	/* PAIR(hint): freed, then the bits and the hint looked at. Bits may be set where the dead one was
 	 * claiming the whole slab: a searcher takes one off and finds the word not free yet. */
 	atomic_thread_fence(memory_order_seq_cst);

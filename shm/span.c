@@ -8,6 +8,7 @@
 #include "client.h"
 #include "extent.h"
 #include "geometry.h"
+#include "stop_point.h"
 #include "words.h"
 #include "zone.h"
 
@@ -28,8 +29,10 @@ static uint64_t piece_pages(const struct arena *a, uint64_t left)
 
 static void unlock_zones(struct arena *a, uint32_t first, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++) {
 		zone_unlock(a, first + i);
+		STOP_POINT(span_unlocking);
+	}
 }
 
 static bool lock_empty_zone(struct arena *a, uint32_t zone, uint64_t pages, bool *busy)
@@ -82,6 +85,7 @@ static uint32_t lock_run(struct arena *a, uint32_t zones, uint64_t pages, bool *
 			return zone - held;
 		if (held < count - 1 && lock_empty_zone(a, zone, a->g.zone_pages, busy)) {
 			held++;
+			STOP_POINT(span_zone_locked);
 			continue;
 		}
 		unlock_zones(a, zone - held, held);
@@ -109,10 +113,12 @@ static uint64_t take_run(struct arena *a, uint32_t first, uint64_t pages, enum r
 			buddy_take_at(a, zone, 0, (uint32_t)piece);
 		extent_note_taken(a, zone_first(a, zone), piece,
 				  pw0_make(PAGE_SPAN, a->client, 0, use), pw1_span(piece, head));
+		STOP_POINT(span_piece_entered);
 		left -= piece;
 	}
 	extent_note_taken(a, head, a->g.zone_pages, pw0_make(PAGE_RAW, a->client, 0, use),
 			  pw1_extent(pages, 0));
+	STOP_POINT(span_entered);
 	return head;
 }
 
@@ -181,10 +187,13 @@ uint64_t span_free_tail(struct arena *a, uint64_t page)
 		 * reclaimer asks the piece's entry. */
 		atomic_store_explicit(&e->w0, pw0_make(PAGE_RAW, a->client, gen, RAW_PIECE),
 				      memory_order_release);
+		STOP_POINT(span_piece_split);
 		cut(a, page, keep);
+		STOP_POINT(span_piece_cut);
 		atomic_store_explicit(&e->w1, pw1_extent(length, 0), memory_order_release);
 		atomic_store_explicit(&e->w0, pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN),
 				      memory_order_release);
+		STOP_POINT(span_piece_raw);
 		extent_free(a, piece);
 	}
 	return pw1_length(atomic_load_explicit(w1, memory_order_relaxed));
@@ -227,6 +236,7 @@ int span_reclaim_tail(struct arena *a, uint64_t page)
 		if (r)
 			return r;
 		cut(a, page, keep);
+		STOP_POINT(span_reclaim_cut);
 		free_uncovered(a, zone, piece);
 		zone_unlock(a, zone);
 	}

@@ -14,6 +14,7 @@
 #include "extent.h"
 #include "recovery.h"
 #include "ring.h"
+#include "stop_point.h"
 #include "words.h"
 
 /* Of threads without a page of their own yet; never written. */
@@ -99,12 +100,15 @@ static void release_block(struct arena *a, struct thread_block *t)
 	uint64_t page = (uint64_t)((char *)t - a->heap) >> PAGE_SHIFT;
 
 	cache_release_all(a, t);
+	STOP_POINT(thread_emptied);
 	ring_thread_exit(a, t);
 	client_owned_add(a, a->client, atomic_load_explicit(&t->owned_bytes, memory_order_relaxed));
 	/* Crash: before, the word leads recovery to the block; after, the block is a raw extent of ours,
 	 * and then nothing. */
 	atomic_store_explicit(word, thread_word(THREAD_CLAIMED, a->client, 0), memory_order_release);
+	STOP_POINT(thread_closing);
 	extent_free(a, page);
+	STOP_POINT(thread_block_freed);
 	atomic_store_explicit(word, 0, memory_order_release);
 	atomic_fetch_sub_explicit(&a->threads, 1, memory_order_relaxed);
 }
@@ -335,6 +339,7 @@ static struct thread_block *make_block(struct arena *a, int *err)
 		*err = index;
 		return NULL;
 	}
+	STOP_POINT(thread_word_claimed);
 	page = extent_alloc(a, 1, 1, RAW_THREAD, NULL, err);
 	if (page == EXTENT_NONE) {
 		atomic_store_explicit(&words[index], 0, memory_order_release);
@@ -348,8 +353,10 @@ static struct thread_block *make_block(struct arena *a, int *err)
 	t->gen_step = (2 * (uint32_t)index + 1) << STATE_GEN_SHIFT;
 	t->home_zone = 1;
 	t->shrink_seen = atomic_load_explicit(&client_record_at(a, a->client)->shrink, memory_order_relaxed);
+	STOP_POINT(thread_block_ready);
 	/* Crash: before, a claimed word and a raw extent; after, a thread's. */
 	atomic_store_explicit(&words[index], thread_word(THREAD_LIVE, a->client, page), memory_order_release);
+	STOP_POINT(thread_live);
 	atomic_fetch_add_explicit(&a->threads, 1, memory_order_relaxed);
 	return t;
 }

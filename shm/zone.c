@@ -8,6 +8,7 @@
 #include "buddy.h"
 #include "geometry.h"
 #include "pagemap.h"
+#include "stop_point.h"
 
 #define PATIENCE 200 /* tries, some 5 microseconds */
 
@@ -73,11 +74,13 @@ int zone_activate(struct arena *a)
 				 geometry_zone_span(&a->g, n) * sizeof(struct page_entry));
 	if (r)
 		return -ENOMEM;
+	STOP_POINT(zone_committed);
 	/* PAIR(zone-activate): what the count covers, then the count.
 	 * Crash: before, some committed pages that the next activation finds committed; after, a zone
 	 * whose index is built by its first holder. A rival's success is as good as ours. */
 	atomic_compare_exchange_strong_explicit(&a->header->active_zones, &n, n + 1,
 						memory_order_acq_rel, memory_order_relaxed);
+	STOP_POINT(zone_in_use);
 	arena_refresh(a);
 	return 0;
 }
@@ -102,6 +105,7 @@ void zone_free_run(struct arena *a, uint32_t zone, uint64_t page, uint64_t pages
 	/* Crash: before, the extent is its owner's; after, its pages are free, and the lock's next
 	 * holder finds so when it rebuilds the index. The generation stays for the next object here. */
 	atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0), memory_order_release);
+	STOP_POINT(zone_run_free);
 	buddy_put(a, zone, (uint32_t)(page - zone * a->g.zone_pages), (uint32_t)pages);
 }
 
@@ -131,6 +135,7 @@ static void drain_pending(struct arena *a, uint32_t zone)
 				zone_free_run(a, zone, page, pw1_length(w1));
 			next = pw1_next(w1);
 		}
+		STOP_POINT(pending_freed);
 		done = top;
 		/* Crash: before, the next holder walks the stack again and finds it freed. */
 		if (atomic_compare_exchange_strong_explicit(&z->pending, &top,
@@ -152,6 +157,7 @@ void zone_return_later(struct arena *a, uint64_t page)
 
 	/* Crash: until it is on the stack it is ours, raw or returned, and returns with us. */
 	atomic_store_explicit(&e->w0, (w0 & ~UINT64_C(0xf)) | PAGE_RETURNED, memory_order_release);
+	STOP_POINT(pending_returned);
 	w1 = atomic_load_explicit(&e->w1, memory_order_relaxed);
 	do
 		while (!atomic_compare_exchange_weak_explicit(
@@ -163,6 +169,7 @@ void zone_return_later(struct arena *a, uint64_t page)
 		&z->pending, &top, ((top >> 32) + 1) << 32 | self,
 		memory_order_acq_rel, /* PAIR(pending-push): the entry, then the head */
 		memory_order_relaxed));
+	STOP_POINT(pending_pushed);
 }
 
 int zone_trylock(struct arena *a, uint32_t zone)
@@ -172,18 +179,22 @@ int zone_trylock(struct arena *a, uint32_t zone)
 
 	if (r == EBUSY)
 		return -EBUSY;
+	STOP_POINT(zone_locked);
 	if (r == EOWNERDEAD) {
 		/* Says only that one thread died, not that its process did: the index is made anew,
 		 * nobody is reclaimed. Killed here, we are the dead holder. */
 		buddy_rebuild(a, zone);
+		STOP_POINT(zone_rebuilt);
 		atomic_fetch_add_explicit(&z->rebuilds, 1, memory_order_relaxed);
 		atomic_store_explicit(&z->ready, 1, memory_order_relaxed);
 		pthread_mutex_consistent(&z->lock);
+		STOP_POINT(zone_consistent);
 	} else if (r) {
 		return -EUCLEAN;
 	}
 	if (!atomic_load_explicit(&z->ready, memory_order_relaxed)) {
 		buddy_rebuild(a, zone);
+		STOP_POINT(zone_first_built);
 		atomic_store_explicit(&z->ready, 1, memory_order_relaxed);
 	}
 	if ((uint32_t)atomic_load_explicit(&z->pending, memory_order_relaxed))
@@ -204,6 +215,7 @@ int zone_trylock_patiently(struct arena *a, uint32_t zone)
 
 void zone_unlock(struct arena *a, uint32_t zone)
 {
+	STOP_POINT(zone_unlocking);
 	in_lock_list = 1;
 	atomic_signal_fence(memory_order_seq_cst);
 	pthread_mutex_unlock(&zone_of(a, zone)->lock);
