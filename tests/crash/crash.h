@@ -21,11 +21,13 @@
 #include "shmalloc.h"
 #include "step.h"
 
+#ifndef CRASH_CAPACITY
 #define CRASH_CAPACITY (UINT64_C(16) << 20)
+#endif
 #define CRASH_LOG      65536u
-#define THINGS_MAX     1024u
+#define THINGS_MAX     2048u
 #define LABELS_MAX     16u
-#define LINES_MAX      2048u
+#define LINES_MAX      4096u
 #define NO_THING       UINT32_MAX
 
 /* What becomes of it if the victim dies in the operation. */
@@ -163,6 +165,8 @@ struct op {
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
 extern const struct op heap_ops[], hand_ops[], log_ops[], life_ops[];
+/* Whether this process's operation got what it asked for, by whichever path. */
+bool heap_op_worked(void), hand_op_worked(void), log_op_worked(void), life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 
 /* ---- the arena's bytes ---- */

@@ -222,6 +222,11 @@ static void look_up(void)
 	result = handle != thing_at(T_NAMED_LARGE)->handle;
 }
 
+bool hand_op_worked(void)
+{
+	return result == 0;
+}
+
 const struct op hand_ops[] = { OP("share", "small", my_small, share, done),
 			       OP("share", "large", my_large, share, done),
 			       OP("take", "small", others_small, take, done),

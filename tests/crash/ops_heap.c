@@ -16,7 +16,7 @@
 #define EXTENT_BYTES	   (UINT64_C(100) << PAGE_SHIFT)
 #define SPAN_BYTES	   (UINT64_C(3) << 20)
 
-static uint64_t handle; /* what the operation is about, or has made */
+static uint64_t handle = 1; /* what the operation has made */
 static uint32_t thing;
 static int result;
 static struct shma_stats before;
@@ -572,6 +572,11 @@ static bool stayed(void)
 static bool moved(void)
 {
 	return handle && handle != thing_at(thing)->handle;
+}
+
+bool heap_op_worked(void)
+{
+	return result == 0 && handle != 0;
 }
 
 const struct op heap_ops[] = {

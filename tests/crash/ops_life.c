@@ -16,7 +16,7 @@
 #include "words.h"
 
 static int result;
-static uint64_t handle;
+static uint64_t handle = 1;
 
 static bool done(void)
 {
@@ -228,6 +228,11 @@ static void tick(void)
 	{                                                                                  \
 		"recovery slices", path, 0, NULL, NULL, tick, NULL, operation, part, parts \
 	}
+
+bool life_op_worked(void)
+{
+	return result == 0 && handle != 0;
+}
 
 const struct op life_ops[] = {
 	OP_SO(OP_UNATTACHED, "open", "arena with clients", NULL, open_it, done),

@@ -289,6 +289,11 @@ static void reader_close(void)
 	result = 0;
 }
 
+bool log_op_worked(void)
+{
+	return result == 0;
+}
+
 const struct op log_ops[] = {
 	OP("log", "first record, lease", first_record, append, new_block),
 	OP("log", "next record", next_record, append, same_block),
