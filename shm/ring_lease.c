@@ -26,16 +26,34 @@ void ring_who(const struct arena *a, struct thread_block *tb, struct ring_who *w
 
 /* ---- the life of a block: modelled in tests/model/ring_block.pml ---- */
 
+static uint32_t records_of(const struct ring_view *v, uint32_t block, uint32_t lap, uint64_t committed)
+{
+	if (!ring_committed_of(committed, lap))
+		return 0;
+	return committed & RING_COMMITTED_SHARED ? ring_shared_records(v, block, lap) :
+						   ring_committed_records(committed);
+}
+
 uint32_t ring_block_records(const struct ring_view *v, uint32_t block, uint64_t word)
 {
 	/* PAIR(ring-commit), and PAIR(ring-seal): all of a sealed block. */
 	uint64_t committed = atomic_load_explicit(&v->heads[block].committed, memory_order_acquire);
 
-	if (!ring_committed_of(committed, ring_word_lap(word)))
-		return 0;
-	return committed & RING_COMMITTED_SHARED ?
-		       ring_shared_records(v, block, ring_word_lap(word)) :
-		       ring_committed_records(committed);
+	return records_of(v, block, ring_word_lap(word), committed);
+}
+
+uint64_t ring_reset_base(const struct ring_view *v, uint32_t block, uint64_t word, uint64_t committed)
+{
+	const struct ring_block *head = &v->heads[block];
+	uint32_t lap = ring_word_lap(word);
+	uint64_t base;
+
+	if (ring_committed_of(committed, lap))
+		return atomic_load_explicit(&head->base[lap & 1], memory_order_relaxed);
+	base = atomic_load_explicit(&head->base[(lap - 1) & 1], memory_order_relaxed);
+	if (atomic_load_explicit(&head->memory, memory_order_relaxed))
+		base += records_of(v, block, lap - 1, committed);
+	return base;
 }
 
 void ring_seal(const struct ring_view *v, uint32_t block, uint64_t word)
@@ -63,13 +81,12 @@ void ring_reset(struct arena *a, const struct ring_view *v, uint32_t block, uint
 
 	if (ring_committed_of(committed, lap))
 		return;
-	base = atomic_load_explicit(&head->base[(lap - 1) & 1], memory_order_relaxed);
-	if (atomic_load_explicit(&head->memory, memory_order_relaxed)) {
-		base += ring_block_records(v, block, ring_word(RING_SEALED, false, 0, 0, lap - 1));
+	base = ring_reset_base(v, block, word, committed);
+	if (atomic_load_explicit(&head->memory, memory_order_relaxed))
 		ring_large_release(a, v, block, lap - 1);
-	}
 	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);
 	STOP_POINT(ring_counted);
+	/* PAIR(ring-base): base before the lap in committed. */
 	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);
 	STOP_POINT(ring_lap_begun);
 	atomic_store_explicit(&head->extents, 0, memory_order_relaxed);

@@ -33,6 +33,7 @@ struct ring_reader {
 	uint32_t active_count, heap_count;
 	uint64_t tickets; /* leases that the last look at all blocks has seen */
 	bool rescan;	  /* a block was being reset */
+	bool overtaken;	  /* a lap ended with records left: they are lost, and not counted yet */
 	uint64_t now;	  /* clock before the last fill */
 	uint64_t watermark;
 	uint64_t last;	  /* time of the youngest delivered */
@@ -192,6 +193,7 @@ static void list(struct ring_reader *r, uint32_t block)
 static void scan(struct ring_reader *r)
 {
 	r->rescan = false;
+	r->overtaken = false;
 	for (uint32_t i = 0; i < r->v.blocks; i++) {
 		enum ring_look look = ring_source_look(&r->sources[i], &r->v, i, &r->lost);
 
@@ -219,7 +221,7 @@ static bool refresh(struct ring_reader *r, uint32_t block)
 
 	if (!ring_source_update(s, r->a, &r->v, block, r->now)) {
 		heap_remove(r, block);
-		r->rescan = true;
+		r->rescan = r->overtaken = true;
 		return false;
 	}
 	if (!s->heap)
@@ -306,7 +308,7 @@ static int deliver(struct ring_reader *r, struct ring_entry *e)
 	if (!ring_source_copy(s, r->a, &r->v, block, e)) {
 		/* The block's next lap says how many went. */
 		heap_remove(r, block);
-		r->rescan = true;
+		r->rescan = r->overtaken = true;
 		return 0;
 	}
 	e->lost = r->lost;
@@ -337,8 +339,8 @@ static void pause_between_looks(const struct ring_reader *r)
 		atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* The caller does not wait any longer: all that was committed, in the order there is. Writers caught in the
- * middle get a moment. */
+/* The caller does not wait any longer: all that was committed, in the order there is, and the count of what
+ * was lost. Writers caught in the middle get a moment. */
 static int deliver_all(struct ring_reader *r, struct ring_entry *e)
 {
 	uint64_t start = r->now;
@@ -348,7 +350,7 @@ static int deliver_all(struct ring_reader *r, struct ring_entry *e)
 		pause_between_looks(r);
 		fill(r);
 		result = deliver_ordered(r, e);
-	} while (!result && r->heap_count && r->now - start < BUSY_NS);
+	} while (!result && (r->heap_count || r->overtaken) && r->now - start < BUSY_NS);
 	if (result)
 		return result;
 	r->watermark = UINT64_MAX;
@@ -390,7 +392,7 @@ static int wait_and_deliver(struct ring_reader *r, struct ring_entry *e, int tim
 		if (result)
 			return result;
 		if (r->now >= deadline)
-			return r->heap_count ? deliver_all(r, e) : 0;
+			return r->heap_count || r->overtaken ? deliver_all(r, e) : 0;
 		if (r->heap_count)
 			ring_nap(deadline - r->now < HOLD_NS ? deadline - r->now : HOLD_NS);
 		else

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define FUTURE_NS UINT64_C(1000000000) /* a time further ahead than this is no time */
+#define BEGIN_TRIES 64 /* laps that may end in a row while a reader tries to begin in one */
 
 /* ---- laps ---- */
 
@@ -315,24 +316,65 @@ static void skip_own(struct ring_source *s, const struct arena *a, const struct 
 	s->last = 0;
 }
 
+/* In the lap that was just adopted. False: it was over before all was seen. */
+static bool begin_in_lap(struct ring_source *s, const struct ring_view *v, uint32_t block,
+			 enum ring_begin begin, const struct arena *a, uint64_t consumed)
+{
+	if (begin == RING_BEGIN_OLDEST)
+		return true;
+	if (s->shared)
+		mark_shared(s, v, block, begin);
+	else if (own_update(s, v, block, word_of(v, block)))
+		skip_own(s, a, v, block, begin == RING_BEGIN_NOW ? s->records : consumed);
+	return still(v, block, s->lap);
+}
+
+/*
+ * What is being reset was there before, and is nothing to this reader; but all that comes is, even if it is
+ * overwritten before the reader looks again. False: it is being reset no more.
+ */
+static bool begin_in_reset(struct ring_source *s, const struct ring_view *v, uint32_t block)
+{
+	uint64_t word = word_of(v, block), committed, base;
+
+	if (ring_word_state(word) == RING_FREE || ring_word_readable(word))
+		return false;
+	/* PAIR(ring-base). */
+	committed = atomic_load_explicit(&v->heads[block].committed, memory_order_acquire);
+	base = ring_reset_base(v, block, word, committed);
+	/* PAIR(ring-reset): what was counted before the word. */
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&v->words[block], memory_order_relaxed) != word)
+		return false;
+	s->done = base;
+	s->known = true;
+	return true;
+}
+
+/* Modelled in tests/model/ring_block.pml, as far as RING_BEGIN_OLDEST goes. */
 enum ring_look ring_source_begin(struct ring_source *s, const struct ring_view *v, uint32_t block,
 				 enum ring_begin begin, const struct arena *a, uint64_t *lost)
 {
 	uint64_t consumed = atomic_load_explicit(&v->heads[block].consumed, memory_order_relaxed);
-	uint64_t before = 0, word = word_of(v, block);
-	enum ring_look look = ring_source_look(s, v, block, &before);
+	enum ring_look look = RING_LOOK_RESET;
+	uint64_t before = 0;
+	bool begun = false;
 
-	if (begin == RING_BEGIN_RESUME && s->known && s->base > consumed)
-		*lost += s->base - consumed;
-	if (look == RING_LOOK_NEW && begin != RING_BEGIN_OLDEST) {
-		if (s->shared)
-			mark_shared(s, v, block, begin);
-		else if (own_update(s, v, block, word))
-			skip_own(s, a, v, block, begin == RING_BEGIN_NOW ? s->records : consumed);
+	for (int i = 0; i < BEGIN_TRIES && !begun; i++) {
+		look = ring_source_look(s, v, block, &before);
+		if (look == RING_LOOK_NEW)
+			begun = begin_in_lap(s, v, block, begin, a, consumed);
+		else
+			begun = look == RING_LOOK_SAME || begin_in_reset(s, v, block);
 	}
-	/* What is being reset was there before: lost to a consumer that goes on, nothing to others. */
-	s->known |= ring_word_state(word) == RING_FREE || begin == RING_BEGIN_RESUME;
-	if (look == RING_LOOK_RESET && begin == RING_BEGIN_RESUME)
+	s->known |= look == RING_LOOK_SAME; /* free: nothing was */
+	if (begin != RING_BEGIN_RESUME)
+		return look;
+	/* A consumer that goes on has lost what came and went meanwhile. */
+	if (look == RING_LOOK_NEW && s->base > consumed)
+		*lost += s->base - consumed;
+	if (look == RING_LOOK_RESET)
 		s->done = consumed;
+	s->known = true;
 	return look;
 }

@@ -87,6 +87,9 @@ int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who
 	       enum ring_lease how, uint32_t *ret);
 /* The first half of a reset, up to and including the count of what was in the block. Idempotent. */
 void ring_reset(struct arena *a, const struct ring_view *v, uint32_t block, uint64_t word);
+/* Records of all laps before the word's, which is being reset; committed was read since the word was, and all
+ * holds if the word is still the same afterwards. */
+uint64_t ring_reset_base(const struct ring_view *v, uint32_t block, uint64_t word, uint64_t committed);
 /* What a block of which nothing was written in this lap becomes: sealed, or free without memory. */
 uint64_t ring_word_empty(const struct ring_view *v, uint32_t block, uint64_t word);
 /* Whether the client in a consumer word, not 0, is alive. */

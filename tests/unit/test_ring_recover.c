@@ -180,6 +180,96 @@ START_TEST(a_reset_cut_short_after_the_count_does_not_count_twice)
 }
 END_TEST
 
+/* What a reader gets, and is told that it lost, until there is nothing more. */
+static uint64_t account(struct ring_reader *r)
+{
+	struct ring_entry e;
+	uint64_t count = 0;
+
+	while (ring_reader_next(r, &e, 0) == 1)
+		count += 1 + e.lost;
+	return count + e.lost;
+}
+
+/* Some laps of the ring, so that whatever was there is overwritten. */
+static void overwrite_all(void)
+{
+	for (uint64_t bytes = 0; bytes < 3 * ((uint64_t)v.blocks << v.shift); bytes += 900)
+		put(900);
+}
+
+/* The reader opens while a block is being reset, and looks again when later laps of it have come and gone. */
+static void open_in_reset(bool counted)
+{
+	struct ring_reader *r;
+
+	half_reset(counted);
+	ck_assert_int_eq(ring_reader_open(&a, &r, RING_FROM_OLDEST), 0);
+	ck_assert_int_eq(ring_recover_client(&a, DEAD), 0);
+	overwrite_all();
+	ck_assert_uint_eq(account(r), written() - 5);
+	ring_reader_close(r);
+}
+
+START_TEST(who_opens_during_a_reset_is_told_of_all_that_is_lost_from_then_on)
+{
+	open_in_reset(false);
+}
+END_TEST
+
+START_TEST(who_opens_during_a_reset_after_its_count_is_told_the_same)
+{
+	open_in_reset(true);
+}
+END_TEST
+
+START_TEST(who_opens_during_the_reset_of_a_shared_block_is_told_the_same)
+{
+	struct ring_open open[RING_LEVELS];
+	struct ring_reader *r;
+	uint32_t block, lap;
+
+	for (uint32_t i = 0; i < RING_LEVELS; i++)
+		ck_assert_int_eq(ring_reserve(&a, self(), &open[i], 6, 10), 0);
+	for (int i = 0; i < 3; i++)
+		put(100);
+	block = atomic_load(&v.header->shared) - 1;
+	ck_assert(ring_word_shared(word(block)));
+	lap = ring_word_lap(word(block));
+	ck_assert(ring_shared_close(&v, block, lap));
+	set_word(block, ring_word(RING_RESETTING, false, DEAD, 1, lap + 1));
+	ck_assert_int_eq(ring_reader_open(&a, &r, RING_FROM_OLDEST), 0);
+	ck_assert_int_eq(ring_recover_client(&a, DEAD), 0);
+	for (uint32_t i = 0; i < RING_LEVELS; i++)
+		ck_assert_int_eq(ring_abort(&a, self(), &open[i]), 0);
+	overwrite_all();
+	ck_assert_uint_eq(account(r), written() - 3);
+	ring_reader_close(r);
+}
+END_TEST
+
+/* No lease has followed, which would make the reader look at all blocks. */
+START_TEST(what_a_dead_client_began_to_overwrite_is_counted_at_once)
+{
+	struct ring_reader *r;
+	struct ring_entry e;
+	uint32_t block;
+
+	put(1);
+	block = my_block();
+	ck_assert_int_eq(ring_reader_open(&a, &r, RING_FROM_OLDEST), 0);
+	ck_assert_int_eq(ring_reader_next(r, &e, 0), 1);
+	for (int i = 0; i < 4; i++)
+		put(1);
+	ring_thread_exit(&a, self());
+	set_word(block, ring_word(RING_RESETTING, false, DEAD, 1, ring_word_lap(word(block)) + 1));
+	ck_assert_int_eq(ring_recover_client(&a, DEAD), 0);
+	ck_assert_int_eq(ring_reader_next(r, &e, 0), 0);
+	ck_assert_uint_eq(e.lost, 4);
+	ring_reader_close(r);
+}
+END_TEST
+
 START_TEST(a_block_being_drained_is_sealed_again)
 {
 	uint32_t block;
@@ -330,6 +420,10 @@ int main(void)
 	tcase_set_timeout(wide, 60);
 	tcase_add_test(wide, a_reset_cut_short_before_the_count_is_finished);
 	tcase_add_test(wide, a_reset_cut_short_after_the_count_does_not_count_twice);
+	tcase_add_test(wide, who_opens_during_a_reset_is_told_of_all_that_is_lost_from_then_on);
+	tcase_add_test(wide, who_opens_during_a_reset_after_its_count_is_told_the_same);
+	tcase_add_test(dead, who_opens_during_the_reset_of_a_shared_block_is_told_the_same);
+	tcase_add_test(dead, what_a_dead_client_began_to_overwrite_is_counted_at_once);
 	suite_add_tcase(suite, wide);
 	tcase_set_timeout(sizes, 60);
 	tcase_add_test(sizes, a_ring_of_any_size_holds_what_was_asked_for);
