@@ -185,29 +185,31 @@ static uint64_t try_all_zones(struct search *s, uint32_t zones, bool last_resort
 	return last_resort ? try_zones(s, 0, 1, 0) : try_zones(s, 1, zones, start);
 }
 
-/* A busy zone is asked again after a while; then a new one is put into use. Every round but ROUNDS of
- * them puts one into use, so there is an end. */
+/*
+ * A busy zone is asked again after a while; then a new one is put into use. A round that did so is not
+ * counted: others, too slow to be done with it, may have that one's lock already, and there is an end to new
+ * zones. When there are none left, ROUNDS.
+ */
 static uint64_t take_anywhere(struct search *s)
 {
 	uint64_t page = EXTENT_NONE;
-	int idle = 0;
 
-	while (page == EXTENT_NONE && idle < ROUNDS) {
+	for (int idle = 0; idle < ROUNDS;) {
 		uint32_t zones = arena_refresh(s->a);
+		bool waited = idle > 0;
 
 		s->busy = false;
 		page = try_all_zones(s, zones, false);
 		if (page != EXTENT_NONE)
 			break;
-		if (s->busy && idle++ == 0) {
-			sched_yield();
-		} else if (zone_activate(s->a)) {
+		if ((waited || !s->busy) && zone_activate(s->a) == 0)
+			continue;
+		if (waited || !s->busy)
 			page = try_all_zones(s, zones, true);
-			if (!s->busy)
-				break;
-			idle++;
-			sched_yield();
-		}
+		if (page != EXTENT_NONE || !s->busy)
+			break;
+		idle++;
+		sched_yield();
 	}
 	return page;
 }

@@ -221,6 +221,33 @@ START_TEST(when_zones_in_use_are_held_a_new_one_serves)
 }
 END_TEST
 
+/* Those yet to be put into use too: as if others had always been faster, and then slow. */
+static int hold_all_locks_but_the_last(void *arg)
+{
+	(void)arg;
+	for (uint32_t z = 0; z + 1 < arena.g.zone_count; z++)
+		if (pthread_mutex_trylock(&zone_of(&arena, z)->lock))
+			return 1;
+	rest(board);
+	return 0;
+}
+
+START_TEST(while_there_is_a_zone_that_nobody_holds_there_is_memory)
+{
+	uint32_t home = 1;
+	pid_t pid;
+
+	ck_assert_uint_ge(arena.g.zone_count, 8);
+	ck_assert_uint_lt(arena_refresh(&arena), 3);
+	pid = child_start(hold_all_locks_but_the_last, NULL);
+	child_ready(board, pid, 1);
+	ck_assert(take(1, 1, &home));
+	ck_assert_uint_eq(zone_of_page(&arena, live[0].page), arena.g.zone_count - 1);
+	child_kill(pid);
+	give_all();
+}
+END_TEST
+
 static int take_and_die(void *arg)
 {
 	uint32_t home = 1;
@@ -342,6 +369,7 @@ int main(void)
 	tcase_add_test(t, a_full_arena_gives_out_every_page_and_takes_all_back);
 	tcase_add_test(t, a_stopped_holder_of_every_lock_keeps_nobody_waiting);
 	tcase_add_test(t, when_zones_in_use_are_held_a_new_one_serves);
+	tcase_add_test(t, while_there_is_a_zone_that_nobody_holds_there_is_memory);
 	tcase_add_test(t, extents_of_a_dead_client_are_reclaimed);
 	tcase_add_test(t, reclaiming_an_extent_of_the_dead_takes_only_theirs);
 	tcase_add_test(t, the_end_of_an_extent_is_given_back);
