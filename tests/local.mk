@@ -11,6 +11,9 @@ else
 TEST_SECONDS = 60
 endif
 
+# By which all limits of checks are multiplied: they are for what hangs, not for machines that are slow or busy.
+TEST_PATIENCE = 10
+
 # What test scripts find in their environment.
 AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
@@ -19,6 +22,7 @@ AM_TESTS_ENVIRONMENT = \
 	SHMCTL='$(abs_top_builddir)/shmctl-tool'; export SHMCTL; \
 	SANITIZERS='$(SANITIZERS)'; export SANITIZERS; \
 	CK_DEFAULT_TIMEOUT=$(TEST_SECONDS); export CK_DEFAULT_TIMEOUT; \
+	CK_TIMEOUT_MULTIPLIER=$(TEST_PATIENCE); export CK_TIMEOUT_MULTIPLIER; \
 	MAKE='$(MAKE)'; export MAKE;
 
 unit_tests = \

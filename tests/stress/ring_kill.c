@@ -39,6 +39,7 @@ struct payload {
 static struct {
 	_Atomic uint64_t lives;
 	_Atomic int stop;
+	_Atomic int opened; /* readers; what was overwritten before is not in their account */
 	_Atomic uint64_t wrote[LIVES];
 	_Atomic int failed;
 	_Atomic uint64_t got[READERS], lost[READERS], late[READERS];
@@ -170,6 +171,7 @@ static int reader(int which)
 	uint64_t n = 0;
 
 	MUST(ring_reader_open(&a, &r, RING_FROM_OLDEST) == 0);
+	atomic_fetch_add(&shared->opened, 1);
 	while (dry < 2) {
 		result = ring_reader_next(r, &e, which ? 0 : 50);
 		MUST(result >= 0);
@@ -209,6 +211,29 @@ static void expect_clean_end(pid_t child)
 
 	MUST(waitpid(child, &status, 0) == child);
 	MUST(status == 0);
+}
+
+static void expect_account(int which, uint64_t written)
+{
+	uint64_t got = shared->got[which], lost = shared->lost[which];
+
+	if (got + lost == written)
+		return;
+	fprintf(stderr, "reader %d: %llu read and %llu lost make %llu, not the %llu written\n", which,
+		(unsigned long long)got, (unsigned long long)lost, (unsigned long long)(got + lost),
+		(unsigned long long)written);
+	abort();
+}
+
+static void start_readers(pid_t *readers)
+{
+	for (int i = 0; i < READERS; i++)
+		readers[i] = start(WRITERS + i);
+	while (atomic_load(&shared->opened) < READERS) {
+		for (int i = 0; i < READERS; i++)
+			MUST(waitpid(readers[i], NULL, WNOHANG) == 0);
+		usleep(1000);
+	}
 }
 
 static uint64_t now(void)
@@ -269,8 +294,7 @@ int main(int argc, char **argv)
 	MUST(arena_create(&config, &files) == 0);
 	MUST(arena_map(&a, files, false) == 0);
 	MUST(thread_attach_arena(&a) == 0);
-	for (int i = 0; i < READERS; i++)
-		readers[i] = start(WRITERS + i);
+	start_readers(readers);
 	for (int i = 0; i < WRITERS; i++)
 		writers[i] = start(i);
 	MUST(thread_become_client(&a) == 0);
@@ -292,9 +316,10 @@ int main(int argc, char **argv)
 		printf("reader %d: %llu read, %llu lost, %llu late\n", i,
 		       (unsigned long long)shared->got[i], (unsigned long long)shared->lost[i],
 		       (unsigned long long)shared->late[i]);
+	fflush(stdout); /* what follows may abort */
 	MUST(survey.written >= wrote && survey.written <= wrote + 2 * kills);
 	for (int i = 0; i < READERS; i++)
-		MUST(shared->got[i] + shared->lost[i] == survey.written);
+		expect_account(i, survey.written);
 	MUST(survey.open == survey.shared); /* the dead and the gone have no leases */
 	if (!ring_valid(&a, why, sizeof(why))) {
 		fprintf(stderr, "%s\n", why);

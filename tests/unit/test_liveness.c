@@ -630,16 +630,18 @@ static void claim_and_release(void)
 		_exit(1);
 }
 
+#ifndef __SANITIZE_THREAD__ /* it would be that tool's own instructions, some 50,000, again and again */
 START_TEST(killed_anywhere_in_claim_or_release_a_slot_is_free_again)
 {
-	long changes[64], steps;
+	long changes[64], last;
 	int count = 0;
 
-	steps = step_child(claim_and_release, 0, 2, changes, &count);
+	step_child(claim_and_release, 0, 2, changes, &count);
 	/* Opening, pid, live; opening, no pid, free. */
 	ck_assert_int_ge(count, 6);
+	last = changes[count - 1] + 2; /* the rest is the child's end */
 	for (int i = 0; i < 3 * count + 20; i++) {
-		long at = i < 3 * count ? changes[i / 3] + i % 3 - 1 : steps * (i - 3 * count) / 20 + 1;
+		long at = i < 3 * count ? changes[i / 3] + i % 3 - 1 : last * (i - 3 * count) / 20 + 1;
 
 		step_child(claim_and_release, at, 2, NULL, NULL);
 		if (client_word_state(word_of(2)) != CLIENT_FREE) {
@@ -653,6 +655,7 @@ START_TEST(killed_anywhere_in_claim_or_release_a_slot_is_free_again)
 	}
 }
 END_TEST
+#endif
 
 static TCase *verdicts(void)
 {
@@ -690,7 +693,9 @@ static TCase *recoverers(void)
 	tcase_add_test(t, a_new_recoverer_of_the_same_number_has_another_word);
 	tcase_add_test(t, handovers_wrap_without_harm_to_the_incarnation);
 	tcase_add_test(t, of_several_recoverers_one_wins);
+#ifndef __SANITIZE_THREAD__
 	tcase_add_test(t, killed_anywhere_in_claim_or_release_a_slot_is_free_again);
+#endif
 	return t;
 }
 
