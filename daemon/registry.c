@@ -177,6 +177,9 @@ static void finish_destruction(struct registry *r, const struct state_record *re
 			arena_unlink(path);
 		arena_files_close(&files);
 	}
+	/* The daemon before may have died between the two files of one arena. */
+	if (!arena_file_path(r, record, path, sizeof path))
+		arena_unlink_life(path, record->uuid);
 	state_remove(r->state_dir, record->name);
 	msg_info("arena %s: its destruction was completed", record->name);
 }

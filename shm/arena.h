@@ -79,6 +79,8 @@ int arena_create(const struct arena_config *config, struct arena_files *ret);
 int arena_open(const char *path, bool readonly, struct arena_files *ret);
 /* Removes its names. Attached processes go on with it; its memory returns when the last one ends. */
 int arena_unlink(const char *path);
+/* The life file alone: what a death in arena_unlink() leaves of an arena that had this uuid. */
+void arena_unlink_life(const char *path, const uint8_t uuid[16]);
 void arena_files_close(struct arena_files *files);
 
 /* Maps it; the view owns the descriptors from then on. -EUCLEAN (not an arena, truncated), -EPROTO

@@ -123,7 +123,6 @@ int arena_open(const char *path, bool readonly, struct arena_files *ret)
 int arena_unlink(const char *path)
 {
 	struct arena_header h;
-	char life[512];
 	int fd, r;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -133,12 +132,20 @@ int arena_unlink(const char *path)
 	close(fd);
 	if (r)
 		return r;
-	/* Crash: between the two, an empty life file of a uuid that nobody has. */
+	/* Crash: between the two, an empty life file of a uuid that nobody has. It goes when the next arena
+	 * of the name is made; a daemon's book knows the uuid, and its next daemon removes it. */
 	if (unlink(path) < 0)
 		return -errno;
-	if (!life_path(life, sizeof(life), path, h.uuid))
-		unlink(life);
+	arena_unlink_life(path, h.uuid);
 	return 0;
+}
+
+void arena_unlink_life(const char *path, const uint8_t uuid[16])
+{
+	char life[512];
+
+	if (!life_path(life, sizeof(life), path, uuid))
+		unlink(life);
 }
 
 /* ---- creating ---- */
