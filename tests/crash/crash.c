@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "crash.h"
+#include "service.h"
 #include "stage.h"
 
 #define ALL_UP_TO    8000u /* instructions; on longer paths, those that change what others see */
@@ -33,7 +34,10 @@
 #define LEAST_KILLS  6u	 /* of each operation, however short the time */
 #define OPS_MAX	     512u
 
-static const struct op *const tables[] = { heap_ops, hand_ops, log_ops, life_ops };
+#define NUMBER(n) (unsigned long long)(n)
+
+static const struct op *const tables[] = { heap_ops, resize_ops, hand_ops,
+					   log_ops,  life_ops,	 daemon_ops };
 
 static struct {
 	const char *only;
@@ -56,7 +60,7 @@ static struct {
 
 /* One row of the table. */
 struct row {
-	uint64_t instructions, points, kills, failures, drift, pause_ns;
+	uint64_t instructions, stores, calls, points, kills, failures, drift, pause_ns;
 	bool every;
 	unsigned number;
 };
@@ -102,6 +106,14 @@ static bool find_points(void)
 		    (trace->at[i] & STEP_POINT && !amid_copy(i)))
 			points[points_count++] = i;
 	return every;
+}
+
+static void count_changes(struct row *row)
+{
+	for (uint64_t i = 0; i <= trace->count; i++) {
+		row->calls += (trace->at[i] & STEP_CALL) != 0;
+		row->stores += (trace->at[i] & STEP_POINT) == STEP_STORE;
+	}
 }
 
 /* ---- deaths ---- */
@@ -154,7 +166,7 @@ static void one_death(const struct op *op, struct row *row, uint64_t target, enu
 		good = die_and_ask(op, target, way);
 	}
 	row->kills++;
-	row->drift += board->died_at != trace->at[target] << 1 >> 1;
+	row->drift += board->died_at != step_address(trace->at[target]);
 	if (board->pause_ns > row->pause_ns)
 		row->pause_ns = board->pause_ns;
 	if (!good) {
@@ -236,8 +248,8 @@ static FILE *table;
 
 static void print_head(void)
 {
-	printf("%-16s %-34s %9s %9s %8s %8s\n", "operation", "path", "instr.", "points", "kills",
-	       "failed");
+	printf("%-16s %-40s %9s %8s %6s %8s  %6s %6s\n", "operation", "path", "instr.", "stores",
+	       "calls", "points", "kills", "failed");
 }
 
 static void print_row(const struct op *op, const struct row *row)
@@ -249,18 +261,18 @@ static void print_row(const struct op *op, const struct row *row)
 			 op->parts);
 	else
 		snprintf(path, sizeof(path), "%s", op->path);
-	printf("%-16s %-34s %9llu %8llu%s %8llu %8llu   %.1f ms", op->name, path,
-	       (unsigned long long)row->instructions, (unsigned long long)row->points,
-	       row->every ? " " : "*", (unsigned long long)row->kills,
-	       (unsigned long long)row->failures, (double)row->pause_ns / 1e6);
+	printf("%-16s %-40s %9llu %8llu %6llu %8llu%s %6llu %6llu   %.1f ms", op->name, path,
+	       NUMBER(row->instructions), NUMBER(row->stores), NUMBER(row->calls),
+	       NUMBER(row->points), row->every ? " " : "*", NUMBER(row->kills),
+	       NUMBER(row->failures), (double)row->pause_ns / 1e6);
 	if (row->drift)
 		printf("   (%llu elsewhere than traced)", (unsigned long long)row->drift);
 	printf("\n");
 	if (table)
-		fprintf(table, "%u | %s | %s | %llu | %llu%s | %llu | %llu |\n", row->number,
-			op->name, path, (unsigned long long)row->instructions,
-			(unsigned long long)row->points, row->every ? "" : " *",
-			(unsigned long long)row->kills, (unsigned long long)row->failures);
+		fprintf(table, "%u | %s | %s | %llu | %llu | %llu | %llu%s | %llu |\n", row->number,
+			op->name, path, NUMBER(row->instructions), NUMBER(row->stores),
+			NUMBER(row->calls), NUMBER(row->kills), row->every ? "" : " *",
+			NUMBER(row->failures));
 	fflush(NULL);
 }
 
@@ -276,6 +288,7 @@ static void run_op(const struct op *op, unsigned number, double until)
 		row.every = find_points();
 		row.instructions = trace->count;
 		row.points = points_count;
+		count_changes(&row);
 		all_deaths(op, &row, until);
 	} else {
 		row.failures++;
@@ -351,8 +364,10 @@ static void on_signal(int signal)
 
 	(void)signal;
 	/* The survivor dies with us. */
-	if (getpid() == harness && arena_path(path, sizeof(path), arena_name) == 0)
+	if (getpid() == harness && arena_path(path, sizeof(path), arena_name) == 0) {
 		arena_unlink(path);
+		service_remove();
+	}
 	_exit(2);
 }
 
@@ -409,6 +424,7 @@ int main(int argc, char **argv)
 	if (!kept || (options.table && !table))
 		return 2;
 	snprintf(arena_name, sizeof(arena_name), "crash-%d", (int)getpid());
+	service_paths();
 	harness = getpid();
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);

@@ -58,6 +58,13 @@ struct line {
 	enum fate fate;
 };
 
+/* An arena that shmallocd has made. */
+struct served_arena {
+	uint32_t backing;
+	enum fate fate;
+	bool unmade; /* it was being destroyed */
+};
+
 /* What there should be: written by survivor, victim and judge as they go. */
 struct account {
 	uint32_t things, labels, lines;
@@ -65,12 +72,17 @@ struct account {
 	struct label label[LABELS_MAX];
 	struct line line[LINES_MAX];
 	bool wrapped;	 /* old records may have been overwritten, all counted */
+	bool full;	 /* the ring has no room, but what it takes from a consumer who is dead */
 	bool parent;	 /* the victim was a child, whose parent lives on as a client */
 	uint32_t strays; /* objects of the arena that nobody may know of, at most */
 	uint64_t cell,
 		cell_old; /* heap offset of a cell for thing 0 of the victim, and what it held */
 	uint32_t cell_thing;
 	char created[80]; /* an arena that may be there, and will be after the next create */
+	bool service;	  /* the victim was a daemon */
+	bool in_book;	  /* which served the arena, and will */
+	uint32_t arenas;
+	struct served_arena arena[4];
 };
 
 /* How much is what. */
@@ -140,7 +152,8 @@ enum op_flags {
 	OP_ALONE = 1,	   /* an arena that nobody has used */
 	OP_UNATTACHED = 2, /* the victim has not opened the arena */
 	OP_STEPS = 4,	   /* run() calls step_begin() and step_end() itself */
-	OP_FORK = 8	   /* the operation is a child's, its parent lives on; with OP_STEPS */
+	OP_FORK = 8,	   /* the operation is a child's, its parent lives on; with OP_STEPS */
+	OP_DROP = 16	   /* the log drops what its consumer has no room for */
 };
 
 struct op {
@@ -164,9 +177,10 @@ struct op {
 #define OP_AFTER(survive, name, path, prepare, run, took) \
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
-extern const struct op heap_ops[], hand_ops[], log_ops[], life_ops[];
+extern const struct op heap_ops[], resize_ops[], hand_ops[], log_ops[], life_ops[], daemon_ops[];
 /* Whether this process's operation got what it asked for, by whichever path. */
-bool heap_op_worked(void), hand_op_worked(void), log_op_worked(void), life_op_worked(void);
+bool heap_op_worked(void), resize_op_worked(void), hand_op_worked(void), log_op_worked(void),
+	life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 
 /* ---- the arena's bytes ---- */

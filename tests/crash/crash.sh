@@ -37,11 +37,13 @@ sort -n "$work"/[0-9]* | cut -d ' ' -f 2- >"$work/rows"
 {
 	sed '/^<!-- table -->$/q' "$readme"
 	echo
-	echo "| operation | path | instructions | points | kills | failures |"
-	echo "|---|---|---:|---:|---:|---:|"
+	echo "| operation | path | instructions | stores | calls | kills | failures |"
+	echo "|---|---|---:|---:|---:|---:|---:|"
 	cat "$work/rows"
-	awk -F '|' '{ kills += $6; failures += $7 } END { print "| all |", NR, "paths | | |", kills, "|", failures, "|" }' \
-		"$work/rows"
+	awk -F '|' '{ i += $3; s += $4; c += $5; kills += $6; failures += $7 }
+		END { print "| all |", NR, "paths |", i, "|", s, "|", c, "|", kills, "|", failures, "|" }' "$work/rows"
+	echo
+	echo "$((SECONDS / 60)) min $((SECONDS % 60)) s by $jobs harnesses on $(nproc) processors, $(date +%Y-%m-%d)."
 	echo
 	sed -n '/^<!-- end -->$/,$p' "$readme"
 } >"$work/README"

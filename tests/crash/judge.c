@@ -12,12 +12,12 @@
 #include <unistd.h>
 
 #include "audit.h"
-#include "client.h"
-#include "crash.h"
+#include "judge.h"
 #include "geometry.h"
 #include "names.h"
 #include "recovery.h"
 #include "ring_view.h"
+#include "service.h"
 #include "slab.h"
 #include "stats.h"
 #include "thread.h"
@@ -52,13 +52,13 @@ static uint64_t queued_ns(void)
 
 static uint64_t started, queued;
 
-static void watch_start(void)
+void watch_start(void)
 {
 	queued = queued_ns();
 	started = clock_ns();
 }
 
-static void watch_stop(const char *what)
+void watch_stop(const char *what)
 {
 	uint64_t took = clock_ns() - started, waited = queued_ns() - queued;
 
@@ -69,25 +69,7 @@ static void watch_stop(const char *what)
 		broken("%s took %llu ms", what, (unsigned long long)took / 1000000);
 }
 
-/* ---- who is alive ---- */
-
-static uint32_t count_clients(uint32_t *dead)
-{
-	uint32_t live = 0;
-
-	*dead = 0;
-	for (uint32_t n = 1; n < CLIENTS_MAX; n++) {
-		uint64_t word = atomic_load(client_word_at(&self->arena, n));
-
-		if (client_word_state(word) == CLIENT_FREE)
-			continue;
-		if (n == self->arena.client || client_locked(&self->arena, n) == 1)
-			live++;
-		else
-			++*dead;
-	}
-	return live;
-}
+/* ---- recovery ---- */
 
 static void recover(void)
 {
@@ -96,7 +78,7 @@ static void recover(void)
 	watch_start();
 	recovery_reap_all(&self->arena);
 	watch_stop("recovery");
-	count_clients(&dead);
+	census_clients(&self->arena, &dead);
 	if (dead)
 		broken("%u dead clients are left after recovery", dead);
 }
@@ -152,162 +134,27 @@ static uint64_t drain(void)
 
 static bool with_index;
 
-static void report(void *context, const struct audit_finding *f)
+void judge_report(void *context, const struct audit_finding *f)
 {
 	char *text = context;
 	size_t n = strlen(text);
 
 	if (f->severity == AUDIT_TRUTH || with_index)
-		snprintf(text + n, 900 - n, " %s: %s;", audit_key(f->what), f->text);
+		snprintf(text + n, REPORT_BYTES - n, " %s: %s;", audit_key(f->what), f->text);
 }
 
 static void look_whole(const char *when, bool index)
 {
-	char text[900] = "";
+	char text[REPORT_BYTES] = "";
 
 	with_index = index;
-	audit_arena(&self->arena, false, report, text);
+	audit_arena(&self->arena, false, judge_report, text);
 	if (text[0])
 		broken("%s:%s", when, text);
 	if (!names_valid(&self->arena))
 		broken("%s: names are not valid", when);
 	if (!ring_valid(&self->arena, text, sizeof(text)))
 		broken("%s: ring: %s", when, text);
-}
-
-/* An index may be stale until its lock is taken. */
-static void use_zones(void)
-{
-	struct arena *a = &self->arena;
-
-	watch_start();
-	for (uint32_t z = 0; z < arena_refresh(a); z++) {
-		if (zone_trylock(a, z))
-			broken("zone %u's lock cannot be had", z);
-		zone_unlock(a, z);
-	}
-	watch_stop("locking");
-}
-
-/* ---- how much is what ---- */
-
-static bool slab_empty(struct arena *a, struct census *c, uint64_t page)
-{
-	struct slab_place p;
-	bool empty = true;
-
-	if (slab_find(a, page << PAGE_SHIFT, &p))
-		broken("page %#llx is a slab's and leads nowhere", (unsigned long long)page);
-	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++) {
-		enum object_kind kind = state_kind(atomic_load(&p.record->words[i]));
-
-		empty &= kind == OBJECT_FREE;
-		c->internal += kind == OBJECT_INTERNAL;
-	}
-	return empty;
-}
-
-static void census_page(struct arena *a, struct census *c, uint64_t page)
-{
-	uint64_t w0 = atomic_load(&a->pages[page].w0), w1 = atomic_load(&a->pages[page].w1);
-
-	switch (pw0_kind(w0)) {
-	case PAGE_RAW: c->raw += pw1_length(w1); break;
-	case PAGE_RETURNED: c->returned++; break;
-	case PAGE_LARGE: c->large += pw1_length(w1); break;
-	case PAGE_SLAB:
-		c->slab++;
-		if (pw1_dist(w1) == 0)
-			c->empty_slabs += slab_empty(a, c, page);
-		break;
-	case PAGE_STATE: c->state += pw1_length(w1); break;
-	case PAGE_SPAN: c->span++; break;
-	case PAGE_LOG: c->log += pw1_length(w1); break;
-	default: break;
-	}
-}
-
-static uint64_t free_pages(struct arena *a)
-{
-	uint32_t zones = arena_refresh(a);
-	uint64_t pages = 0;
-
-	for (uint32_t z = 0; z < zones; z++)
-		pages += atomic_load(&zone_of(a, z)->free_pages);
-	for (uint64_t z = zones; z < a->g.zone_count; z++)
-		pages += geometry_zone_span(&a->g, z);
-	return pages;
-}
-
-static void take_census(struct census *c)
-{
-	struct arena *a = &self->arena;
-	uint64_t known = arena_refresh(a) * a->g.zone_pages;
-	struct shma_stats st;
-	uint32_t dead;
-
-	memset(c, 0, sizeof(*c));
-	for (uint64_t page = 0; page < known && page < geometry_heap_pages(&a->g); page++)
-		census_page(a, c, page);
-	c->free = free_pages(a);
-	shma_stats(self, &st);
-	c->cached = st.cached_objects;
-	for (uint32_t i = 0; i < THREADS_MAX; i++)
-		c->threads += ((_Atomic uint64_t *)(a->base + a->g.thread_words))[i] != 0;
-	c->clients = count_clients(&dead);
-	for (uint32_t i = 0; i < NAMES_MAX; i++) {
-		uint64_t word = ((_Atomic uint64_t *)(a->base + a->g.name_words))[i];
-
-		c->names += name_word_state(word) == NAME_LIVE;
-		c->dead_names +=
-			name_word_state(word) != NAME_LIVE && name_word_state(word) != NAME_FREE;
-	}
-}
-
-void judge_census(void)
-{
-	attach_self();
-	use_zones();
-	take_census(&board->census);
-}
-
-#define NUMBER(n) (unsigned long long)(n)
-
-/* mine: pages of this process's objects. */
-static void count_pages(uint64_t mine)
-{
-	const struct census *was = &board->census;
-	bool threads = mine != 0, parent = board->account.parent;
-	struct census c;
-
-	take_census(&c);
-	if (c.free + c.raw + c.state + c.slab + c.large + c.log !=
-	    geometry_heap_pages(&self->arena.g))
-		broken("pages: %llu free, %llu raw, %llu state, %llu slab, %llu large, %llu log of %llu",
-		       NUMBER(c.free), NUMBER(c.raw), NUMBER(c.state), NUMBER(c.slab),
-		       NUMBER(c.large), NUMBER(c.log), NUMBER(geometry_heap_pages(&self->arena.g)));
-	if (c.raw != was->raw + threads + (parent ? board->number[0] : 0))
-		broken("%llu raw pages, were %llu", NUMBER(c.raw), NUMBER(was->raw));
-	/* What a thread's cache is made of may be anything, but nobody here has one. */
-	if (!threads && !parent && (c.internal != was->internal || c.cached != was->cached))
-		broken("%llu objects of bookkeeping and %llu in caches, were %llu and %llu",
-		       NUMBER(c.internal), NUMBER(c.cached), NUMBER(was->internal),
-		       NUMBER(was->cached));
-	if (c.returned)
-		broken("%llu returned extents", NUMBER(c.returned));
-	if (c.empty_slabs > was->empty_slabs)
-		broken("%llu empty slabs, were %llu", NUMBER(c.empty_slabs),
-		       NUMBER(was->empty_slabs));
-	if (c.threads != was->threads + threads + (parent ? board->number[0] : 0))
-		broken("%llu threads, were %llu", NUMBER(c.threads), NUMBER(was->threads));
-	if (c.clients != was->clients + parent)
-		broken("%llu clients, were %llu", NUMBER(c.clients), NUMBER(was->clients));
-	if (c.dead_names)
-		broken("%llu names neither live nor free", NUMBER(c.dead_names));
-	if (c.state > was->state + 8)
-		broken("%llu pages of states, were %llu", NUMBER(c.state), NUMBER(was->state));
-	if (mine && c.free)
-		broken("%llu free pages cannot be had", NUMBER(c.free));
 }
 
 /* ---- objects ---- */
@@ -385,7 +232,7 @@ static void look_at_labels(void)
 			broken("name %s is %s, its object %s", l->name, h ? "there" : "not there",
 			       thing ? "is" : "is not");
 	}
-	take_census(&c);
+	census_take(&c);
 	if (c.names != names)
 		broken("%llu names, not %llu", NUMBER(c.names), NUMBER(names));
 }
@@ -542,7 +389,7 @@ static void look_at_created(void)
 {
 	const char *name = board->account.created;
 	struct shma_options opt = { .struct_size = sizeof(opt), .capacity = CRASH_CAPACITY };
-	char path[128], text[900] = "";
+	char path[128], text[REPORT_BYTES] = "";
 	shma *other;
 	int r;
 
@@ -555,7 +402,7 @@ static void look_at_created(void)
 		broken("cannot create an arena: %s", shma_strerror(r));
 	with_index = true;
 	recovery_reap_all(&other->arena);
-	audit_arena(&other->arena, false, report, text);
+	audit_arena(&other->arena, false, judge_report, text);
 	if (text[0] || !shma_alloc(other, 100, 0))
 		broken("the new arena: %s", text);
 	if (arena_path(path, sizeof(path), name) || arena_unlink(path) || files_of(name))
@@ -569,26 +416,34 @@ void judge(enum judging way)
 	uint64_t pages = 0;
 
 	alarm(HANG_SECONDS);
+	/* The next daemon comes first, and recovers; or last. */
+	if (board->account.service && way == JUDGE_RECOVER)
+		look_at_service();
 	watch_start();
 	attach_self();
 	watch_stop("opening");
-	if (way == JUDGE_WORK)
+	if (way == JUDGE_WORK) {
+		board->account.wrapped |= board->account.full;
 		work();
+	}
 	if (way == JUDGE_DRAIN)
 		pages = drain();
 	recover();
 	look_whole("after recovery", false);
-	use_zones();
+	census_use_zones();
 	look_whole("in use again", true);
-	count_pages(pages);
+	census_compare(pages);
 	look_at_things(pages, pages * PAGE_SIZE);
 	look_at_cell();
 	look_at_labels();
 	look_at_log();
 	look_at_created();
+	if (board->account.service && way != JUDGE_RECOVER)
+		look_at_service();
 	reuse();
 	if (way == JUDGE_RECOVER)
 		wrap();
 	look_whole("with new objects", true);
+	census_take_all_pages();
 	_exit(0);
 }

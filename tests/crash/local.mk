@@ -7,9 +7,11 @@ check_PROGRAMS += %D%/crash
 	%D%/crash.h %D%/crash.c \
 	%D%/step.h %D%/step.c \
 	%D%/stage.h %D%/stage.c \
-	%D%/image.c %D%/world.c %D%/judge.c \
-	%D%/ops_heap.c %D%/ops_hand.c %D%/ops_log.c %D%/ops_life.c
-%C%_crash_LDADD = libclient.la
+	%D%/service.h %D%/service.c \
+	%D%/image.c %D%/world.c \
+	%D%/judge.h %D%/judge.c %D%/judge_service.c %D%/census.c \
+	%D%/ops_heap.c %D%/ops_resize.c %D%/ops_hand.c %D%/ops_log.c %D%/ops_life.c %D%/ops_daemon.c
+%C%_crash_LDADD = libshmallocd.la
 # No instructions of the dynamic linker between those of the library.
 %C%_crash_LDFLAGS = $(AM_LDFLAGS) -Wl,-z,now
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations: allocating, freeing, resizing. Each prepare() brings its path about, each took() says so. */
+/* Operations: allocating, freeing. Each prepare() brings its path about, each took() says so. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,6 +80,19 @@ static void warm(void)
 static void alloc_small(void)
 {
 	handle = shma_alloc(self, UNUSED_CLASS_BYTES, 0);
+}
+
+static void *start;
+
+static void alloc_small_ptr(void)
+{
+	start = shma_alloc_ptr(self, UNUSED_CLASS_BYTES, 0, NULL);
+	handle = start ? 1 : 0;
+}
+
+static void alloc_large_ptr(void)
+{
+	start = shma_alloc_ptr(self, 40960, 0, &handle);
 }
 
 static void alloc_small_zeroed(void)
@@ -321,6 +334,11 @@ static void free_thing(void)
 	result = shma_free(self, thing_at(thing)->handle);
 }
 
+static void free_start(void)
+{
+	result = shma_free_ptr(self, start);
+}
+
 static bool done(void)
 {
 	return result == 0;
@@ -373,6 +391,29 @@ static bool slab_went(void)
 static void one_large(void)
 {
 	thing = make_thing(40960, 0, FATE_GONE);
+}
+
+static void find_start(void)
+{
+	start = shma_ptr(self, thing_at(thing)->handle);
+}
+
+static void small_by_start(void)
+{
+	warm();
+	find_start();
+}
+
+static void flush_by_start(void)
+{
+	until_flush();
+	find_start();
+}
+
+static void large_by_start(void)
+{
+	one_large();
+	find_start();
 }
 
 static void one_alone(void)
@@ -473,6 +514,11 @@ static void others_small(void)
 {
 	either(T_SHARED);
 }
+static void others_by_start(void)
+{
+	others_small();
+	find_start();
+}
 static void others_large(void)
 {
 	either(T_SHARED_LARGE);
@@ -488,90 +534,6 @@ static void arenas_small(void)
 static void arenas_large(void)
 {
 	either(T_PERSISTENT_LARGE);
-}
-
-/* ---- resizing ---- */
-
-static uint64_t new_size;
-
-static void resize(void)
-{
-	handle = shma_resize(self, thing_at(thing)->handle, new_size);
-}
-
-static void resize_of(uint64_t from, uint64_t to)
-{
-	make_thing(to, 0, FATE_GONE);
-	thing = make_thing(from, 0, FATE_GONE);
-	new_size = to;
-}
-
-static void small_a_little(void)
-{
-	resize_of(440, UNUSED_CLASS_BYTES);
-}
-static void small_to_small(void)
-{
-	resize_of(100, UNUSED_CLASS_BYTES);
-}
-static void small_to_large(void)
-{
-	resize_of(1000, 40960);
-}
-static void large_to_small(void)
-{
-	resize_of(40960, 1000);
-}
-static void large_trimmed(void)
-{
-	resize_of(81920, 40960);
-}
-static void large_to_larger(void)
-{
-	resize_of(40960, 81920);
-}
-static void span_trimmed(void)
-{
-	resize_of(SPAN_BYTES, UINT64_C(65536));
-}
-
-static void large_to_span(void)
-{
-	thing = make_thing(40960, 0, FATE_GONE);
-	new_size = SPAN_BYTES;
-}
-
-static void shared_moves(void)
-{
-	resize_of(100, UNUSED_CLASS_BYTES);
-	if (shma_share(self, thing_at(thing)->handle))
-		broken("cannot share");
-}
-
-static void taken_moves(void)
-{
-	resize_of(100, UNUSED_CLASS_BYTES);
-	thing = T_SHARED;
-	thing_at(thing)->fate = FATE_GONE;
-	if (shma_take(self, thing_at(thing)->handle))
-		broken("cannot take");
-}
-
-static void arenas_moves(void)
-{
-	either(T_PERSISTENT);
-	make_thing(UNUSED_CLASS_BYTES, 0, FATE_GONE);
-	new_size = UNUSED_CLASS_BYTES;
-	board->account.strays = 1; /* its copy, which nobody has heard of yet */
-}
-
-static bool stayed(void)
-{
-	return handle == thing_at(thing)->handle;
-}
-static bool moved(void)
-{
-	return handle && handle != thing_at(thing)->handle;
 }
 
 bool heap_op_worked(void)
@@ -601,8 +563,15 @@ const struct op heap_ops[] = {
 	OP("alloc", "large, new zone", until_new_zone, alloc_large, activated),
 	OP("alloc", "span of zones", any_thing, alloc_span, spans),
 	OP("alloc", "large, pending ones first", after_pending, alloc_large, drained),
+	OP("alloc_ptr", "from cache", warm, alloc_small_ptr, got_one),
+	OP("alloc_ptr", "refill", until_refill, alloc_small_ptr, refilled),
+	OP("alloc_ptr", "large", any_thing, alloc_large_ptr, got),
 	OP("free", "to cache", warm, free_thing, done),
 	OP("free", "flush", until_flush, free_thing, flushed),
+	OP("free_ptr", "to cache", small_by_start, free_start, done),
+	OP("free_ptr", "flush", flush_by_start, free_start, flushed),
+	OP("free_ptr", "large", large_by_start, free_start, done),
+	OP("free_ptr", "another's", others_by_start, free_start, done),
 	OP("free", "slab goes back", until_slab_goes, free_thing, slab_went),
 	OP("free", "large", one_large, free_thing, done),
 	OP("free", "large, merged up to the zone", one_alone, free_thing, merged),
@@ -617,16 +586,5 @@ const struct op heap_ops[] = {
 	OP("free", "another's span", others_span, free_thing, done),
 	OP("free", "persistent", arenas_small, free_thing, done),
 	OP("free", "persistent large", arenas_large, free_thing, done),
-	OP("resize", "in place", small_a_little, resize, stayed),
-	OP("resize", "in place, large trimmed", large_trimmed, resize, stayed),
-	OP("resize", "moving, small", small_to_small, resize, moved),
-	OP("resize", "moving, small to large", small_to_large, resize, moved),
-	OP("resize", "moving, large to small", large_to_small, resize, moved),
-	OP("resize", "moving, large", large_to_larger, resize, moved),
-	OP("resize", "moving, from span", span_trimmed, resize, moved),
-	OP("resize", "moving, to span", large_to_span, resize, moved),
-	OP("resize", "moving, shared", shared_moves, resize, moved),
-	OP("resize", "moving, taken", taken_moves, resize, moved),
-	OP("resize", "moving, persistent", arenas_moves, resize, moved),
 	{ .name = NULL }
 };

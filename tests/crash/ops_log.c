@@ -206,6 +206,13 @@ static void both(void)
 		commit();
 }
 
+static void reserve_and_abort(void)
+{
+	reserve();
+	if (!result)
+		abort_it();
+}
+
 /* A record while a reserve is open goes to another block. */
 static void within_reserve(void)
 {
@@ -289,9 +296,55 @@ static void reader_close(void)
 	result = 0;
 }
 
+/* The consumer, this very client, has read nothing, and the ring is full. */
+static void until_dropped(void)
+{
+	reader_open();
+	for (uint32_t i = 0; i < LINES_MAX && !result; i++) {
+		line_of(USUAL);
+		append();
+		board->account.line[board->account.lines - 1].fate = result ? FATE_GONE : FATE_KEPT;
+	}
+	if (result != -EAGAIN)
+		broken("the ring does not fill up");
+	board->account.full = true;
+	line_of(USUAL);
+	never();
+}
+
+static bool dropped(void)
+{
+	return result == -EAGAIN;
+}
+
+/* It reads one block, and there is room again. */
+static void until_room(void)
+{
+	uint64_t full;
+
+	until_dropped();
+	full = leases();
+	do {
+		if (shma_reader_next(reader, &record, 0) != 1)
+			broken("cannot read");
+		line_of(USUAL);
+		append();
+		board->account.line[board->account.lines - 1].fate = result ? FATE_GONE : FATE_KEPT;
+	} while (result);
+	if (leases() == full)
+		broken("no block was leased");
+	until_block_full();
+	while (shma_reader_next(reader, &record, 0) == 1)
+		;
+	board->account.full = false;
+	board->account.wrapped = true; /* what was read may be overwritten, all counted */
+	line_of(USUAL);
+}
+
+/* Nothing, too, where nothing is to be had. */
 bool log_op_worked(void)
 {
-	return result == 0;
+	return result == (board->account.full ? -EAGAIN : 0);
 }
 
 const struct op log_ops[] = {
@@ -299,6 +352,8 @@ const struct op log_ops[] = {
 	OP("log", "next record", next_record, append, same_block),
 	OP("log", "block change", block_change, append, new_block),
 	OP("log", "ring wrap, overwriting", wrap, append, new_block),
+	OP_SO(OP_DROP, "log", "full, dropped", until_dropped, append, dropped),
+	OP_SO(OP_DROP, "log", "ring wrap, read by its consumer", until_room, append, new_block),
 	OP("log", "large record", large_record, append, done),
 	OP("log", "overwriting a large record", over_large, append, new_block),
 	OP("log", "while a reserve is open", within_reserve, append, done),
@@ -309,6 +364,7 @@ const struct op log_ops[] = {
 	OP("log commit", "of a large reserve", large_reserved, commit, done),
 	OP("log commit", "in a shared block", shared_reserved, commit, is_shared),
 	OP("log commit", "reserve and commit", next_record, both, done),
+	OP("log abort", "reserve and abort", next_reserve, reserve_and_abort, done),
 	OP("log abort", "of a reserve", reserved_to_abort, abort_it, done),
 	OP("log abort", "of a large reserve", large_reserved_to_abort, abort_it, done),
 	OP("log reader", "open as consumer", with_records, reader_open, done),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stage.h"
+#include "service.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,6 +78,7 @@ void stage_remove(void)
 	char path[128];
 
 	remove_created();
+	service_remove();
 	if (survivor) {
 		kill(survivor, SIGKILL);
 		waitpid(survivor, NULL, 0);
@@ -92,11 +94,15 @@ void stage_remove(void)
 		arena_unlink(path);
 }
 
+static const struct op *staged;
+
 static void create(void)
 {
 	struct shma_options opt = { .struct_size = sizeof(opt),
 				    .capacity = CRASH_CAPACITY,
-				    .log_capacity = CRASH_LOG };
+				    .log_capacity = CRASH_LOG,
+				    .log_policy = staged->flags & OP_DROP ? SHMA_LOG_DROP
+									   : SHMA_LOG_OVERWRITE };
 	int r = shma_open(&self, arena_name, SHMA_CREATE | SHMA_EXCL | SHMA_EMBEDDED, &opt);
 
 	if (r)
@@ -141,6 +147,7 @@ static void keep_board(void)
 void stage_restore(void)
 {
 	remove_created();
+	service_remove();
 	image_restore(image, arena_fd);
 	memcpy(board, kept, sizeof(*board));
 }
@@ -165,6 +172,7 @@ bool stage_retake(void)
 bool stage_set_up(const struct op *op)
 {
 	memset(board, 0, sizeof(*board));
+	staged = op;
 	if (!in_child(create, "creating"))
 		return false;
 	if (!(op->flags & OP_ALONE)) {
@@ -222,8 +230,11 @@ static void be_victim(const struct op *op, const struct plan *plan)
 		_exit(1);
 	}
 	step_die();
-	board->base = (uint64_t)(uintptr_t)self->arena.base;
-	board->size = self->arena.g.file_size;
+	/* A daemon is no client of the library's: it has said by itself what it works on. */
+	if (self) {
+		board->base = (uint64_t)(uintptr_t)self->arena.base;
+		board->size = self->arena.g.file_size;
+	}
 	if (op->took && !op->took())
 		broken("the operation did not take this path");
 	_exit(0);

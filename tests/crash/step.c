@@ -207,10 +207,10 @@ static void trace_one(const greg_t *r)
 	uint64_t at = (uint64_t)r[REG_RIP], i = step.steps;
 	uintptr_t address;
 
-	if (step.syscall || (step.watching && window_changed()))
-		at |= STEP_POINT;
-	if (locks_changed())
-		at |= STEP_POINT;
+	if (step.syscall)
+		at |= STEP_CALL;
+	if (locks_changed() || (step.watching && window_changed()))
+		at |= STEP_STORE;
 	if (i < STEPS_MAX)
 		t->at[i] = at;
 	t->count = i;
@@ -328,10 +328,10 @@ void step_shorten(const struct trace *t, struct plan *plan)
 		uint64_t cost = plan->target - i + 3 * (uint64_t)t->times[i];
 
 		/* Not where it all begins: that is met on the way there. */
-		if (cost < best && t->at[i] << 1 >> 1 != t->at[0] << 1 >> 1) {
+		if (cost < best && step_address(t->at[i]) != step_address(t->at[0])) {
 			best = cost;
 			plan->near = i;
-			plan->at = t->at[i] << 1 >> 1;
+			plan->at = step_address(t->at[i]);
 			plan->times = t->times[i];
 		}
 		i--;
@@ -348,7 +348,7 @@ void step_count(struct trace *t)
 	} *table = calloc(slots, sizeof(*table));
 
 	for (uint64_t i = 0; table && i <= t->count; i++) {
-		uint64_t at = t->at[i] << 1 >> 1, h = at * UINT64_C(0x9e3779b97f4a7c15) >> 44;
+		uint64_t at = step_address(t->at[i]), h = at * UINT64_C(0x9e3779b97f4a7c15) >> 44;
 
 		while (table[h].at && table[h].at != at)
 			h = (h + 1) % slots;

@@ -12,14 +12,17 @@
 #include <stdint.h>
 
 #define STEPS_MAX (UINT64_C(1) << 22)
-#define STEP_POINT \
-	(UINT64_C(1) << 63) /* the instruction before changed shared memory, or called the kernel */
+/* What the instruction before did: changed shared memory, or what the kernel knows of the thread's locks;
+ * called the kernel. */
+#define STEP_STORE (UINT64_C(1) << 63)
+#define STEP_CALL  (UINT64_C(1) << 62)
+#define STEP_POINT (STEP_STORE | STEP_CALL)
 
 /* Where the program is after so many instructions. In memory that the tracing process shares. */
 struct trace {
 	uint64_t count;		/* instructions */
 	bool over;		/* the operation came to its end */
-	uint64_t at[STEPS_MAX]; /* the next instruction, and STEP_POINT */
+	uint64_t at[STEPS_MAX]; /* the next instruction, and STEP_STORE, STEP_CALL */
 	uint32_t times
 		[STEPS_MAX]; /* how often the program came by there so far, this time included */
 };
@@ -40,6 +43,11 @@ void step_kill(const struct plan *plan, uint64_t *died_at);
 void step_shorten(const struct trace *t, struct plan *plan);
 /* Fills in times, once a trace is over. */
 void step_count(struct trace *t);
+
+static inline uint64_t step_address(uint64_t at)
+{
+	return at & ~STEP_POINT;
+}
 
 /* Around the operation. */
 void step_begin(void);
