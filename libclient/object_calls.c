@@ -89,17 +89,14 @@ SLOW static int free_slow(shma *s, shma_handle h)
 
 int shma_free(shma *s, shma_handle h)
 {
-	struct thread_block *t = thread_peek(&s->arena);
-	struct object_mine m;
+	int ret;
 
-	if (__builtin_expect(!t || !object_is_mine(&s->arena, t, h, &m), 0))
-		return free_slow(s, h);
-	return object_free_mine(&s->arena, t, h, &m);
+	return __builtin_expect(object_free_fast(&s->arena, h, &ret), 1) ? ret : free_slow(s, h);
 }
 
 SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
-	uint64_t handle = alloc_slow(s, size, flags);
+	uint64_t handle = shma_alloc(s, size, flags);
 
 	if (h)
 		*h = handle;
@@ -109,29 +106,29 @@ SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_hand
 
 void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
-	void *p = NULL;
+	void *p;
 
-	if (__builtin_expect((flags & ~SHMA_TEMP) == 0, 1))
-		p = object_alloc_ptr_fast(&s->arena, size, h);
-	return __builtin_expect(p != NULL, 1) ? p : alloc_ptr_slow(s, size, flags, h);
+	if (__builtin_expect((flags & ~SHMA_TEMP) == 0, 1) &&
+	    __builtin_expect(object_alloc_ptr_fast(&s->arena, size, h, &p), 1))
+		return p;
+	return alloc_ptr_slow(s, size, flags, h);
 }
 
 SLOW static int free_ptr_slow(shma *s, void *start)
 {
 	uint64_t handle = object_handle_of(&s->arena, start);
 
-	return handle ? free_slow(s, handle) : -EINVAL;
+	return handle ? shma_free(s, handle) : -EINVAL;
 }
 
 int shma_free_ptr(shma *s, void *start)
 {
-	struct thread_block *t = thread_peek(&s->arena);
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
-	struct object_mine m;
 
-	if (__builtin_expect(!t || !object_is_mine_at(&s->arena, t, offset, &m), 0))
-		return free_ptr_slow(s, start);
-	return object_free_mine_at(&s->arena, t, offset, &m);
+	int ret;
+
+	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1) ? ret
+										 : free_ptr_slow(s, start);
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)
@@ -146,9 +143,9 @@ SLOW static void *ptr_slow(shma *s, shma_handle h)
 
 void *shma_ptr(shma *s, shma_handle h)
 {
-	void *p = object_ptr_fast(&s->arena, h);
+	void *p;
 
-	return __builtin_expect(p != NULL, 1) ? p : ptr_slow(s, h);
+	return __builtin_expect(object_ptr_fast(&s->arena, h, &p), 1) ? p : ptr_slow(s, h);
 }
 
 SLOW static shma_handle handle_of_slow(shma *s, const void *start)

@@ -15,8 +15,10 @@
 #include "format.h"
 #include "geometry.h"
 #include "placement.h"
+#include "sizeclass.h"
 
 #define ALIGNMENT (UINT64_C(2) << 20) /* of the mapping: large objects keep their alignment */
+#define PAGES_NARROW (UINT64_C(1) << (32 + 4 - PAGE_SHIFT))
 #define COMMIT_STEP (UINT64_C(2) << 20)
 
 static int check_address_space_limit(uint64_t size)
@@ -110,7 +112,7 @@ static int map_all(struct arena *a, struct arena_files files, const struct arena
 	a->files = files;
 	a->readonly = readonly;
 	a->g = *g;
-	a->wide = g->capacity > UINT64_C(1) << 36;
+	a->ptr_steps = g->capacity > PAGES_NARROW << PAGE_SHIFT ? 0 : SIZECLASS_TABLE_BYTES / 16;
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
 	note_parts(&a->parts, g);
 	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));
@@ -292,5 +294,7 @@ uint32_t arena_refresh(struct arena *a)
 	if (pages > geometry_heap_pages(&a->g))
 		pages = geometry_heap_pages(&a->g);
 	atomic_store_explicit(&a->pages_known, pages, memory_order_release);
+	atomic_store_explicit(&a->pages_narrow, pages < PAGES_NARROW ? pages : PAGES_NARROW,
+			      memory_order_relaxed);
 	return zones;
 }

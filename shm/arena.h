@@ -50,11 +50,15 @@ struct arena {
 	uint32_t tag;
 	uint64_t tag_bits;    /* where a handle has it */
 	uint64_t record_mask; /* of a page map entry's word 1: offsets below addresses that are reserved */
+	/* Sizes to be had by pointer from a cache, in steps of 16 bytes; 0 where an offset in such steps does
+	 * not fit 32 bits, above 64 GiB. */
+	uint64_t ptr_steps;
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
 	uint32_t cell;		      /* its place in each thread's table of thread blocks, see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */
 	_Atomic bool recovering;      /* a thread of this process is recovering a dead client */
 	_Atomic uint64_t pages_known; /* page map entries below are committed; grows by arena_refresh() */
+	_Atomic uint64_t pages_narrow; /* of them, those whose offsets / 16 fit 32 bits */
 	char *base;		      /* of the mapping, at header */
 	struct arena_geometry g;      /* the process's own copy, checked at open */
 	uint32_t zone_shift;	      /* zone_pages is 1 << zone_shift */
@@ -64,7 +68,6 @@ struct arena {
 	void *reservation; /* what mmap gave; base is aligned inside it */
 	uint64_t reservation_size;
 	bool readonly;
-	bool wide; /* offsets / 16 do not fit 32 bits: more than 64 GiB */
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 };
 

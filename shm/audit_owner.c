@@ -103,7 +103,7 @@ static void check_ready_handles(struct audit_run *run, const struct cache_spot *
 static void check_cache(struct audit_run *run, const struct cache_spot *at,
 			const struct cache *cache)
 {
-	uint32_t top = atomic_load_explicit(&cache->top, memory_order_relaxed);
+	uint32_t top = cache_count(cache);
 	struct walk_object array = { 0 };
 
 	if (!cache->slots && !top)

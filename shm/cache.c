@@ -31,9 +31,9 @@ static void set_limit(struct thread_block *t, uint32_t class, uint32_t limit)
 	struct cache *c = &t->caches[class];
 	uint64_t bytes = sizeclass_table[class].bytes;
 
-	atomic_store_explicit(&t->cached_bytes, cached_bytes(t) + limit * bytes - c->limit * bytes,
+	atomic_store_explicit(&t->cached_bytes, cached_bytes(t) + limit * bytes - cache_limit(c) * bytes,
 			      memory_order_relaxed);
-	c->limit = limit;
+	c->end = c->slots + limit * sizeof(uint64_t);
 }
 
 /* ---- arrays ---- */
@@ -65,6 +65,7 @@ static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, 
 	struct cache *c = &t->caches[class];
 	uint32_t array_class = sizeclass_of((uint64_t)slots * 8);
 	struct slab_source from = source_of(t, array_class);
+	uint32_t count = cache_count(c), limit = cache_limit(c);
 	uint64_t handle, old = c->slots;
 	int err;
 
@@ -73,9 +74,10 @@ static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, 
 	t->caches[array_class].record_page = from.head;
 	STOP_POINT(cache_array_claimed);
 	if (old)
-		memcpy(a->heap + handle_offset(handle), a->heap + old,
-		       atomic_load_explicit(&c->top, memory_order_relaxed) * sizeof(uint64_t));
+		memcpy(a->heap + handle_offset(handle), a->heap + old, count * sizeof(uint64_t));
 	c->slots = handle_offset(handle);
+	c->end = c->slots + limit * sizeof(uint64_t);
+	cache_set_count(c, count);
 	STOP_POINT(cache_array_named);
 	c->capacity = sizeclass_table[array_class].bytes / 8;
 	STOP_POINT(cache_array_freeing);
@@ -103,7 +105,8 @@ static uint64_t budget(struct arena *a, const struct thread_block *t)
 	int64_t sharers = threads ? threads : 1;
 	/* What this thread drew is its alone; only what belongs to none is shared out. */
 	int64_t owned = drawn(t) + client_owned(a, a->client) / sharers;
-	uint64_t part = owned > 0 ? (uint64_t)owned / CACHE_SHARE_PART : 0, least = CACHE_SHARE_MIN / (uint64_t)sharers;
+	uint64_t part = owned > 0 ? (uint64_t)owned / CACHE_SHARE_PART : 0;
+	uint64_t least = CACHE_SHARE_MIN / (uint64_t)sharers;
 
 	/* Limits are counted against it, and caches are half full on average. */
 	return CACHE_LIMITS_PER_SHARE * (part > least ? part : least);
@@ -116,9 +119,8 @@ static void steal(struct thread_block *t, uint32_t class, uint64_t wanted, uint6
 		uint32_t victim = t->steal_next++ % CLASSES;
 		struct cache *c = &t->caches[victim];
 
-		if (victim != class && c->limit > 1 &&
-		    atomic_load_explicit(&c->top, memory_order_relaxed) <= c->limit / 3)
-			set_limit(t, victim, c->limit / 2);
+		if (victim != class && cache_limit(c) > 1 && cache_count(c) <= cache_limit(c) / 3)
+			set_limit(t, victim, cache_limit(c) / 2);
 	}
 }
 
@@ -126,8 +128,8 @@ static void steal(struct thread_block *t, uint32_t class, uint64_t wanted, uint6
 static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 {
 	struct cache *c = &t->caches[class];
-	uint32_t limit = c->limit ? c->limit * 2 : first_limit(class);
-	uint64_t wanted = (uint64_t)(limit - c->limit) * sizeclass_table[class].bytes;
+	uint32_t limit = cache_limit(c) ? cache_limit(c) * 2 : first_limit(class);
+	uint64_t wanted = (uint64_t)(limit - cache_limit(c)) * sizeclass_table[class].bytes;
 	uint64_t allowed = budget(a, t);
 
 	if (limit > CACHE_LIMIT_MAX)
@@ -135,7 +137,7 @@ static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 	if (cached_bytes(t) + wanted > allowed)
 		steal(t, class, wanted, allowed);
 	/* A first array it gets in any case: without one nothing can be allocated. */
-	if (c->limit && cached_bytes(t) + wanted > allowed)
+	if (cache_limit(c) && cached_bytes(t) + wanted > allowed)
 		return;
 	if (c->capacity < limit &&
 	    !array_grow(a, t, class, limit < CAPACITY_MIN_SLOTS ? CAPACITY_MIN_SLOTS : limit))
@@ -148,10 +150,10 @@ static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
 {
 	struct cache *c = &t->caches[class];
 
-	if (c->limit && t->slow_calls++ % ADAPT_EVERY != 0)
+	if (cache_limit(c) && t->slow_calls++ % ADAPT_EVERY != 0)
 		return;
-	if (c->limit > first_limit(class) && cached_bytes(t) > budget(a, t))
-		set_limit(t, class, c->limit / 2); /* the client owns less than it did */
+	if (cache_limit(c) > first_limit(class) && cached_bytes(t) > budget(a, t))
+		set_limit(t, class, cache_limit(c) / 2); /* the client owns less than it did */
 	else
 		grow(a, t, class);
 }
@@ -163,8 +165,8 @@ static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
 static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, uint32_t count)
 {
 	struct cache *c = &t->caches[class];
-	uint64_t *slots = cache_slots(a, c);
-	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	uint64_t *slots = cache_slot(a, c->slots);
+	uint32_t top = cache_count(c);
 	uint64_t batch[CACHE_LIMIT_MAX];
 
 	if (count > top)
@@ -173,7 +175,7 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 		count = CACHE_LIMIT_MAX;
 	memcpy(batch, slots, count * sizeof(*slots));
 	memmove(slots, slots + count, (top - count) * sizeof(*slots));
-	atomic_store_explicit(&c->top, top - count, memory_order_relaxed);
+	cache_set_count(c, top - count);
 	atomic_signal_fence(memory_order_seq_cst);
 	STOP_POINT(cache_lowered);
 	slab_put(a, batch, count, c->record_page);
@@ -193,10 +195,10 @@ static void heed_shrink(struct arena *a, struct thread_block *t)
 	for (uint32_t i = 0; i < CLASSES; i++) {
 		struct cache *c = &t->caches[i];
 
-		if (!c->limit)
+		if (!cache_limit(c))
 			continue;
-		put_oldest(a, t, i, atomic_load_explicit(&c->top, memory_order_relaxed));
-		if (c->limit > first_limit(i))
+		put_oldest(a, t, i, cache_count(c));
+		if (cache_limit(c) > first_limit(i))
 			set_limit(t, i, first_limit(i));
 	}
 }
@@ -210,11 +212,11 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 
 	heed_shrink(a, t);
 	adapt(a, t, class);
-	if (!c->limit) {
+	if (!cache_limit(c)) {
 		*err = -ENOMEM;
 		return 0;
 	}
-	want = c->limit / 2 ? c->limit / 2 : 1;
+	want = cache_limit(c) / 2 ? cache_limit(c) / 2 : 1;
 	want = quota_allows(a, bytes, want);
 	if (!want) {
 		cache_empty_all(a, t);
@@ -225,14 +227,14 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 		return 0;
 	}
 	from = source_of(t, class);
-	got = slab_claim(a, &from, want, OBJECT_PRIVATE, cache_slots(a, c), err);
+	got = slab_claim(a, &from, want, OBJECT_PRIVATE, cache_slot(a, c->slots), err);
 	c->record_page = from.head;
 	STOP_POINT(cache_claimed);
 	if (!got)
 		return 0;
 	drawn_add(t, (int64_t)(got * bytes));
-	atomic_store_explicit(&c->top, got - 1, memory_order_relaxed);
-	return cache_slots(a, c)[got - 1];
+	cache_set_count(c, got - 1);
+	return cache_slot(a, c->slots)[got - 1];
 }
 
 int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
@@ -242,18 +244,18 @@ int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_
 
 	heed_shrink(a, t);
 	adapt(a, t, class);
-	if (!c->limit) { /* no memory for an array */
+	if (!cache_limit(c)) { /* no memory for an array */
 		slab_put(a, &handle, 1, c->record_page);
 		drawn_add(t, -(int64_t)sizeclass_table[class].bytes);
 		return 0;
 	}
-	top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	if (top >= c->limit)
-		put_oldest(a, t, class, top - c->limit + (c->limit + 1) / 2);
-	top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	cache_slots(a, c)[top] = handle;
+	top = cache_count(c);
+	if (top >= cache_limit(c))
+		put_oldest(a, t, class, top - cache_limit(c) + (cache_limit(c) + 1) / 2);
+	top = cache_count(c);
+	cache_slot(a, c->slots)[top] = handle;
 	STOP_POINT(cache_slot_written);
-	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+	cache_set_count(c, top + 1);
 	return 0;
 }
 
@@ -270,8 +272,8 @@ static void give_up_slab(struct arena *a, struct thread_block *t, uint32_t class
 void cache_empty_all(struct arena *a, struct thread_block *t)
 {
 	for (uint32_t i = 0; i < CLASSES; i++) {
-		if (t->caches[i].limit)
-			put_oldest(a, t, i, atomic_load_explicit(&t->caches[i].top, memory_order_relaxed));
+		if (cache_limit(&t->caches[i]))
+			put_oldest(a, t, i, cache_count(&t->caches[i]));
 		give_up_slab(a, t, i);
 	}
 }
@@ -285,7 +287,8 @@ void cache_release_all(struct arena *a, struct thread_block *t)
 
 		set_limit(t, i, 0);
 		c->capacity = 0;
-		c->slots = 0;
+		c->slots = c->end = 0;
+		cache_set_count(c, 0);
 		if (old)
 			array_free(a, t, old);
 	}

@@ -40,16 +40,44 @@ struct __attribute__((may_alias)) cache_halves {
 #endif
 };
 
-/* A class's cache by one shift and one addition, which the compiler does not find where the class is a
- * narrower number. */
-static inline __attribute__((always_inline)) struct cache *cache_at(struct thread_block *t, uint64_t class)
+/* A cache by its place among a thread's, in bytes. */
+static inline __attribute__((always_inline)) struct cache *cache_at(struct thread_block *t, uint64_t place)
 {
-	return (struct cache *)((char *)t->caches + class * sizeof(struct cache));
+	return (struct cache *)((char *)t->caches + place);
 }
 
-static inline uint64_t *cache_slots(const struct arena *a, const struct cache *c)
+/* The same by a class's row (sizeclass_row()). */
+static inline __attribute__((always_inline)) struct cache *cache_at_row(struct thread_block *t, uint64_t row)
 {
-	return (uint64_t *)(a->heap + c->slots);
+	uint64_t place = row * sizeof(struct cache);
+
+	__asm__("" : "+r"(place)); /* else the compiler takes the rows that are no class's off first */
+	return cache_at(t, place - sizeclass_row(0) * sizeof(struct cache));
+}
+
+/* Where a slot lies, by its heap offset. */
+static inline uint64_t *cache_slot(const struct arena *a, uint64_t at)
+{
+	return (uint64_t *)(a->heap + at);
+}
+
+/* Handles in it; nonsense where others look while its array changes, which they see from the capacity. */
+static inline uint32_t cache_count(const struct cache *c)
+{
+	uint64_t n = (atomic_load_explicit(&c->next, memory_order_relaxed) - c->slots) / sizeof(uint64_t);
+
+	return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+}
+
+static inline void cache_set_count(struct cache *c, uint32_t count)
+{
+	atomic_store_explicit(&c->next, c->slots + count * sizeof(uint64_t), memory_order_relaxed);
+}
+
+/* Handles at which it flushes. */
+static inline uint32_t cache_limit(const struct cache *c)
+{
+	return (uint32_t)((c->end - c->slots) / sizeof(uint64_t));
 }
 
 /* The cache is empty: draws half its limit from slabs, and gives one. SHMA_NULL with *err: -ENOMEM,
@@ -62,26 +90,31 @@ int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_
 static inline void cache_push(struct arena *a, struct thread_block *t, uint32_t class, uint64_t handle)
 {
 	struct cache *c = &t->caches[class];
-	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
+	uint64_t next = atomic_load_explicit(&c->next, memory_order_relaxed);
 
-	if (__builtin_expect(top >= c->limit, 0)) {
+	if (__builtin_expect(next >= c->end, 0)) {
 		cache_flush(a, t, class, handle);
 		return;
 	}
-	cache_slots(a, c)[top] = handle;
-	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
+	*cache_slot(a, next) = handle;
+	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
 }
 
 /* The cached handle that came last, or SHMA_NULL. It may be stale: see object_cached_word(). */
+static inline __attribute__((always_inline)) uint64_t cache_pop_from(struct arena *a, struct cache *c)
+{
+	uint64_t next = atomic_load_explicit(&c->next, memory_order_relaxed);
+
+	if (__builtin_expect(next <= c->slots, 0))
+		return 0;
+	next -= sizeof(uint64_t);
+	atomic_store_explicit(&c->next, next, memory_order_relaxed);
+	return *cache_slot(a, next);
+}
+
 static inline uint64_t cache_pop(struct arena *a, struct thread_block *t, uint32_t class)
 {
-	struct cache *c = &t->caches[class];
-	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
-
-	if (!top)
-		return 0;
-	atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
-	return cache_slots(a, c)[top - 1];
+	return cache_pop_from(a, &t->caches[class]);
 }
 
 /* Puts everything back, arrays too: at the thread's end. */

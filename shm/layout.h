@@ -49,7 +49,7 @@
 #define SHAPES 17u    /* slab records by their number of state words, in sixteens */
 #define HINT_ROWS (CLASSES + SHAPES)
 #define SLAB_OBJECTS_MAX 256u
-#define CACHES 104u /* per-thread caches: classes, then extents by page count */
+#define CACHES 104u /* per-thread caches: classes, then extents by page count; the last stays empty */
 
 /*
  * Handles: heap offset / 16 in bits 0-39 | arena tag 40-47 | generation 48-63. The tag lies next to the
@@ -88,7 +88,7 @@ enum raw_use {
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
  * word 1, pages of slabs:    distance to head in pages 0-5 | slab record, heap offset, a multiple of 64,
  *                            6-43 | class 56-62 | 1 at 63. Enough to find an object's state word; the top
- *                            byte is its class's row in sizeclass_rows
+ *                            byte is its class's row in sizeclass_reciprocals
  * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
  */
 #define PW0_KIND_SHIFT 0
@@ -119,12 +119,13 @@ _Static_assert(sizeof(struct page_entry) == 16, "page entry");
 
 enum object_kind {
 	OBJECT_FREE = 0,
-	OBJECT_PRIVATE = 1,    /* its client's: live, or ready in a cache of one of its threads */
-	OBJECT_TAKEN = 2,      /* private to its client, which took it */
-	OBJECT_SHARED = 3,     /* its client's, offered to takers */
-	OBJECT_PERSISTENT = 4, /* the arena's, offered to takers */
-	OBJECT_PUBLISHED = 5,  /* the arena's, held by a name */
-	OBJECT_INTERNAL = 6,   /* its client's bookkeeping (cache arrays): not live, not cached */
+	OBJECT_INTERNAL = 1,   /* its client's bookkeeping (cache arrays): not live, not cached */
+	/* These two differ in one bit: either is its client's alone to free, by a plain store. */
+	OBJECT_PRIVATE = 2,    /* its client's: live, or ready in a cache of one of its threads */
+	OBJECT_TAKEN = 3,      /* private to its client, which took it */
+	OBJECT_SHARED = 4,     /* its client's, offered to takers */
+	OBJECT_PERSISTENT = 5, /* the arena's, offered to takers */
+	OBJECT_PUBLISHED = 6,  /* the arena's, held by a name */
 	OBJECT_KINDS
 };
 
@@ -238,12 +239,11 @@ enum thread_state { THREAD_FREE = 0, THREAD_CLAIMED = 1, THREAD_LIVE = 2 };
 
 /* A per-thread cache of ready-made handles. W: the owning thread, plain stores. R: statistics. */
 struct cache {
-	uint64_t slots;	      /* heap offset of the array, an OBJECT_INTERNAL object; 0: none yet */
-	_Atomic uint32_t top; /* handles in it */
-	uint32_t capacity;
-	uint32_t limit;	      /* handles at which it flushes; grows on misses up to the capacity */
-	uint32_t record_page; /* hint: head page of the slab last drawn from, + 1 */
-	uint64_t reserved;    /* two in a cache line, none in two */
+	uint64_t slots;	       /* heap offset of the array, an OBJECT_INTERNAL object; 0: none yet */
+	_Atomic uint64_t next; /* heap offset of the first slot above the handles in it */
+	uint64_t end;	       /* the slot at which it flushes: its limit; grows on misses up to the capacity */
+	uint32_t capacity;     /* slots */
+	uint32_t record_page;  /* hint: head page of the slab last drawn from, + 1 */
 };
 _Static_assert(sizeof(struct cache) == 32, "cache");
 
@@ -446,7 +446,7 @@ struct thread_block {
 	uint32_t index;	    /* its thread word */
 	uint32_t own;	    /* state word of an object private to this client, generation 0 */
 	uint32_t gen_step;  /* odd, differs by thread: generation << 16 is added at each free */
-	uint64_t cache_budget; /* bytes the caches may hold; index */
+	uint64_t handle_step; /* the same where a handle has its generation */
 	_Atomic uint64_t cached_bytes; /* sum over caches of limit x size; index */
 	uint32_t home_zone;
 	uint32_t steal_next;  /* the cache to be asked next for some of its share */

@@ -17,43 +17,47 @@
 /* ---- fast paths: a private object of a small class, through this thread's cache ---- */
 
 /*
- * The state word of the small object at a place (a page, and in it the lowest 8 bits of an offset in units
- * of 16 bytes), and its class; NULL: no small object starts there.
+ * The state word of the small object at a place (a page whose entry is committed, and in it the lowest 8 bits
+ * of an offset in units of 16 bytes), and its class's row in sizeclass_reciprocals; NULL: no small object
+ * starts there.
  */
 static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_word_in(const struct arena *a, uint64_t page, uint64_t in_page, uint64_t *class)
+object_word_in(const struct arena *a, uint64_t page, uint64_t in_page, uint64_t *row)
 {
-	uint64_t w1, offset16;
-	const struct sizeclass *c;
+	uint64_t w1;
 	uint32_t index;
 
-	if (__builtin_expect(page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed), 0))
-		return NULL;
 	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	c = &sizeclass_rows[w1 >> PW1_CLASS_SHIFT];
-	offset16 = pw1_dist(w1) << (PAGE_SHIFT - 4) | (in_page & 0xff);
-	if (__builtin_expect(!sizeclass_start(c, offset16, &index), 0))
+	*row = w1 >> PW1_CLASS_SHIFT;
+	if (__builtin_expect(!sizeclass_start(*row, pw1_dist(w1) << (PAGE_SHIFT - 4) | (in_page & 0xff),
+					      &index),
+			     0))
 		return NULL;
-	*class = w1 >> PW1_CLASS_SHIFT & ((1u << PW1_CLASS_BITS) - 1);
 	return &((struct slab_record *)(a->heap + (w1 & a->record_mask)))->words[index];
 }
 
 /* The same by a handle. */
 static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_small_word(const struct arena *a, uint64_t handle, uint64_t *class)
+object_small_word(const struct arena *a, uint64_t handle, uint64_t *row)
 {
 	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
-	return object_word_in(a, (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4), handle, class);
+	uint64_t page = (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4);
+
+	if (__builtin_expect(page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed), 0))
+		return NULL;
+	return object_word_in(a, page, handle, row);
 }
 
 /* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 4 KiB do. */
-static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
+static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 {
 	struct thread_block *t = thread_peek(a);
+	uint64_t steps = (size + 15) >> 4;
 
-	if (__builtin_expect(!t || size - 1 >= SIZECLASS_TABLE_BYTES, 0))
+	/* A size of 0 leads to a cache that is always empty. */
+	if (__builtin_expect(!t || steps > SIZECLASS_TABLE_BYTES / 16, 0))
 		return 0;
-	return cache_pop(a, t, sizeclass_by_size[(size + 15) >> 4]);
+	return cache_pop_from(a, cache_at(t, sizeclass_caches_by_size[steps]));
 }
 
 /* The state word of an object that a cache has just given, if it is still as it came there; else NULL. Of an
@@ -62,8 +66,8 @@ static inline uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 static inline _Atomic uint32_t *object_cached_word(const struct arena *a, const struct thread_block *t,
 						   uint64_t handle)
 {
-	uint64_t class;
-	_Atomic uint32_t *word = object_small_word(a, handle, &class);
+	uint64_t row;
+	_Atomic uint32_t *word = object_small_word(a, handle, &row);
 
 	if (__builtin_expect(!word || atomic_load_explicit(word, memory_order_relaxed) !=
 					      (t->own | handle_gen(handle) << STATE_GEN_SHIFT),
@@ -86,135 +90,149 @@ static inline bool object_offer_fast(struct arena *a, uint64_t handle)
 	return word != NULL;
 }
 
-/* A small object that only this client may free: private to it, or taken by it. */
-struct object_mine {
+/* What only its client may free: one bit apart, so that one comparison asks for both. */
+_Static_assert(OBJECT_TAKEN == (OBJECT_PRIVATE | 1) && OBJECT_TAKEN != OBJECT_PRIVATE, "one bit apart");
+
+/*
+ * Frees a small object that is only this client's, by its handle, into the cache; *ret is the
+ * call's result. False: it is none, go the long way. The ways to give out, offer and free are modelled in
+ * tests/model/object.pml.
+ */
+static inline __attribute__((always_inline)) bool object_free_fast(struct arena *a, uint64_t handle, int *ret)
+{
+	struct thread_block *t = thread_peek(a);
 	_Atomic uint32_t *word;
-	uint64_t class;
-	uint32_t state; /* private, this client's, of the handle's generation */
-};
+	struct cache *c;
+	uint64_t row, next;
+	uint32_t state;
 
-static inline __attribute__((always_inline)) bool
-object_is_mine(const struct arena *a, const struct thread_block *t, uint64_t handle, struct object_mine *m)
-{
-	uint32_t seen;
-
-	m->word = object_small_word(a, handle, &m->class);
-	if (__builtin_expect(!m->word, 0))
+	if (__builtin_expect(!t, 0))
 		return false;
-	m->state = t->own | handle_gen(handle) << STATE_GEN_SHIFT;
-	seen = atomic_load_explicit(m->word, memory_order_relaxed);
-	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
-}
-
-/* The same by the offset of its start, of whatever generation it is. */
-static inline __attribute__((always_inline)) bool
-object_is_mine_at(const struct arena *a, const struct thread_block *t, uint64_t offset, struct object_mine *m)
-{
-	uint32_t seen;
-
-	m->word = object_word_in(a, offset >> PAGE_SHIFT, offset >> 4, &m->class);
-	if (__builtin_expect(!m->word || offset & 15, 0))
+	word = object_small_word(a, handle, &row);
+	if (__builtin_expect(!word, 0))
 		return false;
-	seen = atomic_load_explicit(m->word, memory_order_relaxed);
-	m->state = t->own | state_gen(seen) << STATE_GEN_SHIFT;
-	return seen == m->state || seen == m->state + (OBJECT_TAKEN - OBJECT_PRIVATE);
-}
-
-/* Frees it into the cache; 0. The ways to give out, offer and free are modelled in tests/model/object.pml. */
-static inline __attribute__((always_inline)) int
-object_free_mine(struct arena *a, struct thread_block *t, uint64_t handle, const struct object_mine *m)
-{
-	struct cache *c = cache_at(t, m->class);
-	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
-
+	state = t->own |
+		(uint32_t)(handle >> (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) & ~0u << STATE_GEN_SHIFT);
+	if (__builtin_expect((atomic_load_explicit(word, memory_order_relaxed) ^ state) > 1, 0))
+		return false;
+	c = cache_at_row(t, row);
+	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	atomic_store_explicit(m->word, m->state + t->gen_step, memory_order_relaxed);
+	atomic_store_explicit(word, state + t->gen_step, memory_order_relaxed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
 	STOP_POINT(object_state_stored);
-	handle += (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT); /* on top in both */
-	if (__builtin_expect(top >= c->limit, 0))
-		return cache_flush(a, t, (uint32_t)m->class, handle);
-	cache_slots(a, c)[top] = handle;
-	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
-	return 0;
+	handle += t->handle_step; /* the generation is on top in both */
+	if (__builtin_expect(next >= c->end, 0)) {
+		*ret = cache_flush(a, t, sizeclass_of_row(row), handle);
+		return true;
+	}
+	*cache_slot(a, next) = handle;
+	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
+	*ret = 0;
+	return true;
 }
 
-/* The same by offset: the handle goes into the cache by halves. */
-static inline __attribute__((always_inline)) int
-object_free_mine_at(struct arena *a, struct thread_block *t, uint64_t offset, const struct object_mine *m)
-{
-	struct cache *c = cache_at(t, m->class);
-	uint32_t top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	uint32_t state = m->state + t->gen_step;
-	struct cache_halves *slot;
-
-	/* Crash: as above. PAIR(read): as above. */
-	atomic_store_explicit(m->word, state, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	if (__builtin_expect(top >= c->limit, 0))
-		return cache_flush(a, t, (uint32_t)m->class, handle_make(a->tag, state_gen(state), offset));
-	slot = (struct cache_halves *)&cache_slots(a, c)[top];
-	slot->low = (uint32_t)(offset >> 4);
-	slot->high = (state & ~0u << STATE_GEN_SHIFT) | (uint32_t)(a->tag_bits >> 32) | (uint32_t)(offset >> 36);
-	atomic_store_explicit(&c->top, top + 1, memory_order_relaxed);
-	return 0;
-}
-
-/* A small private object from the cache, by pointer, and if h is not NULL its handle; NULL: go the long way. */
-static inline __attribute__((always_inline)) void *
-object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h)
+/* The same by the offset of its start below 64 GiB, of whatever generation it is; the handle goes into the
+ * cache by halves. */
+static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a,
+								      uint64_t offset, int *ret)
 {
 	struct thread_block *t = thread_peek(a);
+	/* What is no multiple of 16 goes on top, beyond all pages. */
+	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), row, next;
+	_Atomic uint32_t *word;
+	struct cache_halves *slot;
+	struct cache *c;
+	uint32_t gen;
+
+	if (__builtin_expect(!t || page >= atomic_load_explicit(&a->pages_narrow, memory_order_relaxed), 0))
+		return false;
+	word = object_word_in(a, page, offset16, &row);
+	if (__builtin_expect(!word, 0))
+		return false;
+	gen = atomic_load_explicit(word, memory_order_relaxed) ^ t->own;
+	if (__builtin_expect(gen & 0xfffe, 0))
+		return false;
+	gen = (gen & ~1u) + t->gen_step;
+	c = cache_at_row(t, row);
+	next = atomic_load_explicit(&c->next, memory_order_relaxed);
+	/* Crash: as above. PAIR(read): as above. */
+	atomic_store_explicit(word, gen | t->own, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	if (__builtin_expect(next >= c->end, 0)) {
+		*ret = cache_flush(a, t, sizeclass_of_row(row),
+				   (uint64_t)gen << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) | a->tag_bits |
+					   offset16);
+		return true;
+	}
+	slot = (struct cache_halves *)cache_slot(a, next);
+	slot->low = (uint32_t)offset16;
+	slot->high = gen | (uint32_t)(a->tag_bits >> 32);
+	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
+	*ret = 0;
+	return true;
+}
+
+/* A small private object from the cache, by pointer, and if h is not NULL its handle. False: go the long
+ * way. */
+static inline __attribute__((always_inline)) bool
+object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
+{
+	struct thread_block *t = thread_peek(a);
+	uint64_t steps = (size + 15) >> 4;
 	const struct cache_halves *slot;
 	struct cache *c;
-	uint32_t top;
+	uint64_t next;
 
-	if (__builtin_expect(!t || a->wide || size - 1 >= SIZECLASS_TABLE_BYTES, 0))
-		return NULL;
-	c = cache_at(t, sizeclass_by_size[(size + 15) >> 4]);
-	top = atomic_load_explicit(&c->top, memory_order_relaxed);
-	if (__builtin_expect(top == 0, 0))
-		return NULL;
-	atomic_store_explicit(&c->top, top - 1, memory_order_relaxed);
-	slot = (const struct cache_halves *)&cache_slots(a, c)[top - 1];
+	if (__builtin_expect(!t || steps > a->ptr_steps, 0))
+		return false;
+	c = cache_at(t, sizeclass_caches_by_size[steps]);
+	next = atomic_load_explicit(&c->next, memory_order_relaxed);
+	if (__builtin_expect(next <= c->slots, 0))
+		return false;
+	next -= sizeof(uint64_t);
+	atomic_store_explicit(&c->next, next, memory_order_relaxed);
+	slot = (const struct cache_halves *)cache_slot(a, next);
 	if (h)
 		*h = (uint64_t)slot->high << 32 | slot->low;
-	return a->heap + ((uint64_t)slot->low << 4);
+	*ret = a->heap + ((uint64_t)slot->low << 4);
+	return true;
 }
 
 /* The handle of the live small object that starts at an offset; 0: go the long way. */
 static inline uint64_t object_handle_fast(const struct arena *a, uint64_t offset)
 {
 	uint64_t handle = (uint64_t)a->tag << HANDLE_TAG_SHIFT | offset >> 4;
-	uint64_t class;
+	uint64_t row;
 	_Atomic uint32_t *word;
 
 	if (__builtin_expect(offset >= a->g.capacity || offset & 15, 0))
 		return 0;
-	word = object_small_word(a, handle, &class);
+	word = object_small_word(a, handle, &row);
 	if (__builtin_expect(!word, 0))
 		return 0;
 	return handle | (uint64_t)state_gen(atomic_load_explicit(word, memory_order_relaxed))
 				<< HANDLE_GEN_SHIFT;
 }
 
-/* Where a live small object lies; NULL: go the long way. */
-static inline void *object_ptr_fast(const struct arena *a, uint64_t handle)
+/* Where a live small object lies. False: go the long way. */
+static inline __attribute__((always_inline)) bool object_ptr_fast(const struct arena *a, uint64_t handle,
+								  void **ret)
 {
-	uint64_t class;
-	_Atomic uint32_t *word = object_small_word(a, handle, &class);
-	uint32_t seen;
+	uint64_t row;
+	_Atomic uint32_t *word = object_small_word(a, handle, &row);
 
 	if (__builtin_expect(!word, 0))
-		return NULL;
-	seen = atomic_load_explicit(word, memory_order_relaxed);
+		return false;
 	/* A free object bears a generation that no handle was given out with yet. */
-	if (__builtin_expect(state_gen(seen) != handle_gen(handle), 0))
-		return NULL;
-	return a->heap + handle_offset(handle);
+	if (__builtin_expect(state_gen(atomic_load_explicit(word, memory_order_relaxed)) != handle_gen(handle),
+			     0))
+		return false;
+	*ret = a->heap + handle_offset(handle);
+	return true;
 }
 
 /* ---- the long ways ---- */

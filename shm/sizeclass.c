@@ -5,110 +5,124 @@
  */
 #include "sizeclass.h"
 
-#define CLASS(bytes_, pages_, objects_)                                                            \
+/* clang-format off */
+#define SIZECLASSES(X)                                                                             \
+	X(16, 1, 256)                                                                              \
+	X(32, 2, 256)                                                                              \
+	X(48, 3, 256)                                                                              \
+	X(64, 4, 256)                                                                              \
+	X(80, 4, 204)                                                                              \
+	X(96, 4, 170)                                                                              \
+	X(112, 4, 146)                                                                             \
+	X(128, 4, 128)                                                                             \
+	X(144, 4, 113)                                                                             \
+	X(160, 4, 102)                                                                             \
+	X(176, 4, 93)                                                                              \
+	X(192, 4, 85)                                                                              \
+	X(208, 4, 78)                                                                              \
+	X(224, 4, 73)                                                                              \
+	X(240, 4, 68)                                                                              \
+	X(256, 4, 64)                                                                              \
+	X(272, 4, 60)                                                                              \
+	X(288, 4, 56)                                                                              \
+	X(304, 4, 53)                                                                              \
+	X(320, 4, 51)                                                                              \
+	X(336, 4, 48)                                                                              \
+	X(352, 4, 46)                                                                              \
+	X(368, 4, 44)                                                                              \
+	X(384, 4, 42)                                                                              \
+	X(400, 4, 40)                                                                              \
+	X(416, 4, 39)                                                                              \
+	X(432, 4, 37)                                                                              \
+	X(448, 4, 36)                                                                              \
+	X(464, 4, 35)                                                                              \
+	X(480, 4, 34)                                                                              \
+	X(496, 4, 33)                                                                              \
+	X(512, 4, 32)                                                                              \
+	X(576, 4, 28)                                                                              \
+	X(640, 4, 25)                                                                              \
+	X(704, 4, 23)                                                                              \
+	X(768, 4, 21)                                                                              \
+	X(832, 5, 24)                                                                              \
+	X(896, 4, 18)                                                                              \
+	X(960, 4, 17)                                                                              \
+	X(1024, 4, 16)                                                                             \
+	X(1152, 4, 14)                                                                             \
+	X(1280, 5, 16)                                                                             \
+	X(1408, 6, 17)                                                                             \
+	X(1536, 5, 13)                                                                             \
+	X(1664, 5, 12)                                                                             \
+	X(1792, 4, 9)                                                                              \
+	X(1920, 8, 17)                                                                             \
+	X(2048, 4, 8)                                                                              \
+	X(2304, 4, 7)                                                                              \
+	X(2560, 5, 8)                                                                              \
+	X(2816, 7, 10)                                                                             \
+	X(3072, 6, 8)                                                                              \
+	X(3328, 5, 6)                                                                              \
+	X(3584, 7, 8)                                                                              \
+	X(3840, 15, 16)                                                                            \
+	X(4096, 4, 4)                                                                              \
+	X(4608, 8, 7)                                                                              \
+	X(5120, 5, 4)                                                                              \
+	X(5632, 7, 5)                                                                              \
+	X(6144, 6, 4)                                                                              \
+	X(6656, 10, 6)                                                                             \
+	X(7168, 7, 4)                                                                              \
+	X(7680, 15, 8)                                                                             \
+	X(8192, 8, 4)                                                                              \
+	X(9216, 9, 4)                                                                              \
+	X(10240, 10, 4)                                                                            \
+	X(11264, 11, 4)                                                                            \
+	X(12288, 12, 4)                                                                            \
+	X(13312, 13, 4)                                                                            \
+	X(14336, 14, 4)                                                                            \
+	X(15360, 15, 4)                                                                            \
+	X(16384, 16, 4)                                                                            \
+	X(18432, 18, 4)                                                                            \
+	X(20480, 20, 4)                                                                            \
+	X(22528, 22, 4)                                                                            \
+	X(24576, 24, 4)                                                                            \
+	X(26624, 26, 4)                                                                            \
+	X(28672, 28, 4)                                                                            \
+	X(30720, 30, 4)                                                                            \
+	X(32768, 32, 4)
+/* clang-format on */
+
+#define ROW(bytes_, pages_, objects_)                                                              \
 	{                                                                                          \
 		.bytes = (bytes_), .pages = (pages_), .objects = (objects_),                       \
 		.shape = ((objects_) + 16) / 16,                                                   \
-		.reciprocal = ((1u << SIZECLASS_RECIPROCAL_SHIFT) + (bytes_) / 16 - 1) /           \
-			      ((bytes_) / 16)                                                      \
-	}
+	},
 
-const struct sizeclass sizeclass_rows[SIZECLASS_ROWS] = {
-	[1 << PW1_CLASS_BITS] = CLASS(16, 1, 256),
-	CLASS(32, 2, 256),
-	CLASS(48, 3, 256),
-	CLASS(64, 4, 256),
-	CLASS(80, 4, 204),
-	CLASS(96, 4, 170),
-	CLASS(112, 4, 146),
-	CLASS(128, 4, 128),
-	CLASS(144, 4, 113),
-	CLASS(160, 4, 102),
-	CLASS(176, 4, 93),
-	CLASS(192, 4, 85),
-	CLASS(208, 4, 78),
-	CLASS(224, 4, 73),
-	CLASS(240, 4, 68),
-	CLASS(256, 4, 64),
-	CLASS(272, 4, 60),
-	CLASS(288, 4, 56),
-	CLASS(304, 4, 53),
-	CLASS(320, 4, 51),
-	CLASS(336, 4, 48),
-	CLASS(352, 4, 46),
-	CLASS(368, 4, 44),
-	CLASS(384, 4, 42),
-	CLASS(400, 4, 40),
-	CLASS(416, 4, 39),
-	CLASS(432, 4, 37),
-	CLASS(448, 4, 36),
-	CLASS(464, 4, 35),
-	CLASS(480, 4, 34),
-	CLASS(496, 4, 33),
-	CLASS(512, 4, 32),
-	CLASS(576, 4, 28),
-	CLASS(640, 4, 25),
-	CLASS(704, 4, 23),
-	CLASS(768, 4, 21),
-	CLASS(832, 5, 24),
-	CLASS(896, 4, 18),
-	CLASS(960, 4, 17),
-	CLASS(1024, 4, 16),
-	CLASS(1152, 4, 14),
-	CLASS(1280, 5, 16),
-	CLASS(1408, 6, 17),
-	CLASS(1536, 5, 13),
-	CLASS(1664, 5, 12),
-	CLASS(1792, 4, 9),
-	CLASS(1920, 8, 17),
-	CLASS(2048, 4, 8),
-	CLASS(2304, 4, 7),
-	CLASS(2560, 5, 8),
-	CLASS(2816, 7, 10),
-	CLASS(3072, 6, 8),
-	CLASS(3328, 5, 6),
-	CLASS(3584, 7, 8),
-	CLASS(3840, 15, 16),
-	CLASS(4096, 4, 4),
-	CLASS(4608, 8, 7),
-	CLASS(5120, 5, 4),
-	CLASS(5632, 7, 5),
-	CLASS(6144, 6, 4),
-	CLASS(6656, 10, 6),
-	CLASS(7168, 7, 4),
-	CLASS(7680, 15, 8),
-	CLASS(8192, 8, 4),
-	CLASS(9216, 9, 4),
-	CLASS(10240, 10, 4),
-	CLASS(11264, 11, 4),
-	CLASS(12288, 12, 4),
-	CLASS(13312, 13, 4),
-	CLASS(14336, 14, 4),
-	CLASS(15360, 15, 4),
-	CLASS(16384, 16, 4),
-	CLASS(18432, 18, 4),
-	CLASS(20480, 20, 4),
-	CLASS(22528, 22, 4),
-	CLASS(24576, 24, 4),
-	CLASS(26624, 26, 4),
-	CLASS(28672, 28, 4),
-	CLASS(30720, 30, 4),
-	CLASS(32768, 32, 4),
+#define RECIPROCAL(bytes_, pages_, objects_)                                                       \
+	((1u << SIZECLASS_POINT) + (bytes_) / 16 - 1) / ((bytes_) / 16),
+
+const struct sizeclass sizeclass_table[CLASSES] = { SIZECLASSES(ROW) };
+
+const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] = {
+	[(1 << PW1_CLASS_BITS) - 1] = 0, /* rows from here on */
+	SIZECLASSES(RECIPROCAL)
 };
 
-/* Entry 0 is of no size. */
-const uint8_t sizeclass_by_size[SIZECLASS_TABLE_BYTES / 16 + 1] = {
-	0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
-	19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 32, 32, 32, 33, 33, 33,
-	33, 34, 34, 34, 34, 35, 35, 35, 35, 36, 36, 36, 36, 37, 37, 37, 37, 38, 38, 38,
-	38, 39, 39, 39, 39, 40, 40, 40, 40, 40, 40, 40, 40, 41, 41, 41, 41, 41, 41, 41,
-	41, 42, 42, 42, 42, 42, 42, 42, 42, 43, 43, 43, 43, 43, 43, 43, 43, 44, 44, 44,
-	44, 44, 44, 44, 44, 45, 45, 45, 45, 45, 45, 45, 45, 46, 46, 46, 46, 46, 46, 46,
-	46, 47, 47, 47, 47, 47, 47, 47, 47, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48, 48,
-	48, 48, 48, 48, 48, 49, 49, 49, 49, 49, 49, 49, 49, 49, 49, 49, 49, 49, 49, 49,
-	49, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 51, 51, 51,
-	51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 52, 52, 52, 52, 52, 52, 52,
-	52, 52, 52, 52, 52, 52, 52, 52, 52, 53, 53, 53, 53, 53, 53, 53, 53, 53, 53, 53,
-	53, 53, 53, 53, 53, 54, 54, 54, 54, 54, 54, 54, 54, 54, 54, 54, 54, 54, 54, 54,
-	54, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55, 55,
+/* The last cache is no class's and stays empty: where a size of 0 is sent. */
+#define NO_CLASS (CACHES - 1)
+#define ONCE(class_) (class_) * sizeof(struct cache)
+#define FOUR_TIMES(class_) ONCE(class_), ONCE(class_), ONCE(class_), ONCE(class_)
+#define EIGHT_TIMES(class_) FOUR_TIMES(class_), FOUR_TIMES(class_)
+#define SIXTEEN_TIMES(class_) EIGHT_TIMES(class_), EIGHT_TIMES(class_)
+#define EIGHT_CLASSES(times_, class_)                                                              \
+	times_(class_), times_((class_) + 1), times_((class_) + 2), times_((class_) + 3),          \
+		times_((class_) + 4), times_((class_) + 5), times_((class_) + 6),                  \
+		times_((class_) + 7)
+
+const uint16_t sizeclass_caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1] = {
+	ONCE(NO_CLASS),
+	EIGHT_CLASSES(ONCE, 0),
+	EIGHT_CLASSES(ONCE, 8),
+	EIGHT_CLASSES(ONCE, 16),
+	EIGHT_CLASSES(ONCE, 24),	  /* to 512 bytes in sixteens */
+	EIGHT_CLASSES(FOUR_TIMES, 32),	  /* to 1 KiB */
+	EIGHT_CLASSES(EIGHT_TIMES, 40),	  /* to 2 KiB */
+	EIGHT_CLASSES(SIXTEEN_TIMES, 48), /* to 4 KiB */
 };

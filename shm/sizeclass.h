@@ -12,39 +12,55 @@
 #include "layout.h"
 
 #define SIZECLASS_MAX_BYTES 32768u
-#define SIZECLASS_RECIPROCAL_SHIFT 26
 
 struct sizeclass {
-	uint32_t bytes;	     /* object size, a multiple of 16 */
-	uint32_t reciprocal; /* of bytes / 16, see sizeclass_index() */
-	uint16_t pages;	     /* of its slab */
-	uint16_t objects;    /* in it, at most SLAB_OBJECTS_MAX */
-	uint16_t shape;	     /* of its record: 64-byte groups of state words, one word to spare */
+	uint32_t bytes;	  /* object size, a multiple of 16 */
+	uint16_t pages;	  /* of its slab */
+	uint16_t objects; /* in it, at most SLAB_OBJECTS_MAX */
+	uint16_t shape;	  /* of its record: 64-byte groups of state words, one word to spare */
 	uint16_t reserved;
 };
-_Static_assert(sizeof(struct sizeclass) == 16, "size class");
+_Static_assert(sizeof(struct sizeclass) == 12, "size class");
 
-/* A row for every top byte that word 1 of a page map entry can have. All but those of slabs, and of classes
- * that there are, are zeros: classes of no objects, in which nothing is found. */
+extern const struct sizeclass sizeclass_table[CLASSES] __attribute__((visibility("hidden")));
+
+/*
+ * Which object of a slab lies at an offset is told by one multiplication with 2^26 / (object size), rounded
+ * up: the index is above the point, and below it lies less than the reciprocal just for multiples of the
+ * size. A row for every top byte that word 1 of a page map entry can have; all but those of slabs, and of
+ * classes that there are, are zeros: classes of no objects, in which nothing is found.
+ */
+#define SIZECLASS_POINT 26
 #define SIZECLASS_ROWS 256
-extern const struct sizeclass sizeclass_rows[SIZECLASS_ROWS] __attribute__((visibility("hidden")));
-#define sizeclass_table (sizeclass_rows + (1 << PW1_CLASS_BITS))
+extern const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] __attribute__((visibility("hidden")));
 
-/* Whether an offset in a slab, in units of 16 bytes, is a multiple of the object size; its index then, which
- * is that of the spare word at most. What the product has below the point is less than the reciprocal just
- * for multiples of the size. False in every row that is no class's. */
-static inline bool sizeclass_start(const struct sizeclass *c, uint64_t offset16, uint32_t *index)
+static inline uint32_t sizeclass_row(uint32_t class)
 {
-	uint64_t product = offset16 * c->reciprocal;
+	return (1u << PW1_CLASS_BITS) + class;
+}
 
-	*index = (uint32_t)(product >> SIZECLASS_RECIPROCAL_SHIFT);
-	return (product & ((1u << SIZECLASS_RECIPROCAL_SHIFT) - 1)) < c->reciprocal;
+static inline uint32_t sizeclass_of_row(uint64_t row)
+{
+	return (uint32_t)row & ((1u << PW1_CLASS_BITS) - 1);
+}
+
+/* Whether an object starts at an offset in a slab, in units of 16 bytes; its index then, which is that of the
+ * spare word at most. False in every row that is no class's. */
+static inline bool sizeclass_start(uint64_t row, uint64_t offset16, uint32_t *index)
+{
+	uint64_t reciprocal = sizeclass_reciprocals[row], product = offset16 * reciprocal;
+
+	*index = (uint32_t)(product >> SIZECLASS_POINT);
+	return (product & ((1u << SIZECLASS_POINT) - 1)) < reciprocal;
 }
 
 /* Which object of a slab lies at an offset, in units of 16 bytes. Exact for every offset in a slab. */
-static inline uint32_t sizeclass_index(const struct sizeclass *c, uint64_t offset16)
+static inline uint32_t sizeclass_index(uint32_t class, uint64_t offset16)
 {
-	return (uint32_t)(offset16 * c->reciprocal >> SIZECLASS_RECIPROCAL_SHIFT);
+	uint32_t index;
+
+	sizeclass_start(sizeclass_row(class), offset16, &index);
+	return index;
 }
 
 /* Pages of the state block for records of a shape, and records in it. */
@@ -63,17 +79,19 @@ static inline uint32_t shape_block_records(uint32_t shape)
 	return (shape_block_pages(shape) * PAGE_SIZE - 64) / shape_record_bytes(shape);
 }
 
-/* Classes of sizes to SIZECLASS_TABLE_BYTES by (size + 15) / 16: a program's sizes come in an order that
- * no branch predictor learns. */
+/*
+ * Sizes to SIZECLASS_TABLE_BYTES by (size + 15) / 16: a program's sizes come in an order that no branch
+ * predictor learns. What stands there is the place of the class's cache among a thread's, in bytes.
+ */
 #define SIZECLASS_TABLE_BYTES 4096u
-extern const uint8_t sizeclass_by_size[SIZECLASS_TABLE_BYTES / 16 + 1]
+extern const uint16_t sizeclass_caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1]
 	__attribute__((visibility("hidden")));
 
 /* The smallest class of at least size bytes, 1 <= size <= SIZECLASS_MAX_BYTES. */
 static inline uint32_t sizeclass_of(uint64_t size)
 {
 	if (__builtin_expect(size <= SIZECLASS_TABLE_BYTES, 1))
-		return sizeclass_by_size[(size + 15) >> 4];
+		return sizeclass_caches_by_size[(size + 15) >> 4] / (uint32_t)sizeof(struct cache);
 	/* The top three bits below the leading one of size - 1 choose among eight. */
 	uint32_t top = 63 - (uint32_t)__builtin_clzll(size - 1);
 

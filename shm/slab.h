@@ -68,7 +68,7 @@ static inline int slab_find(const struct arena *a, uint64_t heap_offset, struct 
 	place->class = pw1_class(w1);
 	place->record = record_at(a, at);
 	delta = heap_offset - (place->head << PAGE_SHIFT);
-	place->index = sizeclass_index(c, delta >> 4);
+	place->index = sizeclass_index(place->class, delta >> 4);
 	if (place->index >= c->objects)
 		return -EINVAL;
 	place->offset = (uint32_t)(delta - (uint64_t)place->index * c->bytes);

@@ -171,7 +171,7 @@ static void count_thread(struct count *c, uint32_t index, uint64_t word)
 	if (!walk_thread(c->a, index, word, &block))
 		return;
 	for (uint32_t i = 0; i < CACHES; i++) {
-		uint32_t top = atomic_load_explicit(&block.caches[i].top, memory_order_relaxed);
+		uint32_t top = cache_count(&block.caches[i]);
 
 		if (block.caches[i].slots && top && top <= block.caches[i].capacity)
 			count_cache(c, client, i, top);

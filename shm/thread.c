@@ -351,6 +351,7 @@ static struct thread_block *make_block(struct arena *a, int *err)
 	t->index = (uint32_t)index;
 	t->own = state_make(OBJECT_PRIVATE, a->client, 0);
 	t->gen_step = (2 * (uint32_t)index + 1) << STATE_GEN_SHIFT;
+	t->handle_step = (uint64_t)t->gen_step << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT);
 	t->home_zone = 1;
 	t->shrink_seen = atomic_load_explicit(&client_record_at(a, a->client)->shrink, memory_order_relaxed);
 	STOP_POINT(thread_block_ready);

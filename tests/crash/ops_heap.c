@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache.h"
 #include "crash.h"
 #include "sizeclass.h"
 #include "slab.h"
@@ -41,7 +42,7 @@ static struct cache *cache_of(uint64_t bytes)
 
 static uint32_t cached(uint64_t bytes)
 {
-	return atomic_load(&cache_of(bytes)->top);
+	return cache_count(cache_of(bytes));
 }
 
 static uint64_t page_of(uint64_t h)
@@ -354,7 +355,7 @@ static void until_flush(void)
 		some[n++] = make_thing(UNUSED_CLASS_BYTES, 0, FATE_GONE);
 	do
 		drop_thing(some[--n]);
-	while (cached(UNUSED_CLASS_BYTES) < cache_of(UNUSED_CLASS_BYTES)->limit || adapts());
+	while (cached(UNUSED_CLASS_BYTES) < cache_limit(cache_of(UNUSED_CLASS_BYTES)) || adapts());
 	thing = some[--n];
 	op_number[0] = cached(UNUSED_CLASS_BYTES);
 }
@@ -372,7 +373,7 @@ static void until_slab_goes(void)
 	while (n < 32)
 		some[n++] = make_thing(32768, 0, FATE_GONE);
 	for (uint64_t i = 0; i < 32; i++) {
-		if (cached(32768) == cache_of(32768)->limit && !adapts() && i > 8)
+		if (cached(32768) == cache_limit(cache_of(32768)) && !adapts() && i > 8)
 			break;
 		thing = some[--n];
 		drop_thing(thing);

@@ -3,7 +3,7 @@
  * object.pml - one object of a slab between clients that take, free and die, and the recoverer.
  *
  * Models claim_object(), put_word() and free_word() of slabs, object_alloc_fast(), object_offer_fast() and
- * object_free_mine(), object_word_find_live(), claim_to_free(), share() and take() of objects, put_oldest()
+ * object_free_fast(), object_word_find_live(), claim_to_free(), share() and take() of objects, put_oldest()
  * of caches, client_mark() before each of them, and recover_region().
  * Any client may call with any handle that was ever given out. Client 1 may be killed at any step, its
  * recoverer too; after recovery its number is given to another process. Each step is one access of the
@@ -176,7 +176,7 @@ proctype client(byte me)
 			mark[me] = true;
 #endif
 			goto next
-		/* object_free_mine(), and claim_to_free() for what it does not do */
+		/* object_free_fast(), and claim_to_free() for what it does not do */
 		:: atomic { cache[me] == 0 -> any_handle(); seen = word };
 			if
 			:: GEN(seen) != g || g + 1 == GENS -> goto next

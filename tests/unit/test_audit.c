@@ -117,10 +117,11 @@ static void make_thread(void)
 	b->gen_step = 1u << STATE_GEN_SHIFT;
 	ck_assert_uint_eq(claim(sizeclass_of(CACHE_CAPACITY * 8), 1, OBJECT_INTERNAL, &array), 1);
 	ready()->slots = handle_offset(array);
-	ready()->capacity = ready()->limit = CACHE_CAPACITY;
+	ready()->capacity = CACHE_CAPACITY;
+	ready()->end = ready()->slots + CACHE_CAPACITY * sizeof(uint64_t);
 	for (uint32_t i = 0; i < READY; i++)
 		slots()[i] = objects[i];
-	ready()->top = READY;
+	cache_set_count(ready(), READY);
 	atomic_store(&a.header->threads_high, THREAD + 1);
 	atomic_store(word(a.g.thread_words, THREAD),
 		     thread_word(THREAD_LIVE, a.client, thread_page));
@@ -504,7 +505,7 @@ static void big_array(void)
 
 static void high_top(void)
 {
-	ready()->top = CACHE_CAPACITY + 1;
+	cache_set_count(ready(), CACHE_CAPACITY + 1);
 }
 
 static void ready_twice(void)

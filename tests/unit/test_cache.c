@@ -50,9 +50,9 @@ static void check_bounds(void)
 	for (uint32_t i = 0; i < CLASSES; i++) {
 		struct cache *c = &t->caches[i];
 
-		ck_assert_uint_le(atomic_load(&c->top), c->capacity);
-		ck_assert_uint_le(c->limit, c->capacity);
-		sum += (uint64_t)c->limit * sizeclass_table[i].bytes;
+		ck_assert_uint_le(cache_count(c), c->capacity);
+		ck_assert_uint_le(cache_limit(c), c->capacity);
+		sum += (uint64_t)cache_limit(c) * sizeclass_table[i].bytes;
 	}
 	ck_assert_uint_eq(sum, atomic_load(&t->cached_bytes));
 }
@@ -87,13 +87,13 @@ START_TEST(a_cache_begins_small_and_grows_on_misses)
 	uint32_t begin;
 
 	ck_assert_uint_ne(all[0] = shma_alloc(heap, 64, 0), SHMA_NULL);
-	begin = cache_of(64)->limit;
+	begin = cache_limit(cache_of(64));
 	ck_assert_uint_eq(begin, first_limit(64));
 	ck_assert_int_eq(shma_free(heap, all[0]), 0);
 	for (int i = 0; i < 50; i++)
 		take_and_give(64, 4000);
-	ck_assert_uint_gt(cache_of(64)->limit, begin);
-	ck_assert_uint_le(cache_of(64)->limit, 1024);
+	ck_assert_uint_gt(cache_limit(cache_of(64)), begin);
+	ck_assert_uint_le(cache_limit(cache_of(64)), 1024);
 	check_bounds();
 	heap_check(&heap->arena);
 }
@@ -149,8 +149,8 @@ START_TEST(asked_to_shrink_a_thread_empties_its_caches_at_its_next_slow_call)
 	for (uint32_t i = 1; i < CLASSES; i++) {
 		const struct cache *c = &block()->caches[i];
 
-		ck_assert_uint_eq(atomic_load(&c->top), 0);
-		ck_assert_uint_le(c->limit, first_limit(sizeclass_table[i].bytes));
+		ck_assert_uint_eq(cache_count(c), 0);
+		ck_assert_uint_le(cache_limit(c), first_limit(sizeclass_table[i].bytes));
 	}
 	ck_assert_uint_le(heap_stats(heap).cached_bytes, 16 * CACHE_LIMIT_MAX);
 	check_bounds();

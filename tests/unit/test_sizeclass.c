@@ -67,7 +67,7 @@ START_TEST(every_offset_in_a_slab_is_told_its_object)
 		const struct sizeclass *c = &sizeclass_table[i];
 
 		for (uint32_t offset = 0; offset < c->pages * PAGE_SIZE; offset += 16)
-			if (sizeclass_index(c, offset / 16) != offset / c->bytes)
+			if (sizeclass_index(i, offset / 16) != offset / c->bytes)
 				ck_abort_msg("class %u, offset %u", i, offset);
 	}
 }
