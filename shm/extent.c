@@ -252,6 +252,48 @@ void extent_free(struct arena *a, uint64_t page)
 	zone_unlock(a, zone);
 }
 
+/* Frees the first extent and those that follow without a gap. How many. Lock held.
+ * Crash: before its entry's store each is its owner's; after, its pages are free, and the lock's next holder
+ * finds so when it rebuilds the index. */
+static uint32_t free_row(struct arena *a, uint32_t zone, const uint64_t *pages, uint32_t count)
+{
+	uint64_t first = zone * a->g.zone_pages, end = pages[0];
+	uint32_t i = 0;
+
+	while (i < count && pages[i] == end) {
+		struct page_entry *e = &a->pages[end];
+		uint32_t gen = pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed));
+		uint64_t length = pw1_length(atomic_load_explicit(&e->w1, memory_order_relaxed));
+
+		if (length > first + a->g.zone_pages - end)
+			length = first + a->g.zone_pages - end;
+		atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, gen, 0), memory_order_release);
+		end += length;
+		i++;
+		if (end == first + a->g.zone_pages)
+			break;
+	}
+	buddy_put(a, zone, (uint32_t)(pages[0] - first), (uint32_t)(end - pages[0]));
+	return i;
+}
+
+void extent_free_all(struct arena *a, const uint64_t *pages, uint32_t count)
+{
+	uint32_t zone, done = 0;
+
+	if (count == 0)
+		return;
+	zone = zone_of_page(a, pages[0]);
+	if (zone_trylock_patiently(a, zone)) {
+		while (done < count)
+			zone_return_later(a, pages[done++]);
+		return;
+	}
+	while (done < count)
+		done += free_row(a, zone, pages + done, count - done);
+	zone_unlock(a, zone);
+}
+
 /* Another thread of this process may be freeing the extent, against the rules. Its pages are then another's
  * at once or when the lock is next taken, but not while we hold it and word 0 says that it is still ours;
  * and the length is swapped, so that one who leaves it with the zone and we agree on what it is. */

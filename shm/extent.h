@@ -27,6 +27,10 @@ uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enu
  */
 void extent_free(struct arena *a, uint64_t page);
 
+/* As extent_free(), of extents of one zone, none of which goes beyond it: under one lock, and those side by
+ * side, in ascending order, as one. */
+void extent_free_all(struct arena *a, const uint64_t *pages, uint32_t count);
+
 /* Gives back the end of an extent of this client, raw or large: its first keep pages stay. Only within
  * one zone, and only while word 0 of its entry is w0; false if it cannot be done now. */
 bool extent_trim(struct arena *a, uint64_t page, uint64_t w0, uint64_t keep);

@@ -145,9 +145,16 @@ void record_recover_block(struct arena *a, uint64_t block_page, uint32_t client)
 		_Atomic uint32_t *owner = &record_at(a, at)->owner;
 		uint32_t seen = atomic_load_explicit(owner, memory_order_acquire);
 
+		/* By exchange: its slab may have belonged to another dead client, whose recoverer takes it
+		 * over. Crash: before, busy as it was; after, settled, and hinted at below or by the next
+		 * recoverer. */
 		if (seen == record_busy(client)) {
-			seen = record_in_use(a, at) ? RECORD_LIVE : RECORD_FREE;
-			atomic_store_explicit(owner, seen, memory_order_seq_cst);
+			uint32_t settled = record_in_use(a, at) ? RECORD_LIVE : RECORD_FREE;
+
+			if (atomic_compare_exchange_strong_explicit(owner, &seen, settled,
+								    memory_order_seq_cst,
+								    memory_order_relaxed))
+				seen = settled;
 		}
 		any |= seen == RECORD_FREE;
 	}

@@ -83,14 +83,10 @@ static bool unmake_large(struct arena *a, uint64_t page, uint64_t w0, uint32_t c
 	return false;
 }
 
-static int recover_page(struct arena *a, uint64_t page, uint32_t client)
+/* Of anything but a slab. */
+static int recover_extent(struct arena *a, uint64_t page, uint64_t w0, uint32_t client)
 {
-	uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
-
 	switch (pw0_kind(w0)) {
-	case PAGE_SLAB:
-		slab_recover(a, page, client);
-		return 0;
 	case PAGE_STATE:
 		record_recover_block(a, page, client);
 		return 0;
@@ -114,39 +110,55 @@ static int recover_page(struct arena *a, uint64_t page, uint32_t client)
 }
 
 /* Modelled, of one object, in tests/model/object.pml. */
-static int recover_region(struct arena *a, uint64_t region, uint32_t client)
+static int recover_region(struct slab_heir *h, uint64_t region)
 {
-	uint64_t known = atomic_load_explicit(&a->pages_known, memory_order_relaxed);
+	uint64_t known = atomic_load_explicit(&h->a->pages_known, memory_order_relaxed);
 	uint64_t page = region * REGION_PAGES, end = page + REGION_PAGES;
 	int left = 0;
 
-	for (; page < end && page < known; page++)
-		if (recover_page(a, page, client))
+	while (page < end && page < known) {
+		uint64_t w0 = atomic_load_explicit(&h->a->pages[page].w0, memory_order_acquire);
+
+		if (pw0_kind(w0) == PAGE_SLAB) {
+			page += slab_recover(h, page);
+			continue;
+		}
+		if (recover_extent(h->a, page++, w0, h->client))
 			left = -EAGAIN;
+	}
 	return left;
 }
 
-/* At most so many regions; -EAGAIN: there is more, or a zone's lock was held. */
-static int recover_heap(struct arena *a, uint32_t client, uint64_t regions)
+/* At most so many regions; -EAGAIN: there is more, or a zone's lock was held. A mark goes when nothing in
+ * its region is the dead client's any more: what is gathered to be freed is ours by then. */
+static int recover_marked(struct slab_heir *h, uint64_t regions)
 {
-	uint64_t region = 0, per_zone = a->g.zone_pages / REGION_PAGES;
+	uint64_t region = 0, per_zone = h->a->g.zone_pages / REGION_PAGES;
 	bool whole = regions == UINT64_MAX;
 	int left = 0;
 
-	while ((region = client_marks_next(a, client, region)) != CLIENT_NO_REGION) {
+	while ((region = client_marks_next(h->a, h->client, region)) != CLIENT_NO_REGION) {
 		if (regions == 0)
 			return -EAGAIN;
-		if (recover_region(a, region, client)) {
+		if (recover_region(h, region)) {
 			left = -EAGAIN;
 			if (!whole)
 				region |= per_zone - 1; /* a held zone must not use the slices up */
 		} else {
-			STOP_POINT(recovery_region);
-			client_marks_drop(a, client, region);
+			client_marks_drop(h->a, h->client, region);
 			regions--;
 		}
 		region++;
 	}
+	return left;
+}
+
+static int recover_heap(struct arena *a, uint32_t client, uint64_t regions)
+{
+	struct slab_heir heir = {.a = a, .client = client};
+	int left = recover_marked(&heir, regions);
+
+	slab_recover_end(&heir);
 	return left;
 }
 

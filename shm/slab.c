@@ -7,8 +7,8 @@
  * word. The word's generation makes that safe when the slab was given back and its record reused in
  * between: every new slab starts each word at another generation, so the compare-and-swap fails.
  *
- * Modelled in tests/model/: object.pml has claim_object(), put_word() and free_word(), one object's life;
- * hint.pml has claim_by_hints(), put_bits(), retire(), refresh_bits() and slab_recover(), bits and hints.
+ * Modelled in tests/model/: object.pml has claim_object() and put_word(), one object's life; hint.pml has
+ * claim_by_hints(), put_bits(), slab_retire() and slab_refresh_bits(), bits and hints.
  */
 #include "slab.h"
 
@@ -21,14 +21,14 @@
 #include "hint.h"
 #include "pagemap.h"
 #include "record.h"
+#include "slab_inside.h"
 #include "stop_point.h"
 
 #define RETIRE_TRIES 8
 
 /* ---- finding ---- */
 
-/* The record of the slab whose head this page is, if it is one of this class; else NULL. */
-static struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class)
+struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class)
 {
 	uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
 	uint64_t w1;
@@ -40,13 +40,6 @@ static struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t clas
 	    !record_plausible(a, pw1_record(w1), sizeclass_table[class].shape))
 		return NULL;
 	return record_at(a, pw1_record(w1));
-}
-
-static bool record_serves(struct slab_record *r, uint64_t head, uint32_t class)
-{
-	return atomic_load_explicit(&r->owner, memory_order_acquire) == RECORD_LIVE &&
-	       atomic_load_explicit(&r->head, memory_order_relaxed) == head &&
-	       atomic_load_explicit(&r->class_index, memory_order_relaxed) == class;
 }
 
 static uint64_t object_handle(const struct arena *a, uint64_t head, uint32_t class, uint32_t index,
@@ -92,10 +85,10 @@ static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 	seen = atomic_load_explicit(word, memory_order_acquire);
 	gen = state_gen(seen);
 	mine = state_make(c->kind, c->a->client, gen);
-	/* The slab is looked at between the word's load and its exchange: if it was another's slab
-	 * before, the generation differs now. The bit that was taken is then that other slab's, which
-	 * may have more objects than ours: back with it. */
-	if (!c->pinned && !record_serves(r, c->head, c->class)) {
+	/* PAIR(slab-closed): the word, then the record. The slab is looked at between the word's load and
+	 * its exchange: if it was another's slab before, the generation differs now. The bit that was
+	 * taken is then that other slab's, which may have more objects than ours: back with it. */
+	if (!c->pinned && !slab_serves(r, c->head, c->class)) {
 		bit_back(r, index);
 		return;
 	}
@@ -113,7 +106,7 @@ static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 	}
 	STOP_POINT(slab_word_claimed);
 	/* Once more: of generations that wrap, one in 65,536 is the same after we were stopped for long. */
-	if (!c->pinned && !record_serves(r, c->head, c->class)) {
+	if (!c->pinned && !slab_serves(r, c->head, c->class)) {
 		unclaim_strange(r, index, mine);
 		return;
 	}
@@ -137,7 +130,7 @@ static void claim_from_slab(struct claim *c)
 {
 	struct slab_record *r = slab_at(c->a, c->head, c->class);
 
-	if (!r || !record_serves(r, c->head, c->class) || client_mark_page(c->a, c->head))
+	if (!r || !slab_serves(r, c->head, c->class) || client_mark_page(c->a, c->head))
 		return;
 	c->pinned = false;
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
@@ -334,8 +327,7 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 
 /* ---- putting back ---- */
 
-/* Whether the bitmap says that all objects of a slab are free. */
-static bool looks_empty(const struct slab_record *r, uint32_t class)
+bool slab_looks_empty(const struct slab_record *r, uint32_t class)
 {
 	uint32_t objects = sizeclass_table[class].objects;
 
@@ -349,8 +341,7 @@ static bool looks_empty(const struct slab_record *r, uint32_t class)
 	return true;
 }
 
-/* Sets the bits of all free objects; whether there are any. */
-static bool refresh_bits(struct slab_record *r, uint32_t objects)
+bool slab_refresh_bits(struct slab_record *r, uint32_t objects)
 {
 	bool any = false;
 
@@ -374,10 +365,10 @@ static void unclaim(struct arena *a, struct slab_record *r, uint64_t head, uint3
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t gen = state_gen(atomic_load_explicit(&r->words[i], memory_order_relaxed));
 
-		/* PAIR(retire): given up, then the bitmap looked at in retire(). */
+		/* PAIR(retire): given up, then the bitmap looked at in slab_retire(). */
 		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_seq_cst);
 	}
-	if (refresh_bits(r, sizeclass_table[class].objects))
+	if (slab_refresh_bits(r, sizeclass_table[class].objects))
 		hint_set(a, class, head);
 }
 
@@ -400,44 +391,35 @@ static bool claim_all(struct arena *a, struct slab_record *r, uint64_t head, uin
 	return true;
 }
 
-static void give_back(struct arena *a, uint64_t head, uint32_t class)
+void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 {
 	struct page_entry *e = &a->pages[head];
 	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
 	uint32_t pages = sizeclass_table[class].pages;
 
-	STOP_POINT(slab_all_claimed);
 	atomic_store_explicit(&record_at(a, at)->owner, record_busy(a->client), memory_order_release);
-	STOP_POINT(slab_record_busy);
 	/* Crash: before, a slab all of whose objects are ours, its record busy with us; after, a raw
 	 * extent of ours. Either way recovery frees both. */
 	set_raw_use(a, head, RAW_SLAB + class);
-	STOP_POINT(slab_head_raw);
 	extent_clear_inside(a, head, pages);
 	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
-	STOP_POINT(slab_raw);
 	set_raw_use(a, head, RAW_PLAIN);
-	extent_free(a, head);
-	STOP_POINT(slab_pages_freed);
 	record_free(a, at, sizeclass_table[class].shape);
 }
 
-/* Returns an empty slab's pages. Claims all its objects as any client would, so that nobody else can
- * have one meanwhile. */
-static void retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
+void slab_retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
 {
-	if (client_mark_page(a, head) ||
-	    client_mark_page(a, (uint64_t)((char *)r - a->heap) >> PAGE_SHIFT))
+	if (slab_mark(a, r, head))
 		return;
-	STOP_POINT(slab_looks_empty);
-	for (int i = 0; i < RETIRE_TRIES && record_serves(r, head, class); i++) {
+	for (int i = 0; i < RETIRE_TRIES && slab_serves(r, head, class); i++) {
 		if (claim_all(a, r, head, class)) {
-			give_back(a, head, class);
+			slab_unmake(a, head, class);
+			extent_free(a, head);
 			return;
 		}
 		/* PAIR(retire): who had the object that we failed at may have put it back since, bit
 		 * first, found the slab empty and failed at what we had claimed. One of us looks last. */
-		if (!looks_empty(r, class))
+		if (!slab_looks_empty(r, class))
 			return;
 	}
 }
@@ -463,8 +445,8 @@ static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, ui
 	atomic_fetch_or_explicit(&p->record->bitmap[w], bits, memory_order_seq_cst);
 	STOP_POINT(slab_bits_set);
 	hint_set(a, p->class, p->head);
-	if (p->head + 1 != keep && looks_empty(p->record, p->class))
-		retire(a, p->record, p->head, p->class);
+	if (p->head + 1 != keep && slab_looks_empty(p->record, p->class))
+		slab_retire(a, p->record, p->head, p->class);
 }
 
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
@@ -497,55 +479,11 @@ void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
 	if (head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return;
 	r = slab_at(a, head, class);
-	if (r && looks_empty(r, class))
-		retire(a, r, head, class);
+	if (r && slab_looks_empty(r, class))
+		slab_retire(a, r, head, class);
 }
 
-/* ---- recovering ---- */
-
-/* Frees a dead client's object under a new generation. Nobody but its heir touches its private words;
- * a shared one may be taken by another at this moment. */
-static void free_word(_Atomic uint32_t *word, uint32_t client)
-{
-	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
-
-	while (state_owner(seen) == client) {
-		uint32_t freed = state_make(OBJECT_FREE, 0, (state_gen(seen) + 1) & 0xffff);
-
-		if (state_kind(seen) != OBJECT_SHARED) {
-			atomic_store_explicit(word, freed, memory_order_release);
-			return;
-		}
-		if (atomic_compare_exchange_weak_explicit(word, &seen, freed, memory_order_acq_rel,
-							  memory_order_acquire))
-			return;
-	}
-}
-
-void slab_recover(struct arena *a, uint64_t head, uint32_t client)
-{
-	uint64_t w0 = atomic_load_explicit(&a->pages[head].w0, memory_order_acquire);
-	uint32_t class = pw0_class(w0);
-	struct slab_record *r = class < CLASSES ? slab_at(a, head, class) : NULL;
-
-	if (!r)
-		return;
-	/* Killed between its head's entry and this store, or in retire() before the head's entry. */
-	if (atomic_load_explicit(&r->owner, memory_order_acquire) == record_busy(client))
-		atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_release);
-	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++) {
-		free_word(&r->words[i], client);
-		STOP_POINT(slab_recovering);
-	}
-	STOP_POINT(slab_recovered);
-	/* PAIR(hint): freed, then the bits and the hint looked at. Bits may be set where the dead one was
-	 * claiming the whole slab: a searcher takes one off and finds the word not free yet. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (refresh_bits(r, sizeclass_table[class].objects))
-		hint_set(a, class, head);
-	if (looks_empty(r, class))
-		retire(a, r, head, class);
-}
+/* ---- looking at all of them ---- */
 
 bool slab_rescan(struct arena *a, uint32_t class)
 {
@@ -557,7 +495,7 @@ bool slab_rescan(struct arena *a, uint32_t class)
 		struct slab_record *r = slab_at(a, page, class);
 		uint64_t length = 1;
 
-		if (r && record_serves(r, page, class) && refresh_bits(r, sizeclass_table[class].objects)) {
+		if (r && slab_serves(r, page, class) && slab_refresh_bits(r, sizeclass_table[class].objects)) {
 			hint_set(a, class, page);
 			any = true;
 		}

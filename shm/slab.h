@@ -75,9 +75,25 @@ static inline int slab_find(const struct arena *a, uint64_t heap_offset, struct 
 	return 0;
 }
 
-/* For recovery: puts back what a dead client owned in a slab, sets its hints anew, and gives it back if
- * it is empty. */
-void slab_recover(struct arena *a, uint64_t head, uint32_t client);
+/* ---- recovery (slab_reclaim.c) ---- */
+
+#define SLAB_HEIR_EXTENTS 64u
+
+/* Who puts back what a dead client had in slabs. The pages of slabs that become empty are gathered, raw
+ * extents of this process's, and freed together. */
+struct slab_heir {
+	struct arena *a;
+	uint32_t client; /* the dead one */
+	uint32_t count;
+	uint64_t extents[SLAB_HEIR_EXTENTS]; /* pages; of one zone */
+};
+
+/* Frees the dead client's objects in the slab with this head, sets its hints anew, and gives it back if it
+ * is empty. The pages from here to where the next slab may begin. */
+uint32_t slab_recover(struct slab_heir *h, uint64_t head);
+/* At the end: what was gathered is freed. */
+void slab_recover_end(struct slab_heir *h);
+
 /* Sets the hints of every slab of a class that has a free object, from the truth; for a search that
  * found nothing. Whether there is any. */
 bool slab_rescan(struct arena *a, uint32_t class);

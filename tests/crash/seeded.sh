@@ -50,15 +50,22 @@ defect words-late slab.c "=alloc, new slab, record" '
 swap("	init_words(c, r);\n", "")
 swap("	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	if (c->want", "	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	init_words(c, r);\n	if (c->want")' \
 	"a new slab's states are written after it is entered"
-defect bits-lost slab.c "free, flush" '
-swap("	if (refresh_bits(r, sizeclass_table[class].objects))\n		hint_set(a, class, head);\n	if (looks_empty", "	if (looks_empty")' \
+defect bits-lost slab_reclaim.c "free, flush" '
+swap("	if (slab_refresh_bits(r, objects))\n		hint_set(h->a, class, head);\n	if (slab_looks_empty", "	if (slab_looks_empty")' \
 	"recovery does not tell of the objects it frees"
-defect internal-kept slab.c "first call, alloc" '
+defect internal-kept slab_reclaim.c "first call, alloc" '
+swap("		if (state_owner(seen) == client)\n			count++;", "		if (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL)\n			count++;")
 swap("	while (state_owner(seen) == client) {", "	while (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL) {")' \
 	"arrays of caches are forgotten by recovery"
-defect gen-kept slab.c "=alloc, refill from" '
-swap("(state_gen(seen) + 1) & 0xffff", "state_gen(seen)")' \
+defect gen-kept slab_reclaim.c "=alloc, refill from" '
+swap("(state_gen(seen) + 1) & 0xffff", "state_gen(seen)")
+swap("gen = (gen + 1) & 0xffff;", "(void)0;")
+swap("(words[i] | 0xffff) + 1", "words[i] & 0xffff0000")
+swap("memory_order_relaxed)) + 1;", "memory_order_relaxed));")' \
 	"recovery frees objects under the same generation"
+defect gathered-lost recovery.c "recovery, alloc, new slab" '
+swap("	slab_recover_end(&heir);\n", "")' \
+	"recovery does not free the pages it has gathered"
 defect publish-early names.c "publish, small" '
 swap("	r = write_entry(a, &c);\n	if (!r)\n		r = become_only_one(a, &c);", "	r = object_publish_word(a, handle);\n	if (!r)\n		r = write_entry(a, &c);\n	if (!r)\n		r = become_only_one(a, &c);")
 swap("	if (!r)\n		r = object_publish_word(a, handle);\n	if (r) {\n		give_up", "	if (r) {\n		give_up")' \

@@ -2,9 +2,9 @@
 /*
  * hint.pml - who frees an object and then looks at the hint, against who finds none and clears it.
  *
- * Models put_word() and put_bits(), claim_from_slab(), claim_object() and claim_by_hints(), retire() with
- * claim_all() and unclaim(), refresh_bits() and slab_recover() (slab.c), hint_set() and hint_clear()
- * (hint.c). A slab of two objects, whose bits, leaf hint and summary are changed by locked instructions,
+ * Models put_word() and put_bits(), claim_from_slab(), claim_object() and claim_by_hints(), slab_retire() with
+ * claim_all() and unclaim(), slab_refresh_bits() (slab.c), slab_recover() with take_over(), free_slab() and
+ * free_words() (slab_reclaim.c), hint_set() and hint_clear() (hint.c). A slab of two objects, whose bits, leaf hint and summary are changed by locked instructions,
  * its words also by stores that arrive late. P and Q put back an object each, and give the slab back if
  * it looks empty; C looks for one; Q may be killed at any step and is recovered.
  *
@@ -17,6 +17,7 @@
  * fails with HINT_FIRST     the freer looks at the hint, then frees
  * fails with NO_FENCE       recovery looks at the bits before its stores to the words have arrived
  * fails with ONE_TRY        who fails to claim the whole slab does not look again whether it is empty now
+ * fails with TAKE_OVER_BY_STORE  recovery stores over free objects to have the whole slab
  * fails with NO_RECOVERY    a dead client's bits and hints are not computed anew
  */
 #define P 0
@@ -38,6 +39,7 @@
 bool leaf, summary;
 bool killed;
 bool gone;		/* the slab was given back */
+bool has;		/* C has an object */
 
 #define bits memory[BITS]
 
@@ -157,7 +159,7 @@ inline look_at(p, i)
 {
 	if
 	:: atomic { (bits >> i) & 1 -> bits = bits & ~(1 << i) };
-		atomic { claim(p, i, OF(p)) }
+		atomic { claim(p, i, OF(p)); has = has || won }
 	:: atomic { !((bits >> i) & 1) -> skip }
 	fi
 }
@@ -194,7 +196,53 @@ proctype claimer(byte me)
 	fi
 }
 
-/* slab_recover() of Q, after its death is known. */
+#define IS_DEADS(i) (LOAD(me, i) == OF(Q) || LOAD(me, i) == WHOLE(Q))
+
+/* take_over(), claim_for_dead(): won if every object is Q's, where it had at least one and others were free. */
+inline take_over()
+{
+	atomic { won = (IS_DEADS(0) || IS_DEADS(1)) };
+	i = 0;
+	do
+	:: won && i < 2 ->
+		if
+		:: atomic { IS_DEADS(i) -> skip }
+		:: atomic { !IS_DEADS(i) && LOAD(me, i) == FREE -> skip };
+#ifdef TAKE_OVER_BY_STORE
+			store_release(me, i, WHOLE(Q))
+#else
+			atomic { claim(me, i, WHOLE(Q)) }
+#endif
+		:: atomic { !IS_DEADS(i) && LOAD(me, i) != FREE -> won = false }
+		fi;
+		i++
+	:: else -> break
+	od;
+	i = 0
+}
+
+/* free_words() */
+inline free_words()
+{
+	do
+	:: i < 2 ->
+		if
+		:: memory[i] == OF(Q) || memory[i] == WHOLE(Q) -> store_release(me, i, FREE)
+		:: else
+		fi;
+		i++
+	:: i == 2 -> break
+	od;
+#ifndef NO_FENCE
+	fence(me);
+#endif
+#ifndef NO_RECOVERY
+	refresh_bits(me);
+#endif
+	retire(me)
+}
+
+/* slab_recover() of Q, after its death is known. Closing the record is the end of the slab: free_slab(). */
 proctype recoverer(byte me)
 {
 	bool won;
@@ -204,22 +252,21 @@ end:	killed && STORES_ARRIVED(Q);
 	if
 	:: gone
 	:: !gone ->
-		do
-		:: i < 2 ->
-			if
-			:: memory[i] == OF(Q) || memory[i] == WHOLE(Q) -> store_release(me, i, FREE)
-			:: else
-			fi;
-			i++
-		:: i == 2 -> break
-		od;
-#ifndef NO_FENCE
-		fence(me);
-#endif
-#ifndef NO_RECOVERY
-		refresh_bits(me);
-#endif
-		retire(me)
+		if
+		:: take_over()
+		:: true /* its record is busy with another dead one */
+		fi;
+		if
+		:: won ->
+			won = false;
+			atomic {
+				STORES_ARRIVED(me);
+				assert(!gone && !has && (memory[0] == OF(Q) || memory[0] == WHOLE(Q)) &&
+				       (memory[1] == OF(Q) || memory[1] == WHOLE(Q)));
+				gone = true
+			}
+		:: !won -> free_words()
+		fi
 	fi
 }
 

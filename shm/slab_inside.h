@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* slab_inside.h - what slab.c has for slab_reclaim.c, and nobody else. */
+#ifndef SHM_SLAB_INSIDE_H
+#define SHM_SLAB_INSIDE_H
+
+#include "client.h"
+#include "record.h"
+
+/* The record of the slab whose head this page is, if it is one of this class; else NULL. */
+struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class);
+
+/* Whether a record is that slab's, and open to claimers. */
+static inline bool slab_serves(struct slab_record *r, uint64_t head, uint32_t class)
+{
+	return atomic_load_explicit(&r->owner, memory_order_acquire) == RECORD_LIVE &&
+	       atomic_load_explicit(&r->head, memory_order_relaxed) == head &&
+	       atomic_load_explicit(&r->class_index, memory_order_relaxed) == class;
+}
+
+/* Before giving a slab back: our marks for its pages and its record, which will be ours on the way. */
+static inline int slab_mark(struct arena *a, const struct slab_record *r, uint64_t head)
+{
+	uint64_t page = (uint64_t)((const char *)r - a->heap) >> PAGE_SHIFT;
+
+	return client_mark_page(a, head) || client_mark_page(a, page) ? -ENOMEM : 0;
+}
+
+/* Whether the bitmap says that all objects of a slab are free. */
+bool slab_looks_empty(const struct slab_record *r, uint32_t class);
+/* Sets the bits of all free objects; whether there are any. */
+bool slab_refresh_bits(struct slab_record *r, uint32_t objects);
+
+/* Returns an empty slab's pages. Claims all its objects as any client would, so that nobody else can have
+ * one meanwhile. */
+void slab_retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class);
+/* Of a slab that nobody but us can have an object of: its pages become a raw extent of ours, its record is
+ * free. slab_mark() first. */
+void slab_unmake(struct arena *a, uint64_t head, uint32_t class);
+
+#endif
