@@ -157,7 +157,7 @@ void census_compare(uint64_t mine)
 		broken("%llu clients, were %llu", NUMBER(c.clients), NUMBER(was->clients));
 	if (c.dead_names)
 		broken("%llu names neither live nor free", NUMBER(c.dead_names));
-	if (c.state > was->state + 8)
+	if (c.state > was->state + CRASH_STATES_MORE)
 		broken("%llu pages of states, were %llu", NUMBER(c.state), NUMBER(was->state));
 	if (mine && c.free)
 		broken("%llu free pages cannot be had", NUMBER(c.free));

@@ -25,6 +25,9 @@
 #define CRASH_CAPACITY (UINT64_C(16) << 20)
 #endif
 #define CRASH_LOG      65536u
+#ifndef CRASH_STATES_MORE
+#define CRASH_STATES_MORE 8 /* pages of state blocks that a victim may have added: they stay */
+#endif
 #define THINGS_MAX     2048u
 #define LABELS_MAX     16u
 #define LINES_MAX      4096u
