@@ -49,10 +49,10 @@ expect()
 	esac
 }
 
-# eventually SECONDS COMMAND… : until it succeeds.
+# eventually SECONDS COMMAND… : until it succeeds; seconds of a machine with nothing else to do, so ten times as many.
 eventually()
 {
-	local tries=$(($1 * 20))
+	local tries=$(($1 * 200))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		((tries-- > 0)) || return 1
@@ -82,7 +82,7 @@ stop()
 
 ask()
 {
-	timeout 30 "$peer" "$socket" "$@"
+	timeout 300 "$peer" "$socket" "$@"
 }
 
 # hold TAG NAME [create] : a client in the background, told things by `tell TAG LINE`, its answers in $work/TAG, its process

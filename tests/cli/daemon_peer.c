@@ -314,7 +314,7 @@ static int verb_attached(char **argv)
 /* Sends bytes, says what came back: an answer's error, or "hangup". */
 static void try_bytes(const char *what, const void *bytes, size_t length)
 {
-	struct timeval patience = { .tv_sec = 5 };
+	struct timeval patience = { .tv_sec = 100 };
 	struct reply reply = { 0 };
 	int fd = connected();
 	ssize_t n;
@@ -358,7 +358,7 @@ static int verb_garbage(char **argv)
 static int verb_flood(char **argv)
 {
 	struct request r = request(REQUEST_STATUS, NULL);
-	struct timeval patience = { .tv_sec = 10 };
+	struct timeval patience = { .tv_sec = 100 };
 	int fd = connected();
 	long sent = 0;
 

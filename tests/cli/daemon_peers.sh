@@ -16,11 +16,12 @@ for io in uring epoll; do
 	expect "a peer that does not read is dropped, $io" "$(ask flood)" hangup
 
 	mkfifo "$work/many.$io"
-	"$peer" "$socket" connections 30 <"$work/many.$io" >"$work/many" &
+	# Each round a file of its own: the one before would look like its answer until it is opened.
+	"$peer" "$socket" connections 30 <"$work/many.$io" >"$work/answers.$io" &
 	many=$!
 	exec {feed}>"$work/many.$io"
-	eventually 10 grep -q answered "$work/many" || fail "connections are not answered"
-	expect "connections are bounded, $io" "$(cat "$work/many")" answered=20
+	eventually 10 grep -q answered "$work/answers.$io" || fail "connections are not answered"
+	expect "connections are bounded, $io" "$(cat "$work/answers.$io")" answered=20
 	exec {feed}>&-
 	wait $many
 	expect "and free again" "$(eventually 5 ask status && ask status)" "* connections=1 *"

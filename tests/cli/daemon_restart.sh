@@ -69,4 +69,4 @@ stop
 
 # The service manager keeps descriptors: a stand-in for it receives them, and passes them to the next daemon.
 command -v python3 >/dev/null || { echo "descriptor store: needs python3"; exit 0; }
-timeout 60 python3 "$top_srcdir/tests/cli/daemon_store.py" "$SHMALLOCD" "$peer" "$work" "$name.kept" || fail "descriptor store"
+timeout 600 python3 "$top_srcdir/tests/cli/daemon_store.py" "$SHMALLOCD" "$peer" "$work" "$name.kept" || fail "descriptor store"

@@ -88,7 +88,7 @@ config=/dev/null
 
 # Daemonized: the command ends when the daemon is ready, with its verdict.
 mkdir "$work/log"
-timeout 20 "$SHMALLOCD" --socket "$socket" --state-dir "$work/state" --log-dir "$work/log" --config /dev/null --daemonize \
+timeout 200 "$SHMALLOCD" --socket "$socket" --state-dir "$work/state" --log-dir "$work/log" --config /dev/null --daemonize \
 	>"$work/out" 2>"$work/err2" </dev/null
 expect "--daemonize: ready when the command ends" "$(cat "$work/out")" "ready socket=$socket"
 daemon=$(ask status | sed 's/pid=\([0-9]*\).*/\1/')

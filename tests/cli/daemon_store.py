@@ -12,7 +12,7 @@ daemon, peer, work, name = sys.argv[1:]
 path = work + "/store.sock"
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.bind(path)
-notify.settimeout(20)
+notify.settimeout(200)
 store = {}
 
 
@@ -53,7 +53,7 @@ def start():
 
 
 def ask(*args):
-    return subprocess.run([peer, work + "/s", *args], stdout=subprocess.PIPE, check=True, timeout=20).stdout.decode()
+    return subprocess.run([peer, work + "/s", *args], stdout=subprocess.PIPE, check=True, timeout=200).stdout.decode()
 
 
 pid = start()

@@ -264,7 +264,7 @@ static int verb_reuse(char **argv)
 	int status;
 
 	fflush(stdout);
-	for (int i = 0; child < 0 && i < 400; i++) {
+	for (int i = 0; child < 0 && i < 8000; i++) {
 		child = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 		if (child < 0 && errno != EEXIST) {
 			say("reuse=%s", strerrorname_np(errno));

@@ -27,7 +27,7 @@ answers()
 # answered TAG PATTERN [COUNT] : waits until the client has said COUNT lines that begin so.
 answered()
 {
-	local tries=1200
+	local tries=12000
 	until [ "$(answers "$1" "$2")" -ge "${3:-1}" ]; do
 		[ ! -s "$work/err.$1" ] || fail "$1: $(cat "$work/err.$1")"
 		((tries-- > 0)) || fail "$1 does not say $2: $(cat "$work/$1")"

@@ -94,7 +94,7 @@ int verb_stopped(char **argv)
 			uint64_t before = atomic_load(&shared->rounds);
 
 			kill(child, SIGCONT);
-			for (int i = 0; i < 20000 && atomic_load(&shared->rounds) < before + 5;
+			for (int i = 0; i < 200000 && atomic_load(&shared->rounds) < before + 5;
 			     i++) {
 				if (waitpid(child, &status, WNOHANG) == child)
 					die("it has ended: %#x", status);

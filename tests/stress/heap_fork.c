@@ -158,7 +158,7 @@ int main(int argc, char **argv)
 	TCase *t = tcase_create("fork");
 
 	if (argc > 1 && strcmp(argv[1], SLEEP_FLAG) == 0) {
-		alarm(60);
+		alarm(600);
 		pause();
 		return 0;
 	}
