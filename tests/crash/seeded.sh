@@ -99,7 +99,7 @@ defect payload-late ring.c "log, next record" '
 swap("	if (len)\n		memcpy(record + 1, data, len);\n	publish(&tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));", "	publish(&tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));\n	if (len)\n		memcpy(record + 1, data, len);")' \
 	"a record is committed before its payload"
 defect base-late ring_lease.c "log, ring wrap" '
-swap("	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);\n	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);", "	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);")' \
+swap("	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);\n	/* PAIR(ring-base): base before the lap in committed. */\n	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);", "	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);")' \
 	"the count of overwritten records comes after their end"
 defect reset-forgotten ring_recover.c "log, ring wrap" '
 swap("	case RING_RESETTING:\n		return finish_reset(a, v, block, word);", "	case RING_RESETTING:\n		return 0;")' \

@@ -4,14 +4,15 @@
  *
  * Models take(), ring_reset(), ring_seal(), ring_block_records() and ring_word_empty() (ring_lease.c),
  * publish() (ring.c), recover_block() and finish_reset() (ring_recover.c), ring_source_look(),
- * ring_source_update() with own_update(), ring_source_next() with own_next() and ring_source_copy()
- * (ring_source.c). One block; two writing clients, one of which may be killed at any step; a recoverer,
- * which may be killed too, and the next one; a reader. Stores arrive late. A client may stop anywhere
- * for as long as it likes: a lease is idle while others run.
+ * ring_source_update() with own_update(), ring_source_next() with own_next(), ring_source_copy() and
+ * ring_source_begin() with begin_in_reset() (ring_source.c). One block; two writing clients, one of which may
+ * be killed at any step; a recoverer, which may be killed too, and the next one; a reader, which opens at any
+ * time. Stores arrive late. A client may stop anywhere for as long as it likes: a lease is idle while others
+ * run.
  *
  * Shown: a record accepted is one that was written whole in its lap; a lap's base is the count of all
- * earlier records, so what the reader got and what it was told it lost are all; the block is leased to
- * one at a time, only its holder writes into it, and no death loses it.
+ * earlier records, so what the reader got and what it was told it lost are all since it opened; the block
+ * is leased to one at a time, only its holder writes into it, and no death loses it.
  *
  * holds with DEPTH=2 WEAKER  stores overtake each other where nothing forbids it
  * at length with RECORDS=2
@@ -23,6 +24,8 @@
  * fails with ONE_BASE          the new base overwrites the old one
  * fails with LAP_BEFORE_BASE   committed takes its new lap before the base is there
  * fails with OPEN_BEFORE_RESET the block opens before it is reset
+ * fails with BEGIN_UNKNOWN     who opens during a reset begins with the lap that it sees next
+ * fails with BEGIN_UNCHECKED   who opens during a reset does not look at the word again
  * fails with NO_FINISH         recovery seals what was open and forgets what was resetting
  */
 #ifndef RECORDS
@@ -80,6 +83,8 @@ bool killed[PARTIES];
 byte holder = NOBODY;
 byte total; /* records ever committed */
 byte begun; /* … when the lap began */
+byte from; /* … of them gone when the reader opened */
+byte told; /* records that it got, or was told it lost */
 
 inline ring_reset(p, lap)
 {
@@ -252,11 +257,70 @@ end:	killed[A] && STORES_ARRIVED(A);
 	(READABLE(memory[WORD]) && memory[MEMORY] && (LAP(memory[WORD]) != lap || \
 		(TAG(memory[COMMITTED]) == lap && COUNT(memory[COMMITTED]) > at)))
 
+/* ring_source_begin() for the oldest there is: w, base and end_at are the reader's. */
+inline begin()
+{
+	do
+	:: atomic { STATE(memory[WORD]) == FREE -> known = true; break }
+	/* In one step, since ring_source_look(), below, is the same. */
+	:: atomic {
+		READABLE(memory[WORD]) ->
+		lap = LAP(memory[WORD]);
+		done = memory[BASE_OF(lap)];
+		assert(done == begun);
+		from = done;
+		known = true;
+		break
+	   }
+	:: atomic { STATE(memory[WORD]) == RESETTING -> w = memory[WORD] };
+#ifdef BEGIN_UNKNOWN
+		if
+		:: atomic { memory[WORD] == w -> from = begun; break }
+		:: else
+		fi
+#else
+		/* ring_reset_base() */
+		atomic { end_at = memory[COMMITTED] };
+		if
+		:: TAG(end_at) == LAP(w) -> base = memory[BASE_OF(LAP(w))]
+		:: else ->
+			base = memory[BASE_OF(LAP(w) - 1)];
+			atomic {
+				if
+				:: memory[MEMORY] && TAG(end_at) + 1 == LAP(w) -> base = base + COUNT(end_at)
+				:: else
+				fi
+			}
+		fi;
+		atomic {
+			if
+#ifdef BEGIN_UNCHECKED
+			:: true ->
+#else
+			:: memory[WORD] == w ->
+#endif
+				assert(base == begun);
+				done = base;
+				from = base;
+				known = true;
+				break
+#ifndef BEGIN_UNCHECKED
+			:: else -> w = 0; base = 0; end_at = 0
+#endif
+			fi
+		}
+#endif
+	od;
+	atomic { w = 0; base = 0; end_at = 0 }
+}
+
 proctype reader()
 {
-	/* done: records that it got, or was told it lost. */
+	/* done: records that it got, or was told it lost, or that were gone when it opened. */
 	byte w, base, lap, done, at, end_at, copy;
+	bool known;
 
+	begin();
 	do
 	/* It looks again and again; those looks count that may find something. */
 	:: atomic { NEWS -> w = memory[WORD] };
@@ -269,6 +333,11 @@ proctype reader()
 				:: READABLE(memory[WORD]) && LAP(memory[WORD]) == LAP(w) ->
 					assert(base == begun);
 					assert(base >= done);
+					if
+					:: known -> told = told + base - done
+					:: else
+					fi;
+					known = true;
 					lap = LAP(w);
 					done = base;
 					at = 0;
@@ -307,6 +376,7 @@ proctype reader()
 #endif
 					assert(copy == PAYLOAD(lap, at));
 					at++;
+					told++;
 					done++
 #ifndef NO_SECOND_LOOK
 				:: else -> end_at = at
@@ -320,7 +390,7 @@ proctype reader()
 		timeout ->
 		/* The block can be leased again, and the reader has heard of all. */
 		assert(STATE(memory[WORD]) == SEALED || STATE(memory[WORD]) == FREE);
-		assert(STATE(memory[WORD]) != SEALED || done == total);
+		assert(STATE(memory[WORD]) != SEALED || from + told == total);
 		break
 	   }
 	od
