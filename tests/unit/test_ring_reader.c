@@ -85,6 +85,9 @@ static uint64_t now_ns(void)
 	return ring_clock_ns();
 }
 
+/* What is quick has to be so once in so many tries: a busy machine may stop us in any of them. */
+#define TRIES 30
+
 /* ---- where a reader begins ---- */
 
 START_TEST(from_oldest_sees_what_was_there_and_from_now_does_not)
@@ -268,23 +271,26 @@ START_TEST(a_stopped_writer_holds_others_back_for_10_ms_and_is_late)
 	struct ring_reader *r = reader(RING_FROM_NOW);
 	struct ring_entry e;
 	struct ring_open o;
-	uint64_t start;
+	uint64_t start, took = UINT64_MAX;
 
 	put(1);
 	ck_assert_uint_eq(next(r, &e), 1);
 	ck_assert_int_eq(ring_reserve(&a, self(), &o, 6, 8), 0);
 	atomic_store(&head_of_level(0)->busy, 1);
-	put(2); /* by level 1 */
 	start = now_ns();
-	ck_assert_int_eq(ring_reader_next(r, &e, 1000), 1);
+	put(2); /* by level 1 */
+	ck_assert_int_eq(ring_reader_next(r, &e, 100000), 1);
 	ck_assert_uint_ge(now_ns() - start, 9000000);
-	ck_assert_uint_lt(now_ns() - start, 500000000);
+	ck_assert_uint_lt(now_ns() - start, UINT64_C(50000000000));
 	ck_assert(!e.late);
 	/* Who does not wait gets it at once. */
-	put(3);
-	start = now_ns();
-	ck_assert_uint_eq(next(r, &e), 3);
-	ck_assert_uint_lt(now_ns() - start, 9000000);
+	for (int i = 0; i < TRIES && took >= 9000000; i++) {
+		put(3);
+		start = now_ns();
+		ck_assert_uint_eq(next(r, &e), 3);
+		took = now_ns() - start;
+	}
+	ck_assert_uint_lt(took, 9000000);
 	/* The record in the making, of a time long ago. */
 	ck_assert_int_eq(ring_commit(&a, self(), &o), 0);
 	{
@@ -311,7 +317,8 @@ static void *put_later(void *arg)
 	return NULL;
 }
 
-static void wake(struct arena *arena)
+/* How long it took. */
+static uint64_t wake(struct arena *arena)
 {
 	struct ring_reader *r = reader_of(arena, RING_FROM_NOW);
 	uint64_t written = 0, woken;
@@ -322,8 +329,17 @@ static void wake(struct arena *arena)
 	ck_assert_int_eq(ring_reader_next(r, &e, -1), 1);
 	woken = now_ns();
 	pthread_join(thread, NULL);
-	ck_assert_uint_lt(woken - written, 300000000);
 	ring_reader_close(r);
+	return woken - written;
+}
+
+static void expect_woken(struct arena *arena)
+{
+	uint64_t took = UINT64_MAX;
+
+	for (int i = 0; i < TRIES && took >= 300000000; i++)
+		took = wake(arena);
+	ck_assert_uint_lt(took, 300000000);
 }
 
 START_TEST(a_sleeping_reader_is_woken)
@@ -333,8 +349,8 @@ START_TEST(a_sleeping_reader_is_woken)
 
 	ck_assert_int_eq(arena_map(&ro, files, true), 0);
 	for (int i = 0; i < 3; i++)
-		wake(&a);
-	wake(&ro);
+		expect_woken(&a);
+	expect_woken(&ro);
 	arena_unmap(&ro);
 }
 END_TEST
@@ -344,17 +360,24 @@ START_TEST(a_timeout_is_kept_and_costs_nothing)
 	struct ring_reader *r = reader(RING_FROM_NOW);
 	struct rusage before, after;
 	struct ring_entry e;
-	uint64_t start = now_ns();
+	uint64_t none = UINT64_MAX, half_a_second = UINT64_MAX, start;
 
-	ck_assert_int_eq(ring_reader_next(r, &e, 0), 0);
-	ck_assert_uint_lt(now_ns() - start, 200000000);
-	getrusage(RUSAGE_SELF, &before);
-	start = now_ns();
-	ck_assert_int_eq(ring_reader_next(r, &e, 500), 0);
-	ck_assert_uint_ge(now_ns() - start, 499000000);
-	ck_assert_uint_lt(now_ns() - start, 900000000);
-	getrusage(RUSAGE_SELF, &after);
-	ck_assert_int_le(after.ru_nvcsw - before.ru_nvcsw, 20);
+	for (int i = 0; i < TRIES && none >= 200000000; i++) {
+		start = now_ns();
+		ck_assert_int_eq(ring_reader_next(r, &e, 0), 0);
+		none = now_ns() - start;
+	}
+	ck_assert_uint_lt(none, 200000000);
+	for (int i = 0; i < TRIES && half_a_second >= 900000000; i++) {
+		getrusage(RUSAGE_SELF, &before);
+		start = now_ns();
+		ck_assert_int_eq(ring_reader_next(r, &e, 500), 0);
+		half_a_second = now_ns() - start;
+		getrusage(RUSAGE_SELF, &after);
+		ck_assert_uint_ge(half_a_second, 499000000);
+		ck_assert_int_le(after.ru_nvcsw - before.ru_nvcsw, 20);
+	}
+	ck_assert_uint_lt(half_a_second, 900000000);
 	ring_reader_close(r);
 }
 END_TEST
