@@ -96,6 +96,9 @@ static void check(enum command what)
 
 /* ---- rounds ---- */
 
+#define CHECK_MS 1000u /* between two checkpoints */
+#define LATE_MS	 50u
+
 static void reset_account(uint32_t round)
 {
 	static const uint64_t capacity[] = { 64, 16, 256 };
@@ -167,24 +170,37 @@ static void end_round(void)
 	destroy_arena();
 }
 
+/* Strikes have times of their own: what else the killer has to do takes nothing from them, unless it is far
+ * behind. */
+static void wait_for_strike(uint64_t *next)
+{
+	uint64_t now = now_ns();
+
+	if (*next + LATE_MS * MS < now)
+		*next = now;
+	*next += (500 + draw(&seed, 5000)) * UINT64_C(1000);
+	if (*next > now)
+		usleep((unsigned)((*next - now) / 1000));
+}
+
 static void run_round(uint32_t round, uint64_t ms)
 {
-	uint64_t end, checked, begun = sum.kills;
+	uint64_t end, checked, strike_at, begun = sum.kills;
 
 	reset_account(round);
 	start_auditor();
 	start_ledger();
 	for (uint32_t i = 0; i < option.processes; i++)
 		start_worker(i);
-	end = now_ns() + ms * MS;
-	checked = now_ns();
+	checked = strike_at = now_ns();
+	end = checked + ms * MS;
 	while (now_ns() < end) {
-		usleep(500 + draw(&seed, 5000));
+		wait_for_strike(&strike_at);
 		look_after_all();
 		go_on_all(false);
 		look_for_hung();
 		strike();
-		if (now_ns() - checked > 700 * MS) {
+		if (now_ns() - checked > CHECK_MS * MS) {
 			check(COMMAND_CHECK);
 			checked = now_ns();
 		}

@@ -212,7 +212,7 @@ enum command { COMMAND_FORK, COMMAND_BURY, COMMAND_CHECK, COMMAND_END };
 struct order {
 	enum command what;
 	uint32_t slot, life; /* fork */
-	pid_t pid; /* bury: a child that has ended; until then its number is nobody else's */
+	pid_t pid; /* bury: a child that has ended; until then its number is nobody else's. No answer */
 };
 struct answer {
 	pid_t pid;

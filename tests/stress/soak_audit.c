@@ -654,6 +654,19 @@ static pid_t fork_worker(int fd, const struct order *o)
 	work(o->slot, o->life, self);
 }
 
+/* Whether an answer is due. */
+static bool serve(int fd, const struct order *o)
+{
+	switch (o->what) {
+	case COMMAND_FORK: answer.pid = fork_worker(fd, o); return true;
+	case COMMAND_BURY: waitpid(o->pid, NULL, 0); return false;
+	case COMMAND_CHECK: check(); return true;
+	case COMMAND_END: break;
+	}
+	end();
+	return true;
+}
+
 void audit(int fd)
 {
 	struct order o;
@@ -662,18 +675,9 @@ void audit(int fd)
 	make_root();
 	if (send(fd, &answer, sizeof(answer), 0) != sizeof(answer))
 		_exit(1);
-	while (recv(fd, &o, sizeof(o), 0) == sizeof(o)) {
-		if (o.what == COMMAND_FORK)
-			answer.pid = fork_worker(fd, &o);
-		else if (o.what == COMMAND_BURY)
-			waitpid(o.pid, NULL, 0);
-		else if (o.what == COMMAND_CHECK)
-			check();
-		else
-			end();
-		if (send(fd, &answer, sizeof(answer), 0) != sizeof(answer))
+	while (recv(fd, &o, sizeof(o), 0) == sizeof(o))
+		if (serve(fd, &o) && send(fd, &answer, sizeof(answer), 0) != sizeof(answer))
 			break;
-	}
 	shma_close(self);
 	_exit(0);
 }

@@ -116,17 +116,28 @@ static pid_t fork_child(void)
 	return child;
 }
 
+static __attribute__((noreturn)) void auditor_has_ended(void)
+{
+	if (!atomic_load(&account->failed))
+		fail("the auditor has ended");
+	give_up();
+}
+
+/* An order that has no answer. */
+static void tell(const struct order *o)
+{
+	if (send(auditor_fd, o, sizeof(*o), MSG_NOSIGNAL) != sizeof(*o))
+		auditor_has_ended();
+}
+
 /* The auditor's answer to one order. */
 struct answer ask(const struct order *o)
 {
 	struct answer a;
 
-	if (send(auditor_fd, o, sizeof(*o), MSG_NOSIGNAL) != sizeof(*o) ||
-	    recv(auditor_fd, &a, sizeof(a), 0) != sizeof(a)) {
-		if (!atomic_load(&account->failed))
-			fail("the auditor has ended");
-		give_up();
-	}
+	tell(o);
+	if (recv(auditor_fd, &a, sizeof(a), 0) != sizeof(a))
+		auditor_has_ended();
 	return a;
 }
 
@@ -203,7 +214,7 @@ static bool ended(const struct process *p)
 static void bury(struct process *p)
 {
 	if (p->inherited)
-		ask(&(struct order){ .what = COMMAND_BURY, .pid = p->pid });
+		tell(&(struct order){ .what = COMMAND_BURY, .pid = p->pid });
 	else
 		waitpid(p->pid, NULL, 0);
 	close(p->fd);
