@@ -2,20 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 # Whether the harness would find what it looks for: builds the library with one defect at a time, in a copy, and runs the
 # harness where the defect lies. Each must be found, and the copy without a defect must pass.
-# seeded.sh [DEFECT…]; CC and SEED from the environment.
+# seeded.sh [DEFECT…]; all of them, and a table in the README, without arguments. CC, SEED and CRASH_JOBS from the
+# environment.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 CC=${CC:-gcc}
-flags=(-std=gnu11 -D_GNU_SOURCE -DNDEBUG -pthread -fvisibility=hidden -O2 -g -fPIC)
+flags=(-std=gnu11 -D_GNU_SOURCE -DNDEBUG -pthread -fvisibility=hidden -O2 -g -fPIC
+	-Ishm -Ilibclient -Idaemon '-DPACKAGE_VERSION="0"')
 seed=${SEED:-1}
+jobs=${CRASH_JOBS:-$(nproc)}
+readme=tests/crash/README.md
 
-# defect NAME FILE "WHERE IT SHOWS" SCRIPT WHAT: the script, in Python, changes the text s of a file of shm/.
+# defect NAME FILE "WHERE IT SHOWS" SCRIPT WHAT: the script, in Python, changes the text s of a file, of shm/ if no folder is
+# named.
 names=() files=() shows=() scripts=() whats=()
 defect()
 {
-	names+=("$1") files+=("$2") shows+=("$3") scripts+=("$4") whats+=("$5")
+	case $2 in
+	*/*) files+=("$2") ;;
+	*) files+=("shm/$2") ;;
+	esac
+	names+=("$1") shows+=("$3") scripts+=("$4") whats+=("$5")
 }
 
 defect mark-late slab.c "=alloc, refill" '
@@ -120,21 +129,39 @@ defect slot-first recovery.c "recovery, alloc, new slab" '
 swap("	r = recover_threads(a, client);\n", "	liveness_finish_recovery(a, client);\n	r = recover_threads(a, client);\n")' \
 	"the slot is free before its client is recovered"
 
-# build DIRECTORY [FILE]: the harness there; with the objects of the sound one but for that file of shm/.
+defect book-in-place daemon/state.c "daemon destroys, arena in a file" '
+swap("	err = write_file(dir, temporary, text, (size_t)n);", "	err = write_file(dir, file, text, (size_t)n);")
+swap("	if (renameat(dir, temporary, dir, file) < 0 || fsync(dir) < 0)", "	if (fsync(dir) < 0)")' \
+	"the daemon's book is written over, not replaced"
+defect create-unbooked daemon/registry.c "daemon creates, arena in a file" '
+swap("	int err = file ? state_write(r->state_dir, record) : 0;", "	int err = 0;")' \
+	"the daemon makes a file of which its book says nothing"
+defect destroy-unbooked daemon/registry.c "daemon destroys, arena in a file" '
+swap("	err = state_write(r->state_dir, &s->record);\n	if (err) {\n		s->record.phase = STATE_LIVE;\n		return err;\n	}\n", "")' \
+	"the daemon destroys an arena that its book calls live"
+defect life-left daemon/registry.c "daemon destroys, arena in shared memory" '
+swap("	if (!arena_file_path(r, record, path, sizeof path))\n		arena_unlink_life(path, record->uuid);\n", "")' \
+	"the next daemon leaves one of an arena's two files"
+
+# build DIRECTORY [FILE]: the harness there; with the objects of the sound one but for that file.
 build()
 {
 	local dir=$1 changed=${2:-} source object objects=()
-	for source in shm/*.c libclient/*.c tests/crash/*.c; do
-		object=$work/sound/$(basename "$source" .c).o
-		if [ "$source" = "shm/$changed" ]; then
-			object=$dir/$(basename "$source" .c).o
-			"$CC" "${flags[@]}" -Ishm -Ilibclient -c "$dir/$changed" -o "$object" || return
+	for source in shm/*.c libclient/*.c daemon/*.c tests/crash/*.c; do
+		case $source in
+		daemon/main.c | daemon/config.c) continue ;;
+		esac
+		object=$work/sound/${source//\//-}.o
+		if [ "$source" = "$changed" ]; then
+			object=$dir/changed.o
+			"$CC" "${flags[@]}" -c "$dir/changed.c" -o "$object" || return
 		elif [ -z "$changed" ]; then
-			"$CC" "${flags[@]}" -Ishm -Ilibclient -c "$source" -o "$object" || return
+			"$CC" "${flags[@]}" -c "$source" -o "$object" || return
 		fi
 		objects+=("$object")
 	done
-	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma}
+	# shellcheck disable=SC2086 # lists of words
+	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma} ${URING_LIBS--luring}
 }
 
 # seed_defect NUMBER: 0 if the harness finds it.
@@ -142,7 +169,7 @@ seed_defect()
 {
 	local dir=$work/${names[$1]}
 	mkdir "$dir"
-	python3 - "shm/${files[$1]}" "$dir/${files[$1]}" "${scripts[$1]}" <<-'END' || return 3
+	python3 - "${files[$1]}" "$dir/changed.c" "${scripts[$1]}" <<-'END' || return 3
 		import re, sys
 		s = re.sub(r"\n\t*STOP_POINT\(\w+\);", "", open(sys.argv[1]).read()) # nothing in this build
 		def swap(old, new):
@@ -175,19 +202,47 @@ if [ $# -eq 0 ] && ! "$work/sound/crash" --seconds 60 --seed "$seed" >"$work/log
 	echo "without a defect it fails already"
 	exit 1
 fi
+# Several at a time.
+for i in "${!names[@]}"; do
+	wanted "${names[$i]}" "$@" || continue
+	while [ "$(jobs -pr | wc -l)" -ge "$jobs" ]; do
+		wait -n
+	done
+	{
+		seed_defect "$i"
+		echo $? >"$work/${names[$i]}.result"
+	} &
+done
+wait
+
 found=0 missed=0
 for i in "${!names[@]}"; do
 	wanted "${names[$i]}" "$@" || continue
-	seed_defect "$i"
-	case $? in
+	by=$(grep -m1 ^FAILED "$work/${names[$i]}/log" | cut -c 8-300)
+	case $(cat "$work/${names[$i]}.result") in
 	0)
 		found=$((found + 1))
-		printf 'found   %-16s %s\n' "${names[$i]}" "${whats[$i]}"
-		grep -m1 ^FAILED "$work/${names[$i]}/log" | cut -c 8-300 | sed 's/^/          /'
+		printf 'found   %-16s %s\n          %s\n' "${names[$i]}" "${whats[$i]}" "$by"
+		echo "| ${whats[$i]} | \`${files[$i]}\` | ${by//|/,} |" >>"$work/rows"
 		;;
 	1) missed=$((missed + 1)) && printf 'MISSED  %-16s %s\n' "${names[$i]}" "${whats[$i]}" ;;
 	*) missed=$((missed + 1)) && printf 'BROKEN  %-16s %s\n' "${names[$i]}" "${whats[$i]}" && cat "$work/${names[$i]}/log" ;;
 	esac
 done
 echo "$found defects found, $missed missed"
+
+if [ $# -eq 0 ] && [ -w "$readme" ]; then
+	{
+		sed '/^<!-- defects -->$/q' "$readme"
+		echo
+		echo "| defect | in | found by |"
+		echo "|---|---|---|"
+		cat "$work/rows"
+		echo
+		echo "$found of $((found + missed)) found; without a defect: $(tail -n 1 "$work/log")."
+		echo
+		sed -n '/^<!-- end of defects -->$/,$p' "$readme"
+	} >"$work/README"
+	cat "$work/README" >"$readme"
+fi
 [ "$missed" = 0 ] && [ "$found" -gt 0 ]
