@@ -8,7 +8,8 @@
  *
  * --only: operations whose row contains the text, or begins with it after a '='; --changes: only after
  * what others can see; --first: up to the first failure; --seconds: no longer, spread over all;
- * --table: rows for a README; --part: of what several processes share, this one's.
+ * --table: rows for a README; --part: of what several processes share, this one's: of short paths a part of
+ * their points, of long ones, whose trace takes the time, all points of a part of them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -201,6 +202,12 @@ static uint64_t stride_of(uint64_t count)
 	}
 }
 
+/* Whether all parts have a share in it, if it is short. */
+static bool shared_by_all(const struct op *op)
+{
+	return options.parts > 1 && !op->victim && !options.changes && options.seconds <= 0;
+}
+
 static void all_deaths(const struct op *op, struct row *row, double until)
 {
 	uint64_t stride = stride_of(points_count), at = options.seed % points_count;
@@ -210,11 +217,11 @@ static void all_deaths(const struct op *op, struct row *row, double until)
 		return;
 	}
 	for (uint64_t i = 0; i < points_count && row->failures < (options.first ? 1 : FAILURES_MAX);
-	     i++) {
+	     i++, at = (at + stride) % points_count) {
 		if (options.seconds > 0 && i >= LEAST_KILLS && now() > until)
 			return;
-		one_death(op, row, points[at], way_of(i));
-		at = (at + stride) % points_count;
+		if (!row->every || !shared_by_all(op) || i % options.parts == options.part)
+			one_death(op, row, points[at], way_of(i));
 	}
 }
 
@@ -276,29 +283,42 @@ static void print_row(const struct op *op, const struct row *row)
 	fflush(NULL);
 }
 
+static void count_row(const struct op *op, const struct row *row)
+{
+	print_row(op, row);
+	total.kills += row->kills;
+	total.failures += row->failures;
+	total.drift += row->drift;
+	total.done++;
+}
+
+static bool make_ready(const struct op *op, bool mine)
+{
+	kept->base = kept->size = 0;
+	trace->limit = 0;
+	if (!stage_set_up(op) || (op->victim && !kill_before(op)))
+		return false;
+	trace->limit = mine ? 0 : ALL_UP_TO;
+	return stage_trace(op);
+}
+
 static void run_op(const struct op *op, unsigned number, double until)
 {
-	struct row row = { 0 };
-	bool ready;
+	bool mine = number % options.parts == options.part, ready = make_ready(op, mine);
+	struct row row = { .number = number };
 
-	row.number = number;
-	kept->base = kept->size = 0;
-	ready = stage_set_up(op) && (!op->victim || kill_before(op)) && stage_trace(op);
 	if (ready) {
 		row.every = find_points();
 		row.instructions = trace->count;
 		row.points = points_count;
 		count_changes(&row);
 		all_deaths(op, &row, until);
-	} else {
+	} else if (mine || trace->count <= ALL_UP_TO) {
 		row.failures++;
 		printf("FAILED %s, %s: %s\n", op->name, op->path, board->failure);
 	}
-	print_row(op, &row);
-	total.kills += row.kills;
-	total.failures += row.failures;
-	total.drift += row.drift;
-	total.done++;
+	if (ready || row.failures)
+		count_row(op, &row);
 	stage_remove();
 }
 
@@ -329,8 +349,8 @@ static void run_ops(double start)
 
 	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
 		for (const struct op *op = tables[t]; op->name; op++, number++) {
-			if (!wanted(op) || number % options.parts != options.part ||
-			    count == OPS_MAX)
+			if (!wanted(op) || count == OPS_MAX ||
+			    (number % options.parts != options.part && !shared_by_all(op)))
 				continue;
 			ops[count] = op;
 			numbers[count++] = number;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # crash.sh: kills a client at points spread over all operations, for about a minute.
 # crash.sh all: at every point, and writes the table of what was done into the README.
-# CRASH_JOBS, CRASH_SECONDS from the environment.
+# CRASH_JOBS, CRASH_SECONDS, and CRASH_ONLY (see crash.c), from the environment.
 set -eu
 crash=$top_builddir/tests/crash/crash
 readme=$top_srcdir/tests/crash/README.md
@@ -18,6 +18,7 @@ fi
 
 options=(--changes --seconds "${CRASH_SECONDS:-60}")
 [ "${1:-}" != all ] || options=()
+[ -z "${CRASH_ONLY:-}" ] || options+=(--only "$CRASH_ONLY")
 jobs=${CRASH_JOBS:-$(($(nproc) * 2))} # most of the time each waits for a process to come or go
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -33,14 +34,19 @@ for pid in "${pids[@]}"; do
 done
 
 [ "${1:-}" = all ] || exit $status
-sort -n "$work"/[0-9]* | cut -d ' ' -f 2- >"$work/rows"
+# One row an operation: of short ones each harness has done a part.
+sort -n "$work"/[0-9]* | awk -F ' [|] ?' '
+	function row() { if (text != "") printf "%s | %d%s | %d |\n", text, kills, star, failures }
+	$1 != number { row(); kills = failures = 0 }
+	{ number = $1; text = "| " $2 " | " $3 " | " $4 " | " $5 " | " $6; star = $7 ~ /[*]/ ? " *" : ""; kills += $7; failures += $8 }
+	END { row() }' >"$work/rows"
 {
 	sed '/^<!-- table -->$/q' "$readme"
 	echo
 	echo "| operation | path | instructions | stores | calls | kills | failures |"
 	echo "|---|---|---:|---:|---:|---:|---:|"
 	cat "$work/rows"
-	awk -F '|' '{ i += $3; s += $4; c += $5; kills += $6; failures += $7 }
+	awk -F '|' '{ i += $4; s += $5; c += $6; kills += $7; failures += $8 }
 		END { print "| all |", NR, "paths |", i, "|", s, "|", c, "|", kills, "|", failures, "|" }' "$work/rows"
 	echo
 	echo "$((SECONDS / 60)) min $((SECONDS % 60)) s by $jobs harnesses on $(nproc) processors, $(date +%Y-%m-%d)."

@@ -33,8 +33,8 @@ swap("|| client_mark_page(c->a, c->head))", ")")' \
 defect mark-span span.c "recovery, alloc, span" '
 swap("		client_mark(a, zone_first(a, zone));\n", "		if (zone == first)\n			client_mark(a, zone_first(a, zone));\n")' \
 	"a span marks its first zone only"
-defect take-unmarked object.c "=take" '
-swap("		return -EBUSY;\n	if (mark(a, o))\n		return -ENOMEM;\n	/* Crash: before, as it was; after, ours, and", "		return -EBUSY;\n	/* Crash: before, as it was; after, ours, and")' \
+defect take-unmarked object_owner.c "=take" '
+swap("	if (object_word_mark(a, o))\n		return -ENOMEM;\n	/* Crash: before, as it was; after, ours, and", "	/* Crash: before, as it was; after, ours, and")' \
 	"an object is taken before its region is marked"
 defect span-order span.c "alloc, span of zones" '
 swap("	for (uint32_t zone = first; zone == first || left > 0; zone++) {", "	extent_note_taken(a, head, a->g.zone_pages, pw0_make(PAGE_RAW, a->client, 0, use), pw1_extent(pages, 0));\n	for (uint32_t zone = first; zone == first || left > 0; zone++) {")' \
@@ -123,7 +123,8 @@ defect consumer-kept ring_recover.c "log reader, next" '
 swap("	recover_consumer(&v, client);\n	return result;", "	return result;")' \
 	"a dead consumer stays the consumer"
 defect handover recovery.c "recovery, alloc, new slab" '
-swap("		if (recover_region(a, region, client))\n			left = -EAGAIN;\n		else\n			client_marks_drop(a, client, region);", "		client_marks_drop(a, client, region);\n		if (recover_region(a, region, client))\n			left = -EAGAIN;")' \
+swap("		if (recover_region(a, region, client)) {", "		client_marks_drop(a, client, region);\n		if (recover_region(a, region, client)) {")
+swap("			client_marks_drop(a, client, region);\n			regions--;", "			regions--;")' \
 	"a mark goes before its region is recovered"
 defect slot-first recovery.c "recovery, alloc, new slab" '
 swap("	r = recover_threads(a, client);\n", "	liveness_finish_recovery(a, client);\n	r = recover_threads(a, client);\n")' \

@@ -214,6 +214,8 @@ static void trace_one(const greg_t *r)
 	if (i < STEPS_MAX)
 		t->at[i] = at;
 	t->count = i;
+	if (t->limit && i > t->limit)
+		call_kernel(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 	step.syscall = is_syscall((const unsigned char *)r[REG_RIP]);
 	address = operand((const unsigned char *)r[REG_RIP], r);
 	step.watching = address >= step.shared && address < step.shared_end;

@@ -20,6 +20,7 @@
 
 /* Where the program is after so many instructions. In memory that the tracing process shares. */
 struct trace {
+	uint64_t limit;		/* of instructions: what is longer ends there, with its process; 0: none */
 	uint64_t count;		/* instructions */
 	bool over;		/* the operation came to its end */
 	uint64_t at[STEPS_MAX]; /* the next instruction, and STEP_STORE, STEP_CALL */
