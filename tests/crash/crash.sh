@@ -16,6 +16,7 @@ if [ "${SANITIZERS:-no}" != no ]; then
 	exit 77
 fi
 
+[ "${1:-}" = all ] || "$top_srcdir/tests/crash/seeded.sh" --apply
 options=(--changes --seconds "${CRASH_SECONDS:-60}")
 [ "${1:-}" != all ] || options=()
 [ -z "${CRASH_ONLY:-}" ] || options+=(--only "$CRASH_ONLY")

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Whether the harness would find what it looks for: builds the library with one defect at a time, in a copy, and runs the
 # harness where the defect lies. Each must be found, and the copy without a defect must pass.
-# seeded.sh [DEFECT…]; all of them, and a table in the README, without arguments. CC, SEED and CRASH_JOBS from the
-# environment.
+# seeded.sh [DEFECT…] | --apply: all of them, and a table in the README, without arguments; --apply: only whether the code that
+# they change is there. CC, SEED and CRASH_JOBS from the environment.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d)
@@ -123,8 +123,8 @@ defect consumer-kept ring_recover.c "log reader, next" '
 swap("	recover_consumer(&v, client);\n	return result;", "	return result;")' \
 	"a dead consumer stays the consumer"
 defect handover recovery.c "recovery, alloc, new slab" '
-swap("		if (recover_region(a, region, client)) {", "		client_marks_drop(a, client, region);\n		if (recover_region(a, region, client)) {")
-swap("			client_marks_drop(a, client, region);\n			regions--;", "			regions--;")' \
+swap("		if (recover_region(h, region)) {", "		client_marks_drop(h->a, h->client, region);\n		if (recover_region(h, region)) {")
+swap("			client_marks_drop(h->a, h->client, region);\n			regions--;", "			regions--;")' \
 	"a mark goes before its region is recovered"
 defect slot-first recovery.c "recovery, alloc, new slab" '
 swap("	r = recover_threads(a, client);\n", "	liveness_finish_recovery(a, client);\n	r = recover_threads(a, client);\n")' \
@@ -165,12 +165,11 @@ build()
 	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma} ${URING_LIBS--luring}
 }
 
-# seed_defect NUMBER: 0 if the harness finds it.
-seed_defect()
+# apply NUMBER: the changed file, in the defect's directory.
+apply()
 {
-	local dir=$work/${names[$1]}
-	mkdir "$dir"
-	python3 - "${files[$1]}" "$dir/changed.c" "${scripts[$1]}" <<-'END' || return 3
+	mkdir "$work/${names[$1]}" || return
+	python3 - "${files[$1]}" "$work/${names[$1]}/changed.c" "${scripts[$1]}" <<-'END'
 		import re, sys
 		s = re.sub(r"\n\t*STOP_POINT\(\w+\);", "", open(sys.argv[1]).read()) # nothing in this build
 		def swap(old, new):
@@ -181,6 +180,13 @@ seed_defect()
 		exec(sys.argv[3])
 		open(sys.argv[2], "w").write(s)
 	END
+}
+
+# seed_defect NUMBER: 0 if the harness finds it.
+seed_defect()
+{
+	local dir=$work/${names[$1]}
+	apply "$1" || return 3
 	build "$dir" "${files[$1]}" || return 3
 	timeout 300 "$dir/crash" --only "${shows[$1]}" --changes --first --seed "$seed" >"$dir/log" 2>&1 && return 1
 	grep -q ^FAILED "$dir/log" || return 3
@@ -196,6 +202,13 @@ wanted()
 	return 1
 }
 
+if [ "${1:-}" = --apply ]; then
+	for i in "${!names[@]}"; do
+		apply "$i" || { echo "defect ${names[$i]} has lost its place in ${files[$i]}" && exit 1; }
+	done
+	echo "${#names[@]} defects have their places"
+	exit 0
+fi
 mkdir "$work/sound"
 build "$work/sound" || exit 2
 if [ $# -eq 0 ] && ! "$work/sound/crash" --seconds 60 --seed "$seed" >"$work/log" 2>&1; then
