@@ -7,6 +7,12 @@
 limits=$work/limits
 printf '[daemon]\nmax-connections = 20\n' >"$limits"
 
+# Whether no connection is left but the one that asks.
+alone()
+{
+	ask status | grep -q " connections=1 "
+}
+
 for io in uring epoll; do
 	config=$limits
 	start --io $io
@@ -19,12 +25,13 @@ for io in uring epoll; do
 	# Each round a file of its own: the one before would look like its answer until it is opened.
 	"$peer" "$socket" connections 30 <"$work/many.$io" >"$work/answers.$io" &
 	many=$!
+	pids+=("$many")
 	exec {feed}>"$work/many.$io"
 	eventually 10 grep -q answered "$work/answers.$io" || fail "connections are not answered"
 	expect "connections are bounded, $io" "$(cat "$work/answers.$io")" answered=20
 	exec {feed}>&-
 	wait $many
-	expect "and free again" "$(eventually 5 ask status && ask status)" "* connections=1 *"
+	expect "and free again" "$(eventually 5 alone && ask status)" "* connections=1 *"
 
 	ask create "$name" >/dev/null
 	expect "who presents what is not lost is refused, $io" "$(ask foreign "$name")" presented=EEXIST
