@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "kept.h"
 #include "msg.h"
 #include "purger.h"

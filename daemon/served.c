@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "guard.h"
 #include "msg.h"

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "arena_file.h"
 
 #define FIRST_LINE "shmalloc arena 1\n"
 #define SUFFIX	   ".arena"

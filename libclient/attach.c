@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "connect.h"
 #include "recovery.h"

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "arena.h"
+#include "arena_file.h"
 #include "shmalloc.h"
 
 static bool all_zero(const void *bytes, size_t length)

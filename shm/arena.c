@@ -11,15 +11,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "boot.h"
-#include "format.h"
 #include "geometry.h"
-#include "placement.h"
 #include "sizeclass.h"
 
 #define ALIGNMENT (UINT64_C(2) << 20) /* of the mapping: large objects keep their alignment */
 #define PAGES_NARROW (UINT64_C(1) << (32 + 4 - PAGE_SHIFT))
 #define COMMIT_STEP (UINT64_C(2) << 20)
+
+void arena_files_close(struct arena_files *files)
+{
+	int *fds[] = {&files->fd, &files->life_fd, &files->heap_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
 
 static int check_address_space_limit(uint64_t size)
 {
@@ -104,7 +112,7 @@ static int note_file(struct arena *a)
 	return 0;
 }
 
-static int map_all(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly)
+int arena_map_files(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly)
 {
 	int r;
 
@@ -126,71 +134,6 @@ static int map_all(struct arena *a, struct arena_files files, const struct arena
 		return r;
 	}
 	madvise(a->base, g->file_size, MADV_DONTDUMP); /* a core file of the arena helps nobody */
-	return 0;
-}
-
-int arena_map_unformatted(struct arena *a, struct arena_files files, const struct arena_geometry *g)
-{
-	return map_all(a, files, g, false);
-}
-
-static int check_files(const struct arena_header *h, struct arena_files files)
-{
-	uint64_t expected = files.heap_fd >= 0 ? h->geometry.heap : h->geometry.file_size;
-	struct stat st;
-
-	if (fstat(files.fd, &st) < 0)
-		return -errno;
-	if (st.st_size < 0 || (uint64_t)st.st_size < expected)
-		return -EUCLEAN;
-	if (files.heap_fd < 0)
-		return h->backing == BACKING_HUGETLB ? -EUCLEAN : 0;
-	if (fstat(files.heap_fd, &st) < 0)
-		return -errno;
-	return st.st_size >= 0 && (uint64_t)st.st_size >= h->geometry.capacity ? 0 : -EUCLEAN;
-}
-
-/* Robust mutexes hold bare thread ids: of two namespaces, equal ids would be taken for one. */
-static int check_namespace(const struct arena_header *h)
-{
-	uint64_t dev, ino;
-	int r = format_pid_namespace(&dev, &ino);
-
-	if (r)
-		return r;
-	return dev == h->pidns_dev && ino == h->pidns_ino ? 0 : -EXDEV;
-}
-
-int arena_map(struct arena *a, struct arena_files files, bool readonly)
-{
-	struct arena_header h;
-	ssize_t n = pread(files.fd, &h, sizeof(h), 0);
-	int r;
-
-	if (n < 0)
-		return -errno;
-	if (n != (ssize_t)sizeof(h))
-		return -EUCLEAN;
-	r = format_check(&h);
-	if (!r)
-		r = check_files(&h, files);
-	if (!r && !readonly)
-		r = check_namespace(&h);
-	if (!r)
-		r = map_all(a, files, &h.geometry, readonly);
-	if (r)
-		return r;
-	a->tag = h.tag;
-	a->tag_bits = (uint64_t)h.tag << HANDLE_TAG_SHIFT;
-	if (!readonly) {
-		r = boot_renew(a);
-		if (r) {
-			arena_unmap_keep_files(a);
-			return r;
-		}
-		placement_apply(a);
-	}
-	arena_refresh(a);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * arena.h - an arena's file: made whole under another name and then renamed, mapped once, its pages
- * committed before use and given back when idle. Knows nothing of what lies in the heap.
+ * arena.h - a process's view of an arena: its files mapped once, their pages committed before use and given
+ * back when idle. Knows nothing of what lies in the heap.
  */
 #ifndef SHM_ARENA_H
 #define SHM_ARENA_H
@@ -12,19 +12,6 @@
 
 #include "layout.h"
 
-struct arena_config {
-	const char *name;      /* at most 63 of [A-Za-z0-9._-] */
-	const char *path;      /* file backing: where; else NULL */
-	uint64_t capacity;     /* bytes; 0: 1 GiB */
-	uint64_t log_capacity; /* bytes; 0: 4 MiB */
-	uint64_t client_quota; /* bytes; 0: none */
-	enum arena_backing backing;
-	uint32_t log_policy; /* SHMA_LOG_... */
-	uint32_t mode;	     /* permission bits; 0: 0600 */
-	uint32_t numa_mode, huge_mode;
-	uint64_t numa_nodes;
-};
-
 /* The descriptors that are an arena: its file, the file of its life locks, and the heap's own file for
  * hugetlb (else -1). All O_CLOEXEC. Nothing else in a process may open the life file: closing any
  * descriptor of it drops the lock. */
@@ -33,6 +20,8 @@ struct arena_files {
 	int life_fd;
 	int heap_fd;
 };
+
+void arena_files_close(struct arena_files *files);
 
 /* Where the parts of a zone's index lie, from its start: geometry.h's answers, kept. */
 struct zone_parts {
@@ -71,27 +60,11 @@ struct arena {
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 };
 
-/* Paths of a posix arena in /dev/shm. -ENAMETOOLONG, -EINVAL (characters). */
-int arena_name_check(const char *name);
-int arena_path(char *buf, size_t size, const char *name);
-
-/* Makes an arena. -EEXIST, -EINVAL, -ENOSPC, -EACCES, -EFBIG (RLIMIT_FSIZE). Leaves nothing behind if it
- * fails; if the caller dies in it, at most an empty life file, which the next create removes. */
-int arena_create(const struct arena_config *config, struct arena_files *ret);
-/* Opens an arena's files by path. -ENOENT, -EACCES. */
-int arena_open(const char *path, bool readonly, struct arena_files *ret);
-/* Removes its names. Attached processes go on with it; its memory returns when the last one ends. */
-int arena_unlink(const char *path);
-/* The life file alone: what a death in arena_unlink() leaves of an arena that had this uuid. */
-void arena_unlink_life(const char *path, const uint8_t uuid[16]);
-void arena_files_close(struct arena_files *files);
-
-/* Maps it; the view owns the descriptors from then on. -EUCLEAN (not an arena, truncated), -EPROTO
- * (another version), -EXDEV (another pid namespace; not for readonly), -EFBIG, -ENOMEM. */
-int arena_map(struct arena *a, struct arena_files files, bool readonly);
+/* Maps files of that geometry, whatever they hold; the view owns the descriptors from then on, unless it
+ * fails. -EFBIG (RLIMIT_AS), -ENOMEM. */
+int arena_map_files(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly);
 void arena_unmap(struct arena *a);
-/* For the formatter: maps files that have no header yet, and leaves them open. */
-int arena_map_unformatted(struct arena *a, struct arena_files files, const struct arena_geometry *g);
+/* Leaves the descriptors open. */
 void arena_unmap_keep_files(struct arena *a);
 
 /* Takes memory for a range of the file from the system; idempotent. -ENOMEM: there is none; -EBADF: the

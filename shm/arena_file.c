@@ -19,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "arena.h"
-#include "format.h"
-#include "geometry.h"
+#include "arena_file.h"
+#include "boot.h"
+#include "placement.h"
 #include "stop_point.h"
 
 #define SHM_DIR "/dev/shm/"
@@ -67,17 +67,6 @@ static int life_path(char *buf, size_t size, const char *path, const uint8_t uui
 	if ((size_t)snprintf(buf, size, "%s.%s" LIFE_SUFFIX, path, text) >= size)
 		return -ENAMETOOLONG;
 	return 0;
-}
-
-void arena_files_close(struct arena_files *files)
-{
-	int *fds[] = {&files->fd, &files->life_fd, &files->heap_fd};
-
-	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
-		if (*fds[i] >= 0)
-			close(*fds[i]);
-		*fds[i] = -1;
-	}
 }
 
 /* ---- opening ---- */
@@ -146,6 +135,68 @@ void arena_unlink_life(const char *path, const uint8_t uuid[16])
 
 	if (!life_path(life, sizeof(life), path, uuid))
 		unlink(life);
+}
+
+/* ---- mapping ---- */
+
+static int check_files(const struct arena_header *h, struct arena_files files)
+{
+	uint64_t expected = files.heap_fd >= 0 ? h->geometry.heap : h->geometry.file_size;
+	struct stat st;
+
+	if (fstat(files.fd, &st) < 0)
+		return -errno;
+	if (st.st_size < 0 || (uint64_t)st.st_size < expected)
+		return -EUCLEAN;
+	if (files.heap_fd < 0)
+		return h->backing == BACKING_HUGETLB ? -EUCLEAN : 0;
+	if (fstat(files.heap_fd, &st) < 0)
+		return -errno;
+	return st.st_size >= 0 && (uint64_t)st.st_size >= h->geometry.capacity ? 0 : -EUCLEAN;
+}
+
+/* Robust mutexes hold bare thread ids: of two namespaces, equal ids would be taken for one. */
+static int check_namespace(const struct arena_header *h)
+{
+	uint64_t dev, ino;
+	int r = format_pid_namespace(&dev, &ino);
+
+	if (r)
+		return r;
+	return dev == h->pidns_dev && ino == h->pidns_ino ? 0 : -EXDEV;
+}
+
+int arena_map(struct arena *a, struct arena_files files, bool readonly)
+{
+	struct arena_header h;
+	ssize_t n = pread(files.fd, &h, sizeof(h), 0);
+	int r;
+
+	if (n < 0)
+		return -errno;
+	if (n != (ssize_t)sizeof(h))
+		return -EUCLEAN;
+	r = format_check(&h);
+	if (!r)
+		r = check_files(&h, files);
+	if (!r && !readonly)
+		r = check_namespace(&h);
+	if (!r)
+		r = arena_map_files(a, files, &h.geometry, readonly);
+	if (r)
+		return r;
+	a->tag = h.tag;
+	a->tag_bits = (uint64_t)h.tag << HANDLE_TAG_SHIFT;
+	if (!readonly) {
+		r = boot_renew(a);
+		if (r) {
+			arena_unmap_keep_files(a);
+			return r;
+		}
+		placement_apply(a);
+	}
+	arena_refresh(a);
+	return 0;
 }
 
 /* ---- creating ---- */

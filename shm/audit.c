@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "audit_run.h"
 #include "format.h"
 #include "ring.h"

@@ -90,7 +90,7 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 int format_arena(const struct arena_header *h, struct arena_files files)
 {
 	struct arena a;
-	int r = arena_map_unformatted(&a, files, &h->geometry);
+	int r = arena_map_files(&a, files, &h->geometry, false);
 
 	if (r)
 		return r;

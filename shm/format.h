@@ -5,6 +5,19 @@
 
 #include "arena.h"
 
+struct arena_config {
+	const char *name;      /* at most 63 of [A-Za-z0-9._-] */
+	const char *path;      /* file backing: where; else NULL */
+	uint64_t capacity;     /* bytes; 0: 1 GiB */
+	uint64_t log_capacity; /* bytes; 0: 4 MiB */
+	uint64_t client_quota; /* bytes; 0: none */
+	enum arena_backing backing;
+	uint32_t log_policy; /* SHMA_LOG_... */
+	uint32_t mode;	     /* permission bits; 0: 0600 */
+	uint32_t numa_mode, huge_mode;
+	uint64_t numa_nodes;
+};
+
 /* A header for a new arena. -EINVAL: sizes or policy out of bounds. */
 int format_header(struct arena_header *h, const struct arena_config *config);
 /* Writes the arena into its still nameless files. -ENOMEM: no memory for the fixed part. */

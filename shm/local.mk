@@ -10,7 +10,7 @@ libshm_la_SOURCES = \
 	%D%/stop_point.h %D%/layout.h %D%/words.h %D%/pagemap.h \
 	%D%/sizeclass.h %D%/sizeclass.c \
 	%D%/geometry.h %D%/geometry.c \
-	%D%/arena.h %D%/arena.c %D%/arena_file.c \
+	%D%/arena.h %D%/arena.c %D%/arena_file.h %D%/arena_file.c \
 	%D%/format.h %D%/format.c \
 	%D%/placement.h %D%/placement.c \
 	%D%/boot.h %D%/boot.c \

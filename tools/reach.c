@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "connect.h"
 #include "reach.h"
 #include "words.h"

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena_file.h"
 #include "audit.h"
 #include "reach.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "arena_file.h"
 #include "parse.h"
 #include "reach.h"
 

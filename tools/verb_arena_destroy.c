@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "arena_file.h"
 #include "reach.h"
 
 static int destroy_embedded(const char *what)

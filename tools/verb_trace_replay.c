@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "audit.h"
 #include "reach.h"
 #include "trace_source.h"

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "connect.h"
 #include "extent.h"

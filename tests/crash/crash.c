@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "crash.h"
+#include "arena_file.h"
 #include "service.h"
 #include "stage.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stage.h"
+#include "arena_file.h"
 #include "service.h"
 
 #include <errno.h>

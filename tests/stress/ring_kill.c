@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "audit.h"
 #include "client.h"
 #include "recovery.h"

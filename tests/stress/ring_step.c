@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "audit.h"
 #include "client.h"
 #include "recovery.h"

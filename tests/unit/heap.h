@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "arena_file.h"
 #include "attach.h"
 #include "audit.h"
 #include "client.h"

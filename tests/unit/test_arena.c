@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "arena_file.h"
 #include "format.h"
 #include "heap.h"
 

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "audit.h"
 #include "buddy.h"
 #include "cache.h"

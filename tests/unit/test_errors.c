@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "arena_file.h"
 #include "heap.h"
 
 #define SKIP 1000

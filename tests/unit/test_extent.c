@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 
+#include "arena_file.h"
 #include "extent.h"
 #include "heap.h"
 #include "liveness.h"

@@ -8,6 +8,7 @@
 #include <sys/ptrace.h>
 #include <ucontext.h>
 
+#include "arena_file.h"
 #include "buddy.h"
 #include "cache.h"
 #include "extent.h"

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "liveness.h"
 #include "words.h"
 

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "names.h"
 #include "object.h"

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "arena_file.h"
 #include "heap.h"
 
 #define SIZE MIB(16)

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "names.h"
 #include "object.h"

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "recovery.h"
 #include "ring.h"

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "ring_view.h"
 #include "thread.h"

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "client.h"
 #include "extent.h"
 #include "recovery.h"

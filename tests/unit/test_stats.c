@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arena_file.h"
 #include "audit.h"
 #include "client.h"
 #include "names.h"

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "arena_file.h"
 #include "walk.h"
 #include "zone.h"
 
