@@ -113,7 +113,7 @@ script_tests = \
 	%D%/cli/tool_usage.sh
 
 TESTS += $(script_tests)
-EXTRA_DIST += $(script_tests) %D%/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
+EXTRA_DIST += $(script_tests) %D%/README.md %D%/stress/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
 
 include tests/bench/local.mk
 include tests/crash/local.mk
