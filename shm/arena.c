@@ -210,6 +210,17 @@ int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
 	return allocate_range(fd, start, end - start);
 }
 
+bool arena_readable(const struct arena *a, uint64_t file_offset, uint64_t length)
+{
+	uint64_t start = file_offset & ~(uint64_t)(PAGE_SIZE - 1);
+	int r;
+
+	do
+		r = madvise(a->base + start, file_offset - start + length, MADV_POPULATE_READ);
+	while (r < 0 && (errno == EINTR || errno == EAGAIN));
+	return r == 0 || errno == EINVAL;
+}
+
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length)
 {
 	/* Huge pages are kept: a region is smaller than one. */

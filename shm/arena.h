@@ -70,6 +70,9 @@ void arena_unmap_keep_files(struct arena *a);
 /* Takes memory for a range of the file from the system; idempotent. -ENOMEM: there is none; -EBADF: the
  * process has closed the descriptor behind our back (closefrom()), and it may be another file's. */
 int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length);
+/* Whether reading a range of the mapping is safe: not behind the file's end, nor a hole that no memory is
+ * left for. True where the kernel cannot tell (before 5.14). */
+bool arena_readable(const struct arena *a, uint64_t file_offset, uint64_t length);
 /* Gives it back. */
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length);
 

@@ -59,7 +59,7 @@ static void uuid_text(char text[UUID_TEXT_BYTES], const uint8_t uuid[16])
 		snprintf(text + 2 * i, 3, "%02x", uuid[i]);
 }
 
-static int life_path(char *buf, size_t size, const char *path, const uint8_t uuid[16])
+int arena_life_path(char *buf, size_t size, const char *path, const uint8_t uuid[16])
 {
 	char text[UUID_TEXT_BYTES];
 
@@ -94,7 +94,7 @@ int arena_open(const char *path, bool readonly, struct arena_files *ret)
 		return -errno;
 	r = read_header(files.fd, &h);
 	if (!r)
-		r = life_path(life, sizeof(life), path, h.uuid);
+		r = arena_life_path(life, sizeof(life), path, h.uuid);
 	if (!r) {
 		files.life_fd = open(life, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
 		/* A reader needs no life locks, may not have any, and a copied file has none. */
@@ -133,7 +133,7 @@ void arena_unlink_life(const char *path, const uint8_t uuid[16])
 {
 	char life[512];
 
-	if (!life_path(life, sizeof(life), path, uuid))
+	if (!arena_life_path(life, sizeof(life), path, uuid))
 		unlink(life);
 }
 
@@ -211,7 +211,7 @@ static bool is_current_life(const char *path, const char *life)
 	if (fd < 0)
 		return false;
 	if (read_header(fd, &h) == 0)
-		life_path(current, sizeof(current), path, h.uuid);
+		arena_life_path(current, sizeof(current), path, h.uuid);
 	close(fd);
 	return strcmp(current, life) == 0;
 }
@@ -276,7 +276,7 @@ static int link_files(const struct arena_files *files, const char *path, const u
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
 	char life[512];
-	int r = life_path(life, sizeof(life), path, uuid);
+	int r = arena_life_path(life, sizeof(life), path, uuid);
 
 	if (r)
 		return r;

@@ -12,6 +12,8 @@
 /* Paths of a posix arena in /dev/shm. -ENAMETOOLONG, -EINVAL (characters). */
 int arena_name_check(const char *name);
 int arena_path(char *buf, size_t size, const char *name);
+/* That of the life file of the arena at a path. -ENAMETOOLONG. */
+int arena_life_path(char *buf, size_t size, const char *path, const uint8_t uuid[16]);
 
 /* Makes an arena. -EEXIST, -EINVAL, -ENOSPC, -EACCES, -EFBIG (RLIMIT_FSIZE). Leaves nothing behind if it
  * fails; if the caller dies in it, at most an empty life file, which the next create removes. */

@@ -106,6 +106,48 @@ void audit_header(struct audit_run *run)
 		audit_note(run, AUDIT_FLAGGED, nowhere, "the arena bears the mark of damage");
 }
 
+/* ---- memory ---- */
+
+static bool part_there(struct audit_run *run, uint64_t offset, uint64_t length, const char *what)
+{
+	if (!length || arena_readable(run->a, offset, length))
+		return true;
+	audit_note(run, AUDIT_HOLE, AUDIT_PAGE(AUDIT_NOWHERE, offset), "%s: not all of it is there",
+		   what);
+	return false;
+}
+
+/* What is read through the mapping, of extents: state blocks, and where log records begin. */
+static int extent_there(void *context, const struct walk_item *item)
+{
+	struct audit_run *run = context;
+	uint64_t at = run->a->g.heap + (item->page << PAGE_SHIFT);
+
+	if ((item->kind != PAGE_STATE && item->kind != PAGE_LOG) || item->problem ||
+	    !walk_committed(run->a, item->page, item->length))
+		return 0;
+	return part_there(run, at, item->length << PAGE_SHIFT, "a state block or log record") ? 0 : 1;
+}
+
+/* Nothing else is looked at where this is not so: it would fault. */
+static bool check_memory(struct audit_run *run)
+{
+	const struct arena_geometry *g = &run->a->g;
+	uint64_t zones, pages;
+
+	if (!part_there(run, 0, g->name_entries, "the fixed part"))
+		return false;
+	zones = walk_zones(run->a);
+	pages = zones * g->zone_pages;
+	if (pages > geometry_heap_pages(g))
+		pages = geometry_heap_pages(g);
+	return part_there(run, g->zone_indexes, zones * g->zone_index_size, "the zones' indexes") &&
+	       part_there(run, g->page_map, pages * sizeof(struct page_entry), "the page map") &&
+	       part_there(run, g->ring, 2 * PAGE_SIZE, "the ring's header") &&
+	       part_there(run, g->ring, ring_fixed_bytes(run->a), "the ring's words") &&
+	       walk_extents(run->a, extent_there, run) == 0;
+}
+
 /* One finding, the ring's first: what it says is its evidence. */
 static void check_ring(struct audit_run *run)
 {
@@ -153,6 +195,8 @@ static int run_all(struct audit_run *run)
 {
 	run->kept = run->found = run->ready_count = 0;
 	run->mark_client = 0;
+	if (!check_memory(run))
+		return run->error;
 	audit_header(run);
 	check_ring(run);
 	audit_clients(run);

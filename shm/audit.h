@@ -21,6 +21,7 @@ enum audit_severity {
  */
 #define AUDIT_TABLE(X)                                                                             \
 	X(HEADER, TRUTH, "header", "the header is not one of an arena of this size")               \
+	X(HOLE, TRUTH, "hole", "memory of the arena's own bookkeeping is missing")                 \
 	X(FLAGGED, TRUTH, "flagged", "an operation has met damage before")                         \
 	X(ENTRY, TRUTH, "entry", "a page map entry makes no sense")                                \
 	X(OVERLAP, TRUTH, "overlap", "a page inside an extent has an entry of its own")            \

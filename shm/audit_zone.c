@@ -32,6 +32,38 @@ static uint32_t lock_word(const struct zone *z)
 	return (uint32_t)__atomic_load_n(&z->lock.__data.__lock, __ATOMIC_ACQUIRE);
 }
 
+/* What zone_format() makes of each. */
+static int lock_kind(void)
+{
+	pthread_mutexattr_t attr;
+	pthread_mutex_t lock;
+	int kind = -1;
+
+	if (pthread_mutexattr_init(&attr))
+		return kind;
+	if (!pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) &&
+	    !pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) &&
+	    !pthread_mutex_init(&lock, &attr))
+		kind = lock.__data.__kind;
+	pthread_mutexattr_destroy(&attr);
+	return kind;
+}
+
+/* Of another kind, trying it would wait or worse; a free lock with an owner is never had again. */
+static void check_lock(struct audit_run *run, uint64_t zone, uint32_t word)
+{
+	const struct zone *z = zone_of(run->a, (uint32_t)zone);
+	int kind = __atomic_load_n(&z->lock.__data.__kind, __ATOMIC_RELAXED);
+	int owner = __atomic_load_n(&z->lock.__data.__owner, __ATOMIC_RELAXED);
+
+	if (kind == lock_kind() && (word || !owner || run->live))
+		return;
+	audit_note(run, AUDIT_ZONE_LOCK,
+		   AUDIT_PAGE(zone * run->a->g.zone_pages, (uint64_t)(unsigned)kind << 32 | (unsigned)owner),
+		   "zone %llu: its lock is of kind %#x, free with owner %d", (unsigned long long)zone,
+		   (unsigned)kind, owner);
+}
+
 /* ---- hints ---- */
 
 bool audit_hinted(const struct audit_run *run, uint32_t row, uint64_t page)
@@ -254,6 +286,7 @@ static void check_zone(struct audit_run *run, uint64_t zone)
 
 	memset(run->taken, 0, bytes);
 	memset(run->stacked, 0, bytes);
+	check_lock(run, zone, lock);
 	read_pending(run, zone, lock == 0);
 	walk_zone(run->a, zone, audit_item, run);
 	check_high(run, zone);

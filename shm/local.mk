@@ -36,11 +36,15 @@ libshm_la_SOURCES = \
 	%D%/ring_bell.c \
 	%D%/ring_source.h %D%/ring_source.c \
 	%D%/ring_reader.c %D%/ring_recover.c \
+	%D%/ring_repair.h %D%/ring_repair.c \
 	%D%/recovery.h %D%/recovery.c \
 	%D%/purge.h %D%/purge.c \
 	%D%/walk.h %D%/walk.c \
 	%D%/stats.h %D%/stats.c \
 	%D%/audit.h %D%/audit_run.h %D%/audit.c \
-	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c
+	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c \
+	%D%/repair.h %D%/repair_run.h %D%/repair.c \
+	%D%/repair_header.c %D%/repair_heap.c %D%/repair_log.c \
+	%D%/repair_object.c %D%/repair_name.c %D%/repair_index.c
 
 EXTRA_DIST += %D%/README.md %D%/RING.md

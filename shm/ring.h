@@ -110,6 +110,8 @@ bool ring_recover_extent(struct arena *a, uint64_t page, uint32_t client);
 
 /* Whether a committed record refers to the extent (PAGE_LOG) at page. */
 bool ring_references(const struct arena *a, uint64_t page);
+/* Bytes at the start of the ring's area that have memory from its creation on; 0: its header is damaged. */
+uint64_t ring_fixed_bytes(const struct arena *a);
 
 /* Whether the ring makes sense, as far as can be said while others write. If not, why says so. */
 bool ring_valid(const struct arena *a, char *why, size_t why_size);

@@ -68,6 +68,13 @@ static uint64_t blocks_in(uint64_t area, uint32_t shift)
 	return blocks;
 }
 
+bool ring_shape(const struct arena *a, uint32_t *shift, uint32_t *blocks)
+{
+	*shift = shift_for(a->g.ring_size);
+	*blocks = (uint32_t)blocks_in(a->g.ring_size, *shift);
+	return *blocks >= RING_BLOCKS_MIN;
+}
+
 static uint64_t real_offset(void)
 {
 	struct timespec t;
@@ -78,12 +85,11 @@ static uint64_t real_offset(void)
 
 int ring_format(struct arena *a)
 {
-	uint32_t shift = shift_for(a->g.ring_size);
-	uint64_t blocks = blocks_in(a->g.ring_size, shift);
 	struct ring_header *header = arena_at(a, a->g.ring);
+	uint32_t shift, blocks;
 	int r;
 
-	if (blocks < RING_BLOCKS_MIN)
+	if (!ring_shape(a, &shift, &blocks))
 		return -EINVAL;
 	r = arena_commit(a, a->g.ring, parts_of(shift, blocks).slots);
 	if (r)
@@ -91,7 +97,7 @@ int ring_format(struct arena *a)
 	/* All else is zero in a new file: blocks are free, of lap 0. */
 	header->magic = RING_MAGIC;
 	header->block_shift = shift;
-	header->blocks = (uint32_t)blocks;
+	header->blocks = blocks;
 	header->created = ring_clock_ns();
 	atomic_store_explicit(&header->real_offset, real_offset(), memory_order_relaxed);
 	return 0;

@@ -138,6 +138,13 @@ int ring_survey(const struct arena *a, struct ring_survey *ret)
 	return 0;
 }
 
+uint64_t ring_fixed_bytes(const struct arena *a)
+{
+	struct ring_view v;
+
+	return ring_view(a, &v) ? v.slots_at - a->g.ring : 0;
+}
+
 /* ---- validity ---- */
 
 static __attribute__((format(printf, 3, 4))) bool wrong(char *why, size_t size, const char *format, ...)
@@ -215,6 +222,9 @@ static bool block_valid(const struct arena *a, const struct ring_view *v, uint32
 		return wrong(why, size, "block %u: in use without memory", block);
 	if (!ring_committed_of(committed, ring_word_lap(word)))
 		return wrong(why, size, "block %u: its length is of another lap", block);
+	if (!arena_readable(a, ring_block_at(v, block), ring_block_bytes(v)) ||
+	    !arena_readable(a, v->slots_at + 8 * (uint64_t)v->block_slots * block, 8 * v->block_slots))
+		return wrong(why, size, "block %u: its memory is not there", block);
 	if (!(committed & RING_COMMITTED_SHARED ?
 		      shared_valid(v, block, ring_word_lap(word), why, size) :
 		      own_valid(a, v, block, committed, why, size)))

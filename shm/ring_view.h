@@ -23,6 +23,8 @@ struct ring_view {
 	uint32_t block_slots;
 };
 
+/* What the header of an area of this size says, as ring_format() makes it. False: too small. */
+bool ring_shape(const struct arena *a, uint32_t *shift, uint32_t *blocks);
 /* False: the header is damaged. */
 bool ring_view(const struct arena *a, struct ring_view *v);
 

@@ -45,6 +45,7 @@ unit_tests = \
 	%D%/unit/test_persist \
 	%D%/unit/test_quota \
 	%D%/unit/test_record \
+	%D%/unit/test_repair \
 	%D%/unit/test_recovery \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \
@@ -118,7 +119,7 @@ EXTRA_DIST += $(script_tests) %D%/README.md %D%/stress/README.md %D%/run.sh %D%/
 include tests/bench/local.mk
 include tests/crash/local.mk
 
-EXTRA_DIST += %D%/unit/heap.h
+EXTRA_DIST += %D%/unit/heap.h %D%/unit/repair_stage.h
 
 %C%_stress_soak_SOURCES = \
 	%D%/stress/soak.c %D%/stress/soak.h %D%/stress/soak_killer.h %D%/stress/soak_work.h \

@@ -34,6 +34,12 @@ static const struct verb_option create_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option check_options[] = {
+	{ "repair", 0, NULL,
+	  "make it whole again, and say what is lost; nobody may be attached", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
 static const struct verb_option put_options[] = {
 	{ "level", 0, "L", "0 to 7, or emerg to debug; default info", false },
 	{ NULL, 0, NULL, NULL, false },
@@ -74,7 +80,7 @@ const struct verb verb_table[] = {
 	  verb_arena_show },
 	{ "arena map", "NAME|PATH", 1, 1, no_options,
 	  "what lies where, a character a group of pages", verb_arena_map },
-	{ "arena check", "NAME|PATH", 1, 1, no_options,
+	{ "arena check", "NAME|PATH", 1, 1, check_options,
 	  "whether everything is owned by exactly one and every index is true", verb_arena_check },
 	{ "arena destroy", "NAME", 1, 1, no_options,
 	  "remove an arena; who is attached to it goes on until it ends", verb_arena_destroy },

@@ -277,6 +277,16 @@ static void break_size(void)
 	ck_assert_int_eq(ftruncate(a.files.fd, (off_t)a.g.file_size - PAGE_SIZE), 0);
 }
 
+static void cut_bookkeeping(void)
+{
+	ck_assert_int_eq(ftruncate(a.files.fd, (off_t)a.g.page_map), 0);
+}
+
+static void break_lock(void)
+{
+	zone_of(&a, 1)->lock.__data.__kind ^= 0x20;
+}
+
 static void break_active(void)
 {
 	atomic_store(&a.header->active_zones, (uint32_t)a.g.zone_count + 1);
@@ -742,6 +752,8 @@ static const struct breakage breakages[] = {
 	{ "another magic", AUDIT_HEADER, break_magic },
 	{ "another geometry", AUDIT_HEADER, break_geometry },
 	{ "the file cut off", AUDIT_HEADER, break_size },
+	{ "the file cut off in the page map", AUDIT_HOLE, cut_bookkeeping },
+	{ "a lock of another kind", AUDIT_ZONE_LOCK, break_lock },
 	{ "more zones in use than there are", AUDIT_HEADER, break_active },
 	{ "flagged", AUDIT_FLAGGED, set_flag },
 	{ "a kind that is none", AUDIT_ENTRY, break_kind },
@@ -848,7 +860,7 @@ START_TEST(each_breakage_stays_on_a_live_arena)
 {
 	const struct breakage *b = &breakages[_i];
 
-	if (b->what == AUDIT_ZONE_LOCK)
+	if (b->do_it == lock_zone)
 		return; /* no finding there: somebody works */
 	b->do_it();
 	audit(true);
