@@ -14,6 +14,9 @@
 /* Out of line, so that a fast path saves no registers for it. */
 #define SLOW __attribute__((noinline, cold))
 #define TICK 64 /* slow allocations between two looks at a client's life */
+/* Regions of the dead to be brought back before memory is asked for again, and when no more is asked for. */
+#define SOME	  16u
+#define SOME_MOST (UINT64_C(1) << 40)
 
 /* errno, and nothing. */
 static uint64_t fail(int err)
@@ -22,12 +25,27 @@ static uint64_t fail(int err)
 	return 0;
 }
 
-/* By a thread's own count: a shared one would be the one line that all threads write. */
-static bool thread_is_due(const struct arena *a)
+/* By a thread's own count: a shared one would be the one line that all threads write. As long as a dead
+ * client has something left, each slow call brings some of it back, so that it takes a while and not for
+ * ever, and nobody waits. A forked child that is no client yet has no count: it would act in its parent's
+ * name. */
+static void look_after_the_dead(struct arena *a)
 {
 	struct thread_block *t = thread_peek(a);
 
-	return t && t->ticks++ % TICK == TICK - 1;
+	if (t && t->ticks++ % TICK == TICK - 1 && recovery_tick(a))
+		t->ticks = TICK - 1;
+}
+
+/* Memory of the dead is memory, where no daemon has brought it back yet: a little of it, then more. */
+SLOW static uint64_t alloc_of_the_dead(struct arena *a, const struct object_want *want, int *err)
+{
+	uint64_t handle = 0;
+
+	for (uint64_t some = SOME; !handle && *err == -ENOMEM && recovery_reap_some(a, some);
+	     some += some < SOME_MOST ? 3 * some : 0)
+		handle = object_alloc(a, want, err);
+	return handle;
 }
 
 SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
@@ -46,14 +64,10 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 
 	if (flags & ~ALLOC_FLAGS)
 		return fail(-EINVAL);
-	/* A forked child that is no client yet has no count: it would act in its parent's name. */
-	if (thread_is_due(&s->arena))
-		recovery_tick(&s->arena);
+	look_after_the_dead(&s->arena);
 	handle = object_alloc(&s->arena, &want, &err);
-	/* Memory of the dead is memory, where no daemon has brought it back yet. */
-	if (!handle && err == -ENOMEM && thread_is_client(&s->arena) &&
-	    recovery_reap_all(&s->arena) > 0)
-		handle = object_alloc(&s->arena, &want, &err);
+	if (!handle && err == -ENOMEM && thread_is_client(&s->arena))
+		handle = alloc_of_the_dead(&s->arena, &want, &err);
 	return handle ? handle : fail(err);
 }
 
@@ -75,7 +89,8 @@ SLOW static bool owner_was_dead(shma *s, shma_handle h)
 {
 	uint32_t owner = 0;
 
-	return object_kind_of(&s->arena, h, &owner) != OBJECT_FREE && recovery_of(&s->arena, owner);
+	return object_kind_of(&s->arena, h, &owner) != OBJECT_FREE &&
+	       recovery_of(&s->arena, owner, handle_offset(h));
 }
 
 SLOW static int free_slow(shma *s, shma_handle h)

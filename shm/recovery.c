@@ -129,8 +129,14 @@ static int recover_region(struct slab_heir *h, uint64_t region)
 	return left;
 }
 
-/* At most so many regions; -EAGAIN: there is more, or a zone's lock was held. A mark goes when nothing in
- * its region is the dead client's any more: what is gathered to be freed is ours by then. */
+/* What of the heap is to be recovered now. */
+struct scope {
+	uint64_t regions; /* at most so many */
+	uint64_t only;	  /* this one alone, or CLIENT_NO_REGION */
+};
+
+/* -EAGAIN: there is more; -EBUSY: the rest waits for a zone's lock. A mark goes when nothing in its region
+ * is the dead client's any more: what is gathered to be freed is ours by then. */
 static int recover_marked(struct slab_heir *h, uint64_t regions)
 {
 	uint64_t region = 0, per_zone = h->a->g.zone_pages / REGION_PAGES;
@@ -141,7 +147,7 @@ static int recover_marked(struct slab_heir *h, uint64_t regions)
 		if (regions == 0)
 			return -EAGAIN;
 		if (recover_region(h, region)) {
-			left = -EAGAIN;
+			left = -EBUSY;
 			if (!whole)
 				region |= per_zone - 1; /* a held zone must not use the slices up */
 		} else {
@@ -153,11 +159,15 @@ static int recover_marked(struct slab_heir *h, uint64_t regions)
 	return left;
 }
 
-static int recover_heap(struct arena *a, uint32_t client, uint64_t regions)
+static int recover_heap(struct arena *a, uint32_t client, const struct scope *scope)
 {
 	struct slab_heir heir = {.a = a, .client = client};
-	int left = recover_marked(&heir, regions);
+	int left;
 
+	if (scope->only == CLIENT_NO_REGION)
+		left = recover_marked(&heir, scope->regions);
+	else
+		left = recover_region(&heir, scope->only) ? -EBUSY : -EAGAIN;
 	slab_recover_end(&heir);
 	return left;
 }
@@ -218,28 +228,26 @@ bool recovery_drop_own_marks(struct arena *a)
 
 /* ---- a dead client, whole ---- */
 
-static int recover_all(struct arena *a, uint32_t client, bool whole)
+static int recover_all(struct arena *a, uint32_t client, const struct scope *scope)
 {
 	int r;
 
 	arena_refresh(a);
 	r = recover_threads(a, client);
 	if (!r) {
-		STOP_POINT(recovery_names);
 		names_recover(a, client);
-		STOP_POINT(recovery_ring);
 		r = ring_recover_client(a, client);
 	}
-	if (!r)
-		r = recover_heap(a, client, whole ? UINT64_MAX : SLICE_REGIONS);
 	if (r)
-		return -EAGAIN;
-	STOP_POINT(recovery_done);
+		return -EBUSY;
+	r = recover_heap(a, client, scope);
+	if (r)
+		return r;
 	liveness_finish_recovery(a, client);
 	return 1;
 }
 
-int recovery_run(struct arena *a, uint32_t client, bool whole)
+static int run(struct arena *a, uint32_t client, const struct scope *scope)
 {
 	bool expected = false;
 	int r = 0, cancel;
@@ -251,14 +259,23 @@ int recovery_run(struct arena *a, uint32_t client, bool whole)
 	/* A cancelled thread would be recovering for ever. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	if (liveness_claim_recovery(a, client)) {
-		STOP_POINT(recovery_claimed);
-		r = recover_all(a, client, whole);
+		r = recover_all(a, client, scope);
 		if (r < 0)
 			liveness_release_recoveries(a, a->client);
 	}
 	atomic_store(&a->recovering, false);
 	pthread_setcancelstate(cancel, NULL);
 	return r;
+}
+
+static int run_regions(struct arena *a, uint32_t client, uint64_t regions)
+{
+	return run(a, client, &(struct scope){.regions = regions, .only = CLIENT_NO_REGION});
+}
+
+int recovery_run(struct arena *a, uint32_t client, bool whole)
+{
+	return run_regions(a, client, whole ? UINT64_MAX : SLICE_REGIONS);
 }
 
 /* ---- finding the dead ---- */
@@ -270,10 +287,36 @@ static bool may_be_dead(struct arena *a, uint32_t client)
 	return client != a->client && client_word_state(word) != CLIENT_FREE && liveness_is_dead(a, client);
 }
 
-bool recovery_of(struct arena *a, uint32_t client)
+/* The region where what lies there begins: a slab's first page may be in an earlier one. */
+static uint64_t region_of(const struct arena *a, uint64_t heap_offset)
 {
-	return a->client && client >= 1 && client < client_high(a) && may_be_dead(a, client) &&
-	       recovery_run(a, client, true) == 1;
+	struct slab_place place;
+
+	return (slab_find(a, heap_offset, &place) ? heap_offset >> PAGE_SHIFT : place.head) / REGION_PAGES;
+}
+
+bool recovery_of(struct arena *a, uint32_t client, uint64_t heap_offset)
+{
+	struct scope scope = {.only = region_of(a, heap_offset)};
+	int r;
+
+	if (!a->client || client < 1 || client >= client_high(a) || !may_be_dead(a, client))
+		return false;
+	r = run(a, client, &scope);
+	return r == 1 || r == -EAGAIN;
+}
+
+bool recovery_reap_some(struct arena *a, uint64_t regions)
+{
+	uint32_t high = client_high(a);
+
+	for (uint32_t client = 1; client < high; client++) {
+		int r = may_be_dead(a, client) ? run_regions(a, client, regions) : 0;
+
+		if (r == 1 || r == -EAGAIN)
+			return true;
+	}
+	return false;
 }
 
 uint32_t recovery_reap_all(struct arena *a)
@@ -286,14 +329,17 @@ uint32_t recovery_reap_all(struct arena *a)
 	return freed;
 }
 
-void recovery_tick(struct arena *a)
+bool recovery_tick(struct arena *a)
 {
+	_Atomic uint32_t *cursor = &a->header->reap_cursor;
 	uint32_t high = client_high(a), client;
 
 	if (high <= 1 || !a->client)
-		return;
-	client = 1 + atomic_fetch_add_explicit(&a->header->reap_cursor, 1, memory_order_relaxed) %
-			     (high - 1);
-	if (may_be_dead(a, client))
-		recovery_run(a, client, false);
+		return false;
+	client = 1 + atomic_fetch_add_explicit(cursor, 1, memory_order_relaxed) % (high - 1);
+	if (!may_be_dead(a, client) || recovery_run(a, client, false) != -EAGAIN)
+		return false;
+	/* The same one next, whoever comes. */
+	atomic_fetch_sub_explicit(cursor, 1, memory_order_relaxed);
+	return true;
 }

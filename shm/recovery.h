@@ -12,12 +12,18 @@
 /*
  * Recovers a client if it is dead. whole: all of it, else a slice of bounded work, after which anyone may
  * go on. 1: nothing is left of it, its number is free; 0: nothing done (it lives, or another living
- * process or thread recovers it); -EAGAIN: something is left, call again. This process must be a client.
+ * process or thread recovers it); -EAGAIN: something is left, call again; -EBUSY: so too, but it waits for
+ * a lock that is held. This process must be a client.
  */
 int recovery_run(struct arena *a, uint32_t client, bool whole);
 
-/* Whether a client was dead and its things have come back: for who is refused something of it. */
-bool recovery_of(struct arena *a, uint32_t client);
+/* Whether a client was dead and its things at this place have come back: for who is refused an object of
+ * it. No more than that is done, since somebody waits. */
+bool recovery_of(struct arena *a, uint32_t client, uint64_t heap_offset);
+
+/* Whether something of some dead client has come back, of at most so many regions: for who needs memory,
+ * and asks for more each time. */
+bool recovery_reap_some(struct arena *a, uint64_t regions);
 
 /* Looks at all clients and recovers the dead ones whole; how many numbers have become free. */
 uint32_t recovery_reap_all(struct arena *a);
@@ -27,7 +33,7 @@ uint32_t recovery_reap_all(struct arena *a);
 bool recovery_drop_own_marks(struct arena *a);
 
 /* Looks at one client, another each time, and recovers a slice. For slow paths, where there is no
- * daemon to do it. */
-void recovery_tick(struct arena *a);
+ * daemon to do it. Whether more is left, so that the next slow call should do so, too. */
+bool recovery_tick(struct arena *a);
 
 #endif

@@ -26,8 +26,11 @@
 
 /* ---- a whole slab ---- */
 
-/* Plain, for the compiler to do several at once: what is decided on is what only we can change. */
-static bool row_is(const uint32_t *words, uint32_t pattern)
+/* Plain, for the compiler to do several at once: what is decided on is what only we can change. Others look
+ * at such words at any time, atomically, so that a checker of races would have something to say. */
+#define PLAIN __attribute__((no_sanitize_thread))
+
+PLAIN static bool row_is(const uint32_t *words, uint32_t pattern)
 {
 	uint32_t differ = 0;
 
@@ -36,7 +39,7 @@ static bool row_is(const uint32_t *words, uint32_t pattern)
 	return !(differ & 0xffff);
 }
 
-static void free_row(uint32_t *words)
+PLAIN static void free_row(uint32_t *words)
 {
 	for (uint32_t i = 0; i < ROW; i++)
 		words[i] = (words[i] | 0xffff) + 1;
@@ -105,10 +108,10 @@ static void free_slab(struct slab_heir *h, struct slab_record *r, uint64_t head,
 {
 	uint32_t objects = sizeclass_table[class].objects, i = 0;
 
-	/* Crash: before, the dead client's objects; after, so too, but for those freed below, in a slab whose
-	 * record is busy with us: who recovers us opens it again, whoever comes last finds it empty. */
+	/* Crash: before, the dead client's objects; after, so too, but for those freed below, in a slab
+	 * whose record is busy with us: who recovers us opens it again, who comes last finds it empty. */
 	atomic_store_explicit(&r->owner, record_busy(h->a->client), memory_order_release);
-	/* PAIR(slab-closed): closed, then free words; claim_object() sees a free word, then that it is closed. */
+	/* PAIR(slab-closed): closed, then free words; claim_object() sees a free word, then this. */
 	atomic_thread_fence(memory_order_release);
 	for (; i + ROW <= objects; i += ROW)
 		free_row((uint32_t *)&r->words[i]);
@@ -140,7 +143,7 @@ static void free_word(_Atomic uint32_t *word, uint32_t client)
 	while (state_owner(seen) == client) {
 		uint32_t freed = state_make(OBJECT_FREE, 0, (state_gen(seen) + 1) & 0xffff);
 
-		/* Crash: before, the dead client's; after, free, its bit set by who comes to the slab next. */
+		/* Crash: before, the dead client's; after, free, its bit set by who comes here next. */
 		if (state_kind(seen) != OBJECT_SHARED) {
 			atomic_store_explicit(word, freed, memory_order_release);
 			return;

@@ -138,15 +138,92 @@ START_TEST(all_that_a_dead_client_owned_comes_back)
 }
 END_TEST
 
+/* Dies when told: who goes on allocating meanwhile would recover who is dead already. */
+static int own_and_wait(void *arg)
+{
+	if (own_some_of_everything(arg == NULL))
+		return 1;
+	atomic_fetch_add(&board->ready, 1);
+	if (!board_reaches(&board->stop, 1))
+		return 2;
+	die();
+	return 0;
+}
+
 START_TEST(several_dead_at_once_come_back)
 {
 	pid_t pids[3];
 
 	for (size_t i = 0; i < LENGTH(pids); i++)
-		pids[i] = child_start(own_and_die, i ? &i : NULL);
+		pids[i] = child_start(own_and_wait, i ? &i : NULL);
+	board_wait(&board->ready, LENGTH(pids));
+	atomic_store(&board->stop, 1);
 	for (size_t i = 0; i < LENGTH(pids); i++)
 		child_dies(pids[i]);
 	ck_assert_uint_eq(reap(&heap->arena), LENGTH(pids));
+	check_stats_are_as_before();
+}
+END_TEST
+
+/* ---- slabs ---- */
+
+#define MANY 1500 /* objects: slabs of their own, the last one not full */
+
+/* Of each slab all objects, or all but some, private ones, offered ones, or both. */
+static int fill_slabs_and_die(void *arg)
+{
+	int pattern = *(int *)arg;
+	shma_handle h;
+
+	for (int i = 0; i < MANY; i++) {
+		if (!get(pattern < 3 ? 200 : 4000, pattern && i % 5 == 0 ? SHMA_SHARED : 0, &h))
+			return 1;
+		atomic_store(&board->numbers[i], h);
+	}
+	for (int i = 0; pattern % 3 == 2 && i < MANY; i += 3)
+		if (shma_free(heap, atomic_load(&board->numbers[i])))
+			return 2;
+	die();
+	return 0;
+}
+
+static void check_all_are_stale(void)
+{
+	for (int i = 0; i < MANY; i++) {
+		ck_assert_ptr_null(shma_ptr(heap, atomic_load(&board->numbers[i])));
+		ck_assert_int_eq(shma_take(heap, atomic_load(&board->numbers[i])), -ESTALE);
+	}
+}
+
+START_TEST(slabs_of_the_dead_go_back_whole_whatever_it_had_in_them)
+{
+	int pattern = _i;
+	uint64_t free_pages;
+
+	child_dies(child_start(fill_slabs_and_die, &pattern)); /* state blocks stay */
+	ck_assert_uint_eq(reap(&heap->arena), 1);
+	free_pages = heap_all_free_pages(&heap->arena);
+	child_dies(child_start(fill_slabs_and_die, &pattern));
+	ck_assert_uint_eq(reap(&heap->arena), 1);
+	ck_assert_uint_eq(heap_all_free_pages(&heap->arena), free_pages);
+	check_all_are_stale();
+	check_stats_are_as_before();
+}
+END_TEST
+
+START_TEST(who_is_refused_an_object_of_the_dead_has_that_brought_back_alone)
+{
+	int pattern = 3;
+	pid_t pid = child_start(fill_slabs_and_die, &pattern);
+
+	child_dies(pid);
+	for (int i = 1; i < MANY; i += 700) {
+		ck_assert_int_eq(shma_free(heap, atomic_load(&board->numbers[i])), -ESTALE);
+		ck_assert_uint_eq(slots(), 2);
+	}
+	ck_assert_ptr_nonnull(shma_ptr(heap, atomic_load(&board->numbers[MANY / 2 + 200])));
+	ck_assert_uint_eq(reap(&heap->arena), 1);
+	check_all_are_stale();
 	check_stats_are_as_before();
 }
 END_TEST
@@ -491,6 +568,8 @@ int main(int argc, char **argv)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, all_that_a_dead_client_owned_comes_back);
 	tcase_add_test(t, several_dead_at_once_come_back);
+	tcase_add_loop_test(t, slabs_of_the_dead_go_back_whole_whatever_it_had_in_them, 0, 6);
+	tcase_add_test(t, who_is_refused_an_object_of_the_dead_has_that_brought_back_alone);
 	tcase_add_test(t, an_exit_is_a_death);
 	tcase_add_test(t, what_a_dead_client_gave_to_the_arena_stays);
 	tcase_add_test(t, what_was_taken_from_it_before_its_death_is_the_takers);
