@@ -236,6 +236,28 @@ int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length)
 	return 0;
 }
 
+int64_t arena_read(const struct arena *a, uint64_t file_offset, void *to, uint64_t len)
+{
+	int fd = file_of(a, file_offset);
+	bool own_file = a->files.heap_fd >= 0 && file_offset >= a->g.heap;
+	uint64_t at = file_offset - (own_file ? a->g.heap : 0), done = 0;
+
+	if (fd < 0)
+		return fd;
+	while (done < len) {
+		ssize_t n = pread(fd, (char *)to + done, len - done, (off_t)(at + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (uint64_t)n;
+	}
+	return (int64_t)done;
+}
+
 uint32_t arena_refresh(struct arena *a)
 {
 	/* PAIR(zone-activate): the count, then what it covers. */

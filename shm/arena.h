@@ -76,6 +76,10 @@ bool arena_readable(const struct arena *a, uint64_t file_offset, uint64_t length
 /* Gives it back. */
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length);
 
+/* Copies bytes, whatever happens to their pages meanwhile: those of a hole are zeros, where a load might fault.
+ * Fewer than asked for only where the file ends. -EBADF as above. */
+int64_t arena_read(const struct arena *a, uint64_t file_offset, void *to, uint64_t len);
+
 /* Learns of zones that others have put into use; the number of active ones, never above zone_count. */
 uint32_t arena_refresh(struct arena *a);
 

@@ -2,8 +2,8 @@
 /*
  * hint.h - where a free object of a class, or a free record of a shape, may be found: a bit a region,
  * with two levels above it (words of a zone, zones of the arena). All index: a set bit may be wrong and
- * costs a look; a clear one may be wrong for as long as its clearer is between two steps (see
- * hint_settle), and a search that finds nothing at all looks at the truth before it gives up.
+ * costs a look; a clear one may be wrong for as long as its clearer is between two steps (it looks
+ * again after clearing), and a search that finds nothing at all looks at the truth before it gives up.
  */
 #ifndef SHM_HINT_H
 #define SHM_HINT_H

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client.h"
 #include "extent.h"
@@ -192,22 +191,19 @@ static bool fits_in_place(const struct object *o, uint64_t size)
 }
 
 /* Copies an object's bytes into another that is private. What is on offer others may free at any moment,
- * and its pages be given back while we are stopped in the middle: see object_copy_out(). */
+ * and its pages be given back while we are stopped in the middle: then the kernel copies. */
 static int copy_object(struct arena *a, uint64_t from, uint64_t to, uint64_t len, uint32_t state)
 {
-	int64_t n = 0;
+	int64_t n;
 
 	if (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN) {
 		memcpy(a->heap + handle_offset(to), a->heap + handle_offset(from), len);
 		return 0;
 	}
-	for (uint64_t done = 0; done < len && n >= 0; done += (uint64_t)n) {
-		n = object_copy_out(a, handle_offset(from) + done,
-				    a->heap + handle_offset(to) + done, len - done);
-		if (n == 0)
-			n = -EUCLEAN; /* the file is cut off */
-	}
-	return n < 0 ? (int)n : 0;
+	n = arena_read(a, a->g.heap + handle_offset(from), a->heap + handle_offset(to), len);
+	if (n < 0)
+		return (int)n;
+	return (uint64_t)n == len ? 0 : -EUCLEAN; /* the file is cut off */
 }
 
 /* A private object that nobody else knows of becomes what another was. */

@@ -2,7 +2,6 @@
 /* Objects looked at: by handle, by pointer, by copying. */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "geometry.h"
 #include "object.h"
@@ -38,18 +37,6 @@ enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *clie
 	return state_kind(state);
 }
 
-int64_t object_copy_out(struct arena *a, uint64_t heap_offset, void *to, uint64_t len)
-{
-	bool own_file = a->files.heap_fd >= 0;
-	ssize_t n;
-
-	do
-		n = pread(own_file ? a->files.heap_fd : a->files.fd, to, len,
-			  (off_t)(own_file ? heap_offset : a->g.heap + heap_offset));
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
 int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to, uint64_t len)
 {
 	struct object o;
@@ -63,7 +50,7 @@ int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to,
 		return 0;
 	if (len > o.bytes - offset)
 		len = o.bytes - offset;
-	n = object_copy_out(a, handle_offset(handle) + offset, to, len);
+	n = arena_read(a, a->g.heap + handle_offset(handle) + offset, to, len);
 	if (n < 0)
 		return n;
 	/* What was copied was the object's only if it is still live. PAIR(read): the copy, then the look. */

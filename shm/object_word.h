@@ -44,7 +44,4 @@ int object_word_step(struct arena *a, struct object *o, uint32_t *state, object_
 int object_word_step_handle(struct arena *a, uint64_t handle, object_step_fn step, struct object *o,
 			    uint32_t *state);
 
-/* The kernel copies: pages that are given back meanwhile read as zeros, where a load might fault. */
-int64_t object_copy_out(struct arena *a, uint64_t heap_offset, void *to, uint64_t len);
-
 #endif

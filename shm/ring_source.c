@@ -6,8 +6,6 @@
  */
 #include "ring_source.h"
 
-#include <errno.h>
-#include <unistd.h>
 
 #define FUTURE_NS UINT64_C(1000000000) /* a time further ahead than this is no time */
 #define BEGIN_TRIES 64 /* laps that may end in a row while a reader tries to begin in one */
@@ -215,29 +213,16 @@ bool ring_source_next(struct ring_source *s, const struct arena *a, const struct
 	return true;
 }
 
-/* By pread, which a hole where the extent was cannot harm. */
+/* The kernel copies: there may be a hole by now where the extent was. */
 static bool copy_large(const struct arena *a, const struct ring_reference *ref, void *to, size_t len)
 {
-	bool own_file = a->files.heap_fd >= 0;
 	uint64_t pages = a->g.capacity >> PAGE_SHIFT;
-	off_t at = (off_t)((own_file ? 0 : a->g.heap) + ((uint64_t)ref->page << PAGE_SHIFT) +
-			   sizeof(struct ring_extent));
+	uint64_t at = a->g.heap + ((uint64_t)ref->page << PAGE_SHIFT) + sizeof(struct ring_extent);
 
 	if (ref->page >= pages || ref->pages > pages - ref->page ||
 	    len + sizeof(struct ring_extent) > (uint64_t)ref->pages << PAGE_SHIFT)
 		return false;
-	while (len) {
-		ssize_t n = pread(own_file ? a->files.heap_fd : a->files.fd, to, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		to = (char *)to + n;
-		at += n;
-		len -= (size_t)n;
-	}
-	return true;
+	return arena_read(a, at, to, len) == (int64_t)len;
 }
 
 static bool copy_payload(const struct ring_source *s, const struct arena *a, uint64_t at, void *to)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "walk.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "pagemap.h"
 
@@ -211,30 +209,12 @@ bool walk_committed(const struct arena *a, uint64_t page, uint64_t pages)
 	return true;
 }
 
-static bool read_fully(int fd, uint64_t at, char *to, size_t length)
-{
-	while (length) {
-		ssize_t n = pread(fd, to, length, (off_t)at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		to += n;
-		at += (uint64_t)n;
-		length -= (size_t)n;
-	}
-	return true;
-}
-
 /* Reading a hole through the mapping would take memory for it, or fault where none is left. */
 bool walk_copy(const struct arena *a, uint64_t file_offset, void *to, size_t length)
 {
 	if (file_offset > a->g.file_size || length > a->g.file_size - file_offset)
 		return false;
-	if (a->files.heap_fd >= 0 && file_offset >= a->g.heap)
-		return read_fully(a->files.heap_fd, file_offset - a->g.heap, to, length);
-	return read_fully(a->files.fd, file_offset, to, length);
+	return arena_read(a, file_offset, to, length) == (int64_t)length;
 }
 
 bool walk_copy_heap(const struct arena *a, uint64_t heap_offset, void *to, size_t length)

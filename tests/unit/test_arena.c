@@ -483,6 +483,39 @@ START_TEST(pages_are_taken_from_the_system_and_given_back)
 }
 END_TEST
 
+START_TEST(bytes_are_read_over_holes_and_to_the_end_of_the_file)
+{
+	char bytes[2 * PAGE_SIZE];
+	struct arena a;
+
+	heap_map(&a, MIB(16));
+	ck_assert_int_eq(arena_commit(&a, a.g.heap + MIB(3), PAGE_SIZE), 0);
+	memset(a.heap + MIB(3), 1, PAGE_SIZE);
+	ck_assert_int_eq(arena_read(&a, a.g.heap + MIB(3), bytes, sizeof(bytes)), sizeof(bytes));
+	for (uint32_t i = 0; i < sizeof(bytes); i++)
+		ck_assert_int_eq(bytes[i], i < PAGE_SIZE);
+	ck_assert_int_eq(arena_read(&a, a.g.file_size - 100, bytes, sizeof(bytes)), 100);
+	arena_unmap(&a);
+}
+END_TEST
+
+/* closefrom(), and then another file under the descriptor's number. */
+START_TEST(a_descriptor_that_is_another_files_by_now_is_neither_read_nor_committed)
+{
+	int other = open("/dev/zero", O_RDWR | O_CLOEXEC);
+	struct arena a;
+	char byte;
+
+	heap_map(&a, MIB(16));
+	ck_assert_int_ge(dup2(other, a.files.fd), 0);
+	ck_assert_int_eq(arena_read(&a, a.g.heap, &byte, 1), -EBADF);
+	ck_assert_int_eq(arena_commit(&a, a.g.heap, PAGE_SIZE), -EBADF);
+	ck_assert_int_eq(arena_punch(&a, a.g.heap, PAGE_SIZE), -EBADF);
+	close(other);
+	arena_unmap(&a);
+}
+END_TEST
+
 /* ---- limits, rights, namespaces: each in a process of its own ---- */
 
 static int create_below_file_limit(void *path)
@@ -645,6 +678,8 @@ int main(void)
 	tcase_add_test(damage, a_wrong_count_of_zones_is_not_believed);
 	tcase_add_checked_fixture(limits, setup, NULL);
 	tcase_add_test(limits, pages_are_taken_from_the_system_and_given_back);
+	tcase_add_test(limits, bytes_are_read_over_holes_and_to_the_end_of_the_file);
+	tcase_add_test(limits, a_descriptor_that_is_another_files_by_now_is_neither_read_nor_committed);
 	tcase_add_test(limits, limits_below_the_size_are_told_as_such);
 	tcase_add_test(limits, without_permission_it_is_neither_opened_nor_created);
 	tcase_add_test(limits, another_pid_namespace_may_look_but_not_touch);
