@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -438,6 +439,8 @@ int main(int argc, char **argv)
 		list_ops();
 		return 0;
 	}
+	/* What is large goes back when it is freed: each fork would copy its page tables. */
+	mallopt(M_MMAP_THRESHOLD, 1 << 18);
 	trace = shared_memory(sizeof(*trace));
 	board = shared_memory(sizeof(*board));
 	kept = calloc(1, sizeof(*kept));

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# crash.sh: kills a client at points spread over all operations, for about a minute.
+# crash.sh: kills a client at points spread over all operations, for less than a minute.
 # crash.sh all: at every point, and writes the table of what was done into the README.
 # CRASH_JOBS, CRASH_SECONDS, and CRASH_ONLY (see crash.c), from the environment.
 set -eu
@@ -17,7 +17,7 @@ if [ "${SANITIZERS:-no}" != no ]; then
 fi
 
 [ "${1:-}" = all ] || "$top_srcdir/tests/crash/seeded.sh" --apply
-options=(--changes --seconds "${CRASH_SECONDS:-60}")
+options=(--changes --seconds "${CRASH_SECONDS:-40}")
 [ "${1:-}" != all ] || options=()
 [ -z "${CRASH_ONLY:-}" ] || options+=(--only "$CRASH_ONLY")
 jobs=${CRASH_JOBS:-$(($(nproc) * 2))} # most of the time each waits for a process to come or go

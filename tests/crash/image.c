@@ -13,7 +13,7 @@ struct image {
 	uint64_t pages; /* of the file */
 	uint32_t *slot; /* a page: its number among those kept, + 1; 0: a hole */
 	char *data;
-	uint64_t kept;
+	uint64_t kept, next;
 	char *map; /* the file */
 };
 
@@ -40,18 +40,22 @@ static void for_data(const struct image *m, int fd,
 	}
 }
 
+static void count(const struct image *m, int fd, uint64_t first, uint64_t end)
+{
+	(void)fd;
+	((struct image *)(uintptr_t)m)->kept += end - first;
+}
+
 static void keep(const struct image *m, int fd, uint64_t first, uint64_t end)
 {
 	struct image *image = (struct image *)(uintptr_t)m;
 
 	(void)fd;
-	image->data = realloc(image->data, (image->kept + end - first) * PAGE_SIZE);
-	if (!image->data)
-		broken("no memory for an image");
-	memcpy(image->data + image->kept * PAGE_SIZE, image->map + first * PAGE_SIZE,
-	       (end - first) * PAGE_SIZE);
-	for (uint64_t page = first; page < end; page++)
-		image->slot[page] = (uint32_t)++image->kept;
+	for (uint64_t page = first; page < end && image->next < image->kept; page++) {
+		memcpy(image->data + image->next * PAGE_SIZE, image->map + page * PAGE_SIZE,
+		       PAGE_SIZE);
+		image->slot[page] = (uint32_t)++image->next;
+	}
 }
 
 struct image *image_take(int fd)
@@ -66,6 +70,13 @@ struct image *image_take(int fd)
 	if (!m->slot)
 		broken("no memory for an image");
 	m->map = map_file(fd, m->pages * PAGE_SIZE);
+	for_data(m, fd, count);
+	m->data = mmap(NULL, m->kept * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->data == MAP_FAILED)
+		broken("no memory for an image");
+	/* Each fork would copy its page tables. */
+	madvise(m->data, m->kept * PAGE_SIZE, MADV_DONTFORK);
 	for_data(m, fd, keep);
 	return m;
 }
@@ -101,6 +112,6 @@ void image_free(struct image *m)
 {
 	munmap(m->map, m->pages * PAGE_SIZE);
 	free(m->slot);
-	free(m->data);
+	munmap(m->data, m->kept * PAGE_SIZE);
 	free(m);
 }

@@ -3,6 +3,7 @@
  * Operations: shmallocd. The victim is one (service.h): somebody has asked it for something, or has died,
  * and it dies while it acts on that, from the event to the answer.
  */
+#include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -250,8 +251,12 @@ static bool lost_it(void)
 /* A client in the middle of its life, until it is killed. */
 static void live(const struct shma_options *opt)
 {
-	int r = shma_open(&self, arena_name, opt ? 0 : SHMA_EMBEDDED, opt);
+	int r;
 
+	/* The daemon, which is this process's parent, may be without a processor for long. */
+	do
+		r = shma_open(&self, arena_name, opt ? 0 : SHMA_EMBEDDED, opt);
+	while (r == -ETIMEDOUT);
 	must(r, "opening the arena");
 	for (uint32_t i = 0; i < 20; i++)
 		make_thing(i % 3 ? 100 : 3000, i % 5 ? 0 : SHMA_SHARED, FATE_GONE);

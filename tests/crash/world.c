@@ -150,7 +150,7 @@ void survivor_make_usual(void)
 	make_thing(20480, SHMA_PERSIST | SHMA_LARGE, FATE_KEPT);
 	make_thing(192, 0, FATE_KEPT);
 	make_thing(40960, 0, FATE_KEPT);
-	make_thing(UINT64_C(5) << 20, SHMA_SHARED, FATE_KEPT);
+	make_thing(UINT64_C(3) << 20, SHMA_SHARED, FATE_KEPT);
 	note_label("small", T_NAMED, FATE_KEPT, true);
 	note_label("large", T_NAMED_LARGE, FATE_KEPT, true);
 	if (shma_publish(self, "small", thing_at(T_NAMED)->handle) ||
