@@ -121,6 +121,15 @@ static void count_changes(struct row *row)
 
 /* ---- deaths ---- */
 
+static void name_op(const struct op *op, char *text, size_t size)
+{
+	if (op->victim)
+		snprintf(text, size, "%s, %s, %s at %u/%u", op->name, op->victim, op->path,
+			 op->part, op->parts);
+	else
+		snprintf(text, size, "%s, %s", op->name, op->path);
+}
+
 static bool ask(enum judging way)
 {
 	pid_t pid = stage_spawn();
@@ -173,10 +182,12 @@ static void one_death(const struct op *op, struct row *row, uint64_t target, enu
 	if (board->pause_ns > row->pause_ns)
 		row->pause_ns = board->pause_ns;
 	if (!good) {
+		char name[200];
+
+		name_op(op, name, sizeof(name));
 		row->failures++;
-		printf("FAILED %s, %s: killed after %llu instructions of %llu, judged by way %d: %s\n",
-		       op->name, op->path, (unsigned long long)target,
-		       (unsigned long long)trace->count, (int)way, board->failure);
+		printf("FAILED %s: killed after %llu instructions of %llu, judged by way %d: %s\n",
+		       name, NUMBER(target), NUMBER(trace->count), (int)way, board->failure);
 		print_place(board->died_at);
 	}
 	stage_restore();
@@ -322,15 +333,6 @@ static void run_op(const struct op *op, unsigned number, double until)
 	if (ready || row.failures)
 		count_row(op, &row);
 	stage_remove();
-}
-
-static void name_op(const struct op *op, char *text, size_t size)
-{
-	if (op->victim)
-		snprintf(text, size, "%s, %s, %s at %u/%u", op->name, op->victim, op->path,
-			 op->part, op->parts);
-	else
-		snprintf(text, size, "%s, %s", op->name, op->path);
 }
 
 static bool wanted(const struct op *op)

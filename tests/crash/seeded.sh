@@ -209,6 +209,12 @@ if [ "${1:-}" = --apply ]; then
 	echo "${#names[@]} defects have their places"
 	exit 0
 fi
+# row TEXT: what the harness said, as columns; of several findings the first.
+row()
+{
+	sed -E 's/[|]/,/g; s/;.*//; s/: killed after ([0-9]+) instructions of ([0-9]+), judged by way [0-9]: / | \1 of \2 | /' <<<"$1"
+}
+
 mkdir "$work/sound"
 build "$work/sound" || exit 2
 if [ $# -eq 0 ] && ! "$work/sound/crash" --seconds 60 --seed "$seed" >"$work/log" 2>&1; then
@@ -237,7 +243,7 @@ for i in "${!names[@]}"; do
 	0)
 		found=$((found + 1))
 		printf 'found   %-16s %s\n          %s\n' "${names[$i]}" "${whats[$i]}" "$by"
-		echo "| ${whats[$i]} | \`${files[$i]}\` | ${by//|/,} |" >>"$work/rows"
+		echo "| ${whats[$i]} | \`${files[$i]}\` | $(row "$by") |" >>"$work/rows"
 		;;
 	1) missed=$((missed + 1)) && printf 'MISSED  %-16s %s\n' "${names[$i]}" "${whats[$i]}" ;;
 	*) missed=$((missed + 1)) && printf 'BROKEN  %-16s %s\n' "${names[$i]}" "${whats[$i]}" && cat "$work/${names[$i]}/log" ;;
@@ -249,8 +255,8 @@ if [ $# -eq 0 ] && [ -w "$readme" ]; then
 	{
 		sed '/^<!-- defects -->$/q' "$readme"
 		echo
-		echo "| defect | in | found by |"
-		echo "|---|---|---|"
+		echo "| defect | in | found in | killed after | the oracle |"
+		echo "|---|---|---|---|---|"
 		cat "$work/rows"
 		echo
 		echo "$found of $((found + missed)) found; without a defect: $(tail -n 1 "$work/log")."
