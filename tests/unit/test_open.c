@@ -551,12 +551,12 @@ static void *open_and_close(void *arg)
 static int open_in_child(void *arg)
 {
 	shma *s;
+	int r;
 
 	(void)arg;
-	alarm(20); /* a held lock would keep us for ever */
-	if (shma_open(&s, name, SHMA_EMBEDDED, NULL))
-		return 1;
-	return shma_close(s) ? 2 : 0;
+	alarm(200); /* a held lock would keep us for ever */
+	r = shma_open(&s, name, SHMA_EMBEDDED, NULL);
+	return r ? -r : -shma_close(s);
 }
 
 START_TEST(a_child_forked_while_another_thread_opens_can_open_itself)
