@@ -268,6 +268,7 @@ static uint32_t free_row(struct arena *a, uint32_t zone, const uint64_t *pages, 
 		if (length > first + a->g.zone_pages - end)
 			length = first + a->g.zone_pages - end;
 		atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, gen, 0), memory_order_release);
+		STOP_POINT(extent_row_freeing);
 		end += length;
 		i++;
 		if (end == first + a->g.zone_pages)

@@ -151,6 +151,7 @@ static int recover_marked(struct slab_heir *h, uint64_t regions)
 			if (!whole)
 				region |= per_zone - 1; /* a held zone must not use the slices up */
 		} else {
+			STOP_POINT(recovery_region);
 			client_marks_drop(h->a, h->client, region);
 			regions--;
 		}
@@ -235,7 +236,9 @@ static int recover_all(struct arena *a, uint32_t client, const struct scope *sco
 	arena_refresh(a);
 	r = recover_threads(a, client);
 	if (!r) {
+		STOP_POINT(recovery_names);
 		names_recover(a, client);
+		STOP_POINT(recovery_ring);
 		r = ring_recover_client(a, client);
 	}
 	if (r)
@@ -243,6 +246,7 @@ static int recover_all(struct arena *a, uint32_t client, const struct scope *sco
 	r = recover_heap(a, client, scope);
 	if (r)
 		return r;
+	STOP_POINT(recovery_done);
 	liveness_finish_recovery(a, client);
 	return 1;
 }
@@ -259,6 +263,7 @@ static int run(struct arena *a, uint32_t client, const struct scope *scope)
 	/* A cancelled thread would be recovering for ever. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	if (liveness_claim_recovery(a, client)) {
+		STOP_POINT(recovery_claimed);
 		r = recover_all(a, client, scope);
 		if (r < 0)
 			liveness_release_recoveries(a, a->client);

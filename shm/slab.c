@@ -397,12 +397,16 @@ void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
 	uint32_t pages = sizeclass_table[class].pages;
 
+	STOP_POINT(slab_all_claimed);
 	atomic_store_explicit(&record_at(a, at)->owner, record_busy(a->client), memory_order_release);
+	STOP_POINT(slab_record_busy);
 	/* Crash: before, a slab all of whose objects are ours, its record busy with us; after, a raw
 	 * extent of ours. Either way recovery frees both. */
 	set_raw_use(a, head, RAW_SLAB + class);
+	STOP_POINT(slab_head_raw);
 	extent_clear_inside(a, head, pages);
 	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
+	STOP_POINT(slab_raw);
 	set_raw_use(a, head, RAW_PLAIN);
 	record_free(a, at, sizeclass_table[class].shape);
 }
@@ -411,9 +415,11 @@ void slab_retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t
 {
 	if (slab_mark(a, r, head))
 		return;
+	STOP_POINT(slab_looks_empty);
 	for (int i = 0; i < RETIRE_TRIES && slab_serves(r, head, class); i++) {
 		if (claim_all(a, r, head, class)) {
 			slab_unmake(a, head, class);
+			STOP_POINT(slab_unmade);
 			extent_free(a, head);
 			return;
 		}

@@ -20,6 +20,7 @@
 #include "pagemap.h"
 #include "slab.h"
 #include "slab_inside.h"
+#include "stop_point.h"
 #include "zone.h"
 
 #define ROW 16u /* words that are looked at together */
@@ -89,9 +90,11 @@ static bool take_over(struct slab_record *r, uint32_t objects, uint32_t client)
 		i += ROW;
 	if ((i == 0 || i + ROW <= objects) && count_dead(r, objects, client) == 0)
 		return false;
-	for (; i < objects; i++)
+	for (; i < objects; i++) {
 		if (!claim_for_dead(&r->words[i], client))
 			return false;
+		STOP_POINT(slab_taking_over);
+	}
 	return true;
 }
 
@@ -111,6 +114,7 @@ static void free_slab(struct slab_heir *h, struct slab_record *r, uint64_t head,
 	/* Crash: before, the dead client's objects; after, so too, but for those freed below, in a slab
 	 * whose record is busy with us: who recovers us opens it again, who comes last finds it empty. */
 	atomic_store_explicit(&r->owner, record_busy(h->a->client), memory_order_release);
+	STOP_POINT(slab_closed);
 	/* PAIR(slab-closed): closed, then free words; claim_object() sees a free word, then this. */
 	atomic_thread_fence(memory_order_release);
 	for (; i + ROW <= objects; i += ROW)
@@ -121,6 +125,7 @@ static void free_slab(struct slab_heir *h, struct slab_record *r, uint64_t head,
 		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen & 0xffff),
 				      memory_order_relaxed);
 	}
+	STOP_POINT(slab_closed_freed);
 	slab_unmake(h->a, head, class);
 	/* Crash: from slab_unmake() on a raw extent of ours. */
 	gather(h, head);
@@ -128,6 +133,7 @@ static void free_slab(struct slab_heir *h, struct slab_record *r, uint64_t head,
 
 void slab_recover_end(struct slab_heir *h)
 {
+	STOP_POINT(slab_gathered);
 	extent_free_all(h->a, h->extents, h->count);
 	h->count = 0;
 }
@@ -158,8 +164,11 @@ static void free_words(struct slab_heir *h, struct slab_record *r, uint64_t head
 {
 	uint32_t objects = sizeclass_table[class].objects;
 
-	for (uint32_t i = 0; i < objects; i++)
+	for (uint32_t i = 0; i < objects; i++) {
 		free_word(&r->words[i], h->client);
+		STOP_POINT(slab_recovering);
+	}
+	STOP_POINT(slab_recovered);
 	/* PAIR(hint): freed, then the bits and the hint looked at. Bits may be set where the dead one was
 	 * claiming the whole slab: a searcher takes one off and finds the word not free yet. */
 	atomic_thread_fence(memory_order_seq_cst);

@@ -40,6 +40,7 @@
 	X(extent_taken, "an extent is entered, its zone's lock held") \
 	X(extent_raw, "an extent is raw and without memory, no lock held") \
 	X(extent_freeing, "an extent is to be freed, no lock held") \
+	X(extent_row_freeing, "some of a row of extents are free, the index does not know") \
 	X(extent_trimmed, "an extent is shorter, its tail not in the index") \
 	X(extent_inside_clearing, "a slab's page says free and still leads to a record") \
 	X(extent_reclaiming, "a dead client's extent is about to be freed, lock held") \
@@ -82,7 +83,12 @@
 	X(slab_record_busy, "a slab to be given back has a busy record") \
 	X(slab_head_raw, "a slab's head is raw again, its other pages not") \
 	X(slab_raw, "a slab is a raw extent again, its record busy") \
-	X(slab_pages_freed, "a slab's pages are free, its record busy") \
+	X(slab_unmade, "a slab's pages are raw, its record is free") \
+	/* slab_reclaim.c */ \
+	X(slab_taking_over, "some of a slab's free objects are claimed for a dead client") \
+	X(slab_closed, "a dead client's slab is closed to claimers") \
+	X(slab_closed_freed, "the objects of a closed slab are free") \
+	X(slab_gathered, "a dead client's slabs are raw extents, not freed") \
 	X(slab_recovering, "some of a dead client's objects of a slab are free") \
 	X(slab_recovered, "a dead client's objects are free and told of nowhere") \
 	/* cache.c */ \

@@ -100,6 +100,7 @@ script_tests = \
 	%D%/house/header_cxx.sh \
 	%D%/house/layers.sh \
 	%D%/house/listed.sh \
+	%D%/house/stop_points.sh \
 	%D%/cli/logserver.sh \
 	%D%/cli/mortal_clients.sh \
 	%D%/cli/mortal_daemon.sh \
@@ -118,6 +119,7 @@ EXTRA_DIST += $(script_tests) %D%/README.md %D%/stress/README.md %D%/run.sh %D%/
 
 include tests/bench/local.mk
 include tests/crash/local.mk
+include tests/interleave/local.mk
 
 EXTRA_DIST += %D%/unit/heap.h %D%/unit/repair_stage.h
 
