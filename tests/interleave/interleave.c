@@ -8,7 +8,7 @@
  *            [--seconds N] [--seed N] [--part I/N] [--sum FILE]
  *
  * --points: lists the stop points, with how many operations come by; --held, --other: operations whose name
- * contains the text; --seconds: no longer, spread over all; --part: of what several processes share, this
+ * contains the text; --seconds: holds no longer, spread over all; --part: of what several processes share, this
  * one's; --sum: a file for the numbers.
  */
 #include <errno.h>
@@ -358,7 +358,7 @@ static uint32_t stage_end(uint32_t first)
 static void run_all(void)
 {
 	uint32_t firsts[KNOWN_MAX * 16], stages = 0;
-	double end = total.start + options.seconds;
+	double start = now(), end = start + options.seconds;
 
 	for (uint32_t i = 0; i < holds_count && stages < KNOWN_MAX * 16; i = stage_end(i))
 		firsts[stages++] = i;
@@ -370,7 +370,7 @@ static void run_all(void)
 		if (!usual && (over(end) || s % options.parts != options.part))
 			continue;
 		run_stage(first, stage_end(first),
-			  usual ? total.start + options.seconds / 2 : now() + options.seconds / 40);
+			  usual ? start + options.seconds / 2 : now() + options.seconds / 40);
 	}
 }
 

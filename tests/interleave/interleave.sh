@@ -8,7 +8,7 @@ interleave=$top_builddir/tests/interleave/interleave
 
 options=(--seed "${INTERLEAVE_SEED:-$(date +%s)}")
 if [ "${1:-}" != all ]; then
-	exec "$interleave" "${options[@]}" --seconds "${INTERLEAVE_SECONDS:-25}"
+	exec "$interleave" "${options[@]}" --seconds "${INTERLEAVE_SECONDS:-20}"
 fi
 jobs=${INTERLEAVE_JOBS:-$(($(nproc) * 2))} # most of the time each waits for a process to come or go
 pids=()
