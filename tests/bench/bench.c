@@ -32,7 +32,9 @@ static struct bench_peer peers[] = {
 	{.name = "mimalloc", .plugin = "peer_malloc", .private_malloc = true},
 	{.name = "tcmalloc", .plugin = "peer_malloc", .private_malloc = true},
 	{.name = "boost", .plugin = "peer_boost", .can = NEEDS_SHARED},
-	{.name = "shmalloc", .plugin = "peer_shmalloc", .can = NEEDS_SHARED | NEEDS_LOG},
+	{.name = "shmalloc",
+	 .plugin = "peer_shmalloc",
+	 .can = NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY},
 	{.name = "shmalloc-handle", .plugin = "peer_shmalloc", .can = NEEDS_SHARED | NEEDS_LOG},
 };
 #define NPEERS ((int)(sizeof(peers) / sizeof(peers[0])))
@@ -270,7 +272,7 @@ static void find_peers(void)
 
 static bool can_run(const struct bench_peer *peer, const struct workload *work)
 {
-	unsigned needs = work->needs & (NEEDS_SHARED | NEEDS_LOG);
+	unsigned needs = work->needs & (NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY);
 
 	if (!peer->present || (peer->can & needs) != needs)
 		return false;

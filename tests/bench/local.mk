@@ -8,8 +8,14 @@ check_PROGRAMS += %D%/bench
 	%D%/report.c %D%/report.h \
 	%D%/work.c %D%/work.h \
 	%D%/work_one.c %D%/work_many.c %D%/work_memory.c %D%/work_trace.c \
+	%D%/work_recovery.c \
 	%D%/peer.h
 %C%_bench_LDADD = -ldl -lm
+
+# A process killed, and its memory back.
+check_PROGRAMS += %D%/death
+%C%_death_SOURCES = %D%/death.h %D%/death.c %D%/death_role.c
+%C%_death_LDADD = libclient.la
 
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
@@ -49,7 +55,7 @@ script_tests += %D%/smoke.sh
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
 bench_results = --results $(abs_builddir)/%D%/results
-bench_ready = %D%/bench$(EXEEXT) $(bench_plugins) %D%/peer_boost.so
+bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so
 
 bench: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) $(bench_results) --title bench $(BENCH_FLAGS)

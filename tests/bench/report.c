@@ -18,11 +18,18 @@ static bool same_trace(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
+/* A metric that its workload does not describe is named by the row itself, wherever that lies. */
+static void row_name(struct row *row)
+{
+	if (!row->shown)
+		row->metric = (struct metric){
+			.name = row->metric_name, .title = row->metric_name, .unit = "ns"};
+}
+
 static void row_describe(struct row *row, const char *metric)
 {
 	snprintf(row->metric_name, sizeof(row->metric_name), "%s", metric);
-	row->metric =
-		(struct metric){.name = row->metric_name, .title = row->metric_name, .unit = "ns"};
+	row_name(row);
 	for (int i = 0; i < METRICS_MAX && row->work->metrics[i].name; i++) {
 		if (strcmp(row->work->metrics[i].name, metric))
 			continue;
@@ -48,6 +55,8 @@ struct row *report_row(struct report *r, const struct workload *work, const char
 			return NULL;
 		r->rows = rows;
 		r->rows_size = size;
+		for (int i = 0; i < r->nrows; i++)
+			row_name(&r->rows[i]);
 	}
 	row = &r->rows[r->nrows++];
 	memset(row, 0, sizeof(*row));

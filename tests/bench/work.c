@@ -16,6 +16,18 @@
 #define NS(name, title)    {name, title, "ns", false}
 #define MPS(name, title)   {name, title, "M/s", true}
 #define ABOVE(name, title) {name, title, "%", false}
+#define US(name, title)	   {name, title, "us", false}
+/* Of 5 million objects in 1 GiB the one who is killed had this share. */
+#define RECOVERY(share)                                                                    \
+	US("kernel", "death of " share ": kernel, to pidfd"),                              \
+	US("library", "  … then to memory back, library"), US("cpu", "  … CPU time"),      \
+	US("daemon", "  … to memory back, shmallocd"),                                     \
+	US("slices", "  … to memory back, in passing"),                                    \
+	US("pause", "  … longest call, library"),                                          \
+	US("daemon_pause", "  … longest call, shmallocd"),                                 \
+	US("slices_pause", "  … longest call, in passing"),                                \
+	US("quiet", "  … longest call, nobody dies"),                                      \
+	US("rebuild", "  … EOWNERDEAD to zone's lock")
 
 const struct workload workloads[] = {
 	{"pair128", 0, work_pair, 128, {NS("ns", "128 B pair")}},
@@ -65,6 +77,9 @@ const struct workload workloads[] = {
 	 {ABOVE("above", "above live: 200,000 of 100-500 B")}},
 	{"memory_logmix", FULL_ONLY | NO_NULL, work_memory_logmix, 20000,
 	 {ABOVE("above", "above live: log mix")}},
+	{"recover100", NEEDS_RECOVERY | FULL_ONLY, work_recovery, 100, {RECOVERY("100 %")}},
+	{"recover10", NEEDS_RECOVERY | FULL_ONLY, work_recovery, 10, {RECOVERY("10 %")}},
+	{"recover0", NEEDS_RECOVERY | FULL_ONLY, work_recovery, 0, {RECOVERY("0 %")}},
 	{0},
 };
 /* clang-format on */

@@ -41,9 +41,10 @@ enum workload_needs {
 	NEEDS_TRACE = 4,
 	FULL_ONLY = 8, /* too long for the short run */
 	NO_NULL = 16,  /* says nothing without a real allocator */
+	NEEDS_RECOVERY = 32, /* this project's own promise: shmalloc only */
 };
 
-#define METRICS_MAX 6
+#define METRICS_MAX 10
 
 struct workload {
 	const char *name;
@@ -218,6 +219,8 @@ int work_log_processes(struct run *r);
 int work_join(struct run *r, const char *role, int gate_fd, int index);
 /* work_trace.c */
 int work_trace(struct run *r);
+/* work_recovery.c: arg: percent of all objects that the dead one had */
+int work_recovery(struct run *r);
 
 /* ---- memory (work_memory.c) ---- */
 
