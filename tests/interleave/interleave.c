@@ -5,11 +5,11 @@
  * asked. See README.md.
  *
  * interleave [--points] [--point NAME] [--held TEXT] [--other TEXT] [--ending killed|continued|left] [--hit N]
- *            [--seconds N] [--seed N] [--part I/N] [--sum FILE]
+ *            [--seconds N] [--seed N] [--part I/N] [--verbose]
  *
  * --points: lists the stop points, with how many operations come by; --held, --other: operations whose name
  * contains the text; --seconds: holds no longer, spread over all; --part: of what several processes share, this
- * one's; --sum: a file for the numbers.
+ * one's; --verbose: says what is not to be had.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -40,7 +40,7 @@
 
 static struct {
 	bool points, verbose;
-	const char *point, *held, *other, *sum;
+	const char *point, *held, *other;
 	int ending;
 	uint32_t hit;
 	double seconds;
@@ -404,10 +404,9 @@ static uint32_t count_true(const bool *set, uint32_t size)
 	return count;
 }
 
-static void print_sum(FILE *f)
+static void print_sum(void)
 {
-	fprintf(f,
-		"%u stop points of %u, %u operations beside them of %u: %llu holds (%llu killed, %llu continued, %llu left), "
+	printf("%u stop points of %u, %u operations beside them of %u: %llu holds (%llu killed, %llu continued, %llu left), "
 		"%llu not to be had, %llu conflicts, longest %.2f ms, %llu slept, %llu failed, in %.0f s\n",
 		count_true(total.points, STOP_POINTS), (unsigned)STOP_POINTS,
 		count_true(total.others, KNOWN_MAX), others_count, (unsigned long long)total.holds,
@@ -464,7 +463,6 @@ static void read_options(int argc, char **argv)
 					       { "seed", required_argument, NULL, 'r' },
 					       { "part", required_argument, NULL, 'a' },
 					       { "verbose", no_argument, NULL, 'v' },
-					       { "sum", required_argument, NULL, 'f' },
 					       { NULL, 0, NULL, 0 } };
 	int c;
 
@@ -480,7 +478,6 @@ static void read_options(int argc, char **argv)
 		case 'n': options.hit = (uint32_t)atoi(optarg); break;
 		case 's': options.seconds = atof(optarg); break;
 		case 'r': options.seed = strtoull(optarg, NULL, 0); break;
-		case 'f': options.sum = optarg; break;
 		case 'a':
 			if (sscanf(optarg, "%u/%u", &options.part, &options.parts) != 2 ||
 			    !options.parts)
@@ -518,6 +515,6 @@ int main(int argc, char **argv)
 	plan_make(options.point, options.held, options.other, options.ending, options.seed);
 	run_all();
 	remove_files();
-	print_sum(stdout);
+	print_sum();
 	return total.failures != 0 || total.holds == 0;
 }
