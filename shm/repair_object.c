@@ -174,6 +174,13 @@ static bool settle_objects(struct repair_run *r, const struct walk_slab *slab)
 	return stays;
 }
 
+static void free_entry(struct repair_run *r, uint64_t page)
+{
+	uint64_t w0 = atomic_load_explicit(&r->a.pages[page].w0, memory_order_relaxed);
+
+	repair_write_entry(r, page, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0), 0);
+}
+
 static void settle_slab(struct repair_run *r, const struct walk_slab *slab)
 {
 	uint32_t pages = sizeclass_table[slab->class_index].pages;
@@ -183,17 +190,11 @@ static void settle_slab(struct repair_run *r, const struct walk_slab *slab)
 		write_bits(slab);
 		return;
 	}
-	/* Crash: before, an empty slab; after, its pages are told by nothing but themselves, and found
-	 * without a record's word or with one of free objects. */
+	/* Crash: before, an empty slab; after, one whose record is lost, told by most of its pages, as long
+	 * as it is; the head goes first, so that no rest of it looks like a slab. */
 	atomic_store_explicit(&slab->record.at->owner, RECORD_FREE, memory_order_release);
-	for (uint32_t i = pages; i-- > 0;)
-		repair_write_entry(
-			r, slab->page + i,
-			pw0_make(PAGE_FREE, 0,
-				 pw0_gen(atomic_load_explicit(&r->a.pages[slab->page + i].w0,
-							      memory_order_relaxed)),
-				 0),
-			0);
+	for (uint32_t i = 0; i < pages; i++)
+		free_entry(r, slab->page + i);
 	memset(r->use + slab->page, USE_NONE, pages);
 }
 

@@ -118,6 +118,7 @@ TESTS += $(script_tests)
 EXTRA_DIST += $(script_tests) %D%/README.md %D%/stress/README.md %D%/run.sh %D%/cli/tool_lib.sh %D%/tally.sh %D%/threads.sh %D%/analysis.sh
 
 include tests/bench/local.mk
+include tests/fuzz/local.mk
 include tests/crash/local.mk
 include tests/interleave/local.mk
 

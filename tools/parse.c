@@ -237,7 +237,8 @@ static int zone_part(const char **at, int64_t *offset)
 		*at += **at == ':';
 		r = fixed(at, 2, 0, 59, &minutes);
 	}
-	*offset = sign * (hours * 3600 + minutes * 60);
+	if (!r)
+		*offset = sign * (hours * 3600 + minutes * 60);
 	return r;
 }
 

@@ -42,6 +42,7 @@ static struct stage {
 	uint64_t size;
 	uint8_t uuid[16];
 	struct arena_geometry g;
+	int young;	   /* the file as it was when its maker was half-way */
 	uint64_t *targets; /* offsets of pages of bookkeeping that hold anything */
 	size_t target_count;
 	char name[64], path[128], life[300];
@@ -76,6 +77,21 @@ static bool stage_object(shma *s, uint32_t i, uint64_t size, bool publish)
 		return true;
 	snprintf(o->name, sizeof(o->name), "name-%u", i);
 	return shma_publish(s, o->name, o->handle) == 0;
+}
+
+/* What a power cut leaves of pages that were not written since. */
+static bool stage_keep_young(shma *s)
+{
+	int fd = s->arena.files.fd;
+	off_t data = 0, hole;
+	char page[PAGE_SIZE];
+
+	while ((data = lseek(fd, data, SEEK_DATA)) >= 0 && (hole = lseek(fd, data, SEEK_HOLE)) >= 0)
+		for (; data < hole; data += PAGE_SIZE)
+			if (pread(fd, page, sizeof(page), data) != (ssize_t)sizeof(page) ||
+			    pwrite(stage.young, page, sizeof(page), data) != (ssize_t)sizeof(page))
+				return false;
+	return true;
 }
 
 static bool stage_log(shma *s, char *big)
@@ -121,6 +137,8 @@ static int stage_make(void)
 	for (; n < STAGE_SMALL && good; n++) {
 		good = stage_object(s, n, 16 + (uint64_t)n * n % 5000, false) &&
 		       shma_alloc(s, 16 + (uint64_t)n * 37 % 3000, n % 3 ? 0 : SHMA_SHARED);
+		if (n == STAGE_SMALL / 2)
+			good = good && stage_keep_young(s);
 		if (n % 4 == 0)
 			shma_free(s, shma_alloc(s, 16 + n * 8, 0));
 	}
@@ -185,6 +203,7 @@ UNUSED static void stage_begin(void)
 			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	snprintf(stage.name, sizeof(stage.name), "test-repair-%d", (int)getpid());
 	arena_path(stage.path, sizeof(stage.path), stage.name);
+	stage.young = memfd_create("young", MFD_CLOEXEC);
 	r = stage_in_child(stage_make);
 	if (r || arena_open(stage.path, true, &files) || arena_map(&a, files, true)) {
 		fprintf(stderr, "the arena could not be made: %d\n", r);
@@ -198,6 +217,8 @@ UNUSED static void stage_begin(void)
 	walk_extents(&a, stage_target_extent, NULL);
 	arena_unmap(&a);
 	arena_unlink(stage.path);
+	if (ftruncate(stage.young, (off_t)stage.size) < 0)
+		exit(99);
 }
 
 UNUSED static void stage_end(void)
@@ -208,6 +229,7 @@ UNUSED static void stage_end(void)
 		free(stage.pieces[i].bytes);
 	free(stage.pieces);
 	free(stage.targets);
+	close(stage.young);
 	munmap(stage.known, sizeof(*stage.known));
 }
 
@@ -307,6 +329,23 @@ UNUSED static uint64_t stage_exhaust(shma *s, uint64_t size)
 	return n * size >> PAGE_SHIFT;
 }
 
+/* heap_all_free_pages(), but for those that are no test of the unit test library's. */
+static uint64_t stage_free_pages(struct arena *a)
+{
+	uint64_t pages = 0;
+	uint32_t zones = arena_refresh(a);
+
+	for (uint32_t z = 0; z < a->g.zone_count; z++) {
+		if (z >= zones) {
+			pages += geometry_zone_span(&a->g, z);
+		} else if (!zone_trylock(a, z)) {
+			pages += atomic_load(&zone_of(a, z)->free_pages);
+			zone_unlock(a, z);
+		}
+	}
+	return pages;
+}
+
 /* NULL, or what is wrong: every free page is given out, and the check is clean after. */
 UNUSED static const char *stage_works(void)
 {
@@ -317,7 +356,7 @@ UNUSED static const char *stage_works(void)
 
 	if (shma_open(&s, stage.name, SHMA_EMBEDDED, NULL))
 		return "it cannot be opened";
-	before = heap_all_free_pages(&s->arena);
+	before = stage_free_pages(&s->arena);
 	gave = stage_exhaust(s, 4096);
 	/* State blocks, the thread's block and the caches' arrays take some. */
 	if (gave + 160 < before) {

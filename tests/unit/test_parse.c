@@ -215,6 +215,7 @@ START_TEST(what_is_no_time_is_refused)
 					   "2023-11-14T12:30:15.",
 					   "2023-11-14T12:30Zx",
 					   "2023-11-14T12:30+",
+					   "12:00+0",
 					   "tomorrow" };
 	static const char *const range[] = { "2023-13-01",
 					     "2023-02-30",

@@ -683,8 +683,7 @@ static void punch_pages(int fd)
 	}
 }
 
-/* A power cut: some pages as they were when the arena was younger, some as they are; here those that
- * a repaired arena, used for a while, has, among those of the stage. */
+/* Pages of the same part of the arena changed for each other. */
 static void mix_pages(int fd)
 {
 	char page[PAGE_SIZE];
@@ -692,15 +691,30 @@ static void mix_pages(int fd)
 	for (size_t i = 0; i < stage.target_count; i++) {
 		uint64_t at = stage.targets[heap_below(stage.target_count)], other;
 
-		if (heap_below(12))
-			continue;
 		other = stage.targets[heap_below(stage.target_count)];
-		/* Of the same part of the arena, so that it makes some sense. */
-		if (!at || !other || (at < stage.g.page_map) != (other < stage.g.page_map) ||
+		if (heap_below(12) || !at || !other ||
+		    (at < stage.g.page_map) != (other < stage.g.page_map) ||
 		    (at < stage.g.heap) != (other < stage.g.heap))
 			continue;
 		if (pread(fd, page, sizeof(page), (off_t)other) != (ssize_t)sizeof(page) ||
 		    pwrite(fd, page, sizeof(page), (off_t)at) != (ssize_t)sizeof(page))
+			abort();
+	}
+}
+
+/* A power cut: some pages are as they were half-way, the others as they are. */
+static void cut_power(int fd)
+{
+	uint64_t share = 2 + heap_below(20);
+	char page[PAGE_SIZE];
+
+	for (size_t i = 0; i < stage.target_count; i++) {
+		off_t at = (off_t)stage.targets[i];
+
+		if (heap_below(share))
+			continue;
+		if (pread(stage.young, page, sizeof(page), at) != (ssize_t)sizeof(page) ||
+		    pwrite(fd, page, sizeof(page), at) != (ssize_t)sizeof(page))
 			abort();
 	}
 }
@@ -710,13 +724,14 @@ static const struct chance {
 	void (*do_it)(int fd);
 	bool header; /* may make the arena one that is refused */
 } chances[] = {
-	{ "bytes", flip_bytes, true },	 { "bits", flip_bits, true },
-	{ "words", change_words, true }, { "length", cut_anywhere, true },
-	{ "zeros", zero_pages, false },	 { "nonsense", overwrite_pages, false },
-	{ "holes", punch_pages, false }, { "other pages", mix_pages, false },
+	{ "bytes", flip_bytes, true },	   { "bits", flip_bits, true },
+	{ "words", change_words, true },   { "length", cut_anywhere, true },
+	{ "zeros", zero_pages, false },	   { "nonsense", overwrite_pages, false },
+	{ "holes", punch_pages, false },   { "other pages", mix_pages, false },
+	{ "power cut", cut_power, false },
 };
 
-#define SEEDS 640u
+#define SEEDS 630u
 
 /* One damage, repair and judgement; what is wrong, or NULL. */
 static const char *try_luck(uint64_t seed, const struct chance *chance, bool talk)
