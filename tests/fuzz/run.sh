@@ -11,13 +11,13 @@ shift $(($# > 0 ? 1 : 0))
 for tool in clang pkg-config; do
 	command -v $tool >/dev/null || { echo "the fuzzer is built with $tool, which is not installed"; exit 77; }
 done
-build=build-fuzz
+build="build-fuzz"
 mkdir -p "$build/found"
 
 flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 -fno-omit-frame-pointer
 	-DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPACKAGE_STRING='"shmalloc 0"'
 	-Ishm -Ilibclient -Idaemon -Itools -Itests/unit -Itests/fuzz -w
-	-fsanitize=address,undefined -fno-sanitize-recover=undefined)
+	"-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
 read -ra libraries < <(pkg-config --libs liburing inih numa libzstd check)
 
 # All but the programs' own main files, once; then each target with the fuzzer's main().
