@@ -84,6 +84,7 @@ struct account {
 	char created[80]; /* an arena that may be there, and will be after the next create */
 	bool service;	  /* the victim was a daemon */
 	bool in_book;	  /* which served the arena, and will */
+	pid_t daemon;	  /* one beside the victim: it dies as soon as that */
 	uint32_t arenas;
 	struct served_arena arena[4];
 };

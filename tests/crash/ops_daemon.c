@@ -346,6 +346,53 @@ static bool swept(void)
 	return result == 0 && service_deaths() == 2;
 }
 
+/* ---- its clients ---- */
+
+static void serve(void)
+{
+	must(service_start(), "starting the daemon");
+	serve_main();
+	board->number[2] = 1;
+	for (;;)
+		service_turn();
+}
+
+/* A daemon in a process of its own, which dies with the victim. */
+static void beside_daemon(void)
+{
+	pid_t pid = stage_spawn();
+
+	if (pid == 0)
+		serve();
+	board->account.service = true;
+	board->account.daemon = pid;
+	wait_for_client();
+}
+
+static void open_through_it(void)
+{
+	struct shma_options opt = { .struct_size = sizeof(opt), .socket = service_socket };
+
+	do
+		result = shma_open(&self, arena_name, 0, &opt);
+	while (result == -ETIMEDOUT);
+}
+
+static void opened_through_it(void)
+{
+	beside_daemon();
+	open_through_it();
+	must(result, "opening the arena");
+	make_thing(100, 0, FATE_GONE);
+	drop_thing(make_thing(1000, 0, FATE_GONE));
+	watch_arena(&self->arena);
+}
+
+static void close_it(void)
+{
+	result = shma_close(self);
+}
+
 /* ---- its end in order ---- */
 
 static void with_several(void)
@@ -377,6 +424,8 @@ const struct op daemon_ops[] = {
 	DAEMON("daemon adopts", "arena that is lost", book_of_the_lost, start, lost_it),
 	DAEMON("daemon reaps", "client that it watches", with_dead_client, reap, reaped),
 	DAEMON("daemon reaps", "at its start", book_and_dead_client, start_and_sweep, swept),
+	DAEMON("open", "through the daemon", beside_daemon, open_through_it, done),
+	DAEMON("close", "through the daemon", opened_through_it, close_it, done),
 	DAEMON("daemon stops", "with three arenas", with_several, stop, NULL),
 	{ .name = NULL }
 };

@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +62,23 @@ bool stage_ended_well(int status, const char *who)
 		snprintf(board->failure, sizeof(board->failure), "%s: wait status %#x", who,
 			 status);
 	return false;
+}
+
+/* The victim's, and that of a daemon which dies with it. */
+static int wait_for_victim(pid_t pid)
+{
+	int status = stage_wait(pid), fd;
+	struct pollfd other;
+
+	if (!board->account.daemon)
+		return status;
+	fd = pidfd_open(board->account.daemon, 0);
+	other = (struct pollfd){ .fd = fd, .events = POLLIN };
+	while (fd >= 0 && poll(&other, 1, -1) < 0 && errno == EINTR)
+		;
+	if (fd >= 0)
+		close(fd);
+	return status;
 }
 
 /* ---- arenas and survivors ---- */
@@ -249,7 +268,7 @@ bool stage_trace(const struct op *op)
 
 		if (pid == 0)
 			be_victim(op, NULL);
-		if (!stage_ended_well(stage_wait(pid), "victim, not killed"))
+		if (!stage_ended_well(wait_for_victim(pid), "victim, not killed"))
 			return false;
 		kept->base = board->base;
 		kept->size = board->size;
@@ -275,7 +294,7 @@ pid_t stage_kill(const struct op *op, uint64_t target)
 	pid = stage_spawn();
 	if (pid == 0)
 		be_victim(op, &plan);
-	status = stage_wait(pid);
+	status = wait_for_victim(pid);
 	if (op->flags & OP_FORK && WIFSTOPPED(status))
 		return pid;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
