@@ -110,7 +110,9 @@ struct board {
 	uint64_t base, size;  /* of the victim's mapping */
 	uint64_t number[8];   /* the operation's own */
 	char failure[1024];
-	bool by_chance;	   /* the failure may be: what has 16 bits repeats itself now and then */
+	/* The failure may be: what has 16 bits repeats itself now and then, and machines stand still. The same
+	 * death is then tried again, three times. */
+	bool by_chance;
 	uint64_t died_at;  /* instruction */
 	uint64_t pause_ns; /* the judge's longest call, time without a processor apart */
 };

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # crash.sh: kills a client at points spread over all operations, for less than a minute.
 # crash.sh all: at every point, and writes the table of what was done into the README.
-# CRASH_JOBS, CRASH_SECONDS, and CRASH_ONLY (see crash.c), from the environment.
+# CRASH_JOBS, CRASH_SECONDS, CRASH_ONLY and CRASH_CHANGES (see README.md) from the environment.
 set -eu
 crash=$top_builddir/tests/crash/crash
 readme=$top_srcdir/tests/crash/README.md
@@ -19,6 +19,7 @@ fi
 [ "${1:-}" = all ] || "$top_srcdir/tests/crash/seeded.sh" --apply
 options=(--changes --seconds "${CRASH_SECONDS:-40}")
 [ "${1:-}" != all ] || options=()
+[ -z "${CRASH_CHANGES:-}" ] || options+=(--changes)
 [ -z "${CRASH_ONLY:-}" ] || options+=(--only "$CRASH_ONLY")
 jobs=${CRASH_JOBS:-$(($(nproc) * 2))} # most of the time each waits for a process to come or go
 work=$(mktemp -d)
@@ -50,6 +51,7 @@ sort -n "$work"/[0-9]* | awk -F ' [|] ?' '
 	awk -F '|' '{ i += $4; s += $5; c += $6; kills += $7; failures += $8 }
 		END { print "| all |", NR, "paths |", i, "|", s, "|", c, "|", kills, "|", failures, "|" }' "$work/rows"
 	echo
+	echo "A star: after each store and each call, else after each instruction."
 	echo "$((SECONDS / 60)) min $((SECONDS % 60)) s by $jobs harnesses on $(nproc) processors, $(date +%Y-%m-%d)."
 	echo
 	sed -n '/^<!-- end -->$/,$p' "$readme"

@@ -165,20 +165,27 @@ build()
 	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma} ${URING_LIBS--luring}
 }
 
-# apply NUMBER: the changed file, in the defect's directory.
+# apply NUMBER…: the changed files, each in its defect's directory.
 apply()
 {
-	mkdir "$work/${names[$1]}" || return
-	python3 - "${files[$1]}" "$work/${names[$1]}/changed.c" "${scripts[$1]}" <<-'END'
+	local i arguments=()
+	for i in "$@"; do
+		mkdir "$work/${names[$i]}" || return
+		arguments+=("${names[$i]}" "${files[$i]}" "$work/${names[$i]}/changed.c" "${scripts[$i]}")
+	done
+	python3 - "${arguments[@]}" <<-'END'
 		import re, sys
-		s = re.sub(r"\n\t*STOP_POINT\(\w+\);", "", open(sys.argv[1]).read()) # nothing in this build
 		def swap(old, new):
 		    global s
 		    if s.count(old) != 1:
-		        sys.exit("the text to change is not there, or not once:\n" + old)
+		        sys.exit("defect %s has lost its place: not there, or not once:\n%s" % (name, old))
 		    s = s.replace(old, new)
-		exec(sys.argv[3])
-		open(sys.argv[2], "w").write(s)
+		rest = sys.argv[1:]
+		while rest:
+		    name, source, target, script, *rest = rest
+		    s = re.sub(r"\n\t*STOP_POINT\(\w+\);", "", open(source).read()) # nothing in this build
+		    exec(script)
+		    open(target, "w").write(s)
 	END
 }
 
@@ -203,9 +210,7 @@ wanted()
 }
 
 if [ "${1:-}" = --apply ]; then
-	for i in "${!names[@]}"; do
-		apply "$i" || { echo "defect ${names[$i]} has lost its place in ${files[$i]}" && exit 1; }
-	done
+	apply "${!names[@]}" || exit 1
 	echo "${#names[@]} defects have their places"
 	exit 0
 fi

@@ -125,20 +125,30 @@ static void reset_account(uint32_t round)
 	account->dead_ops_count = 0;
 }
 
-static void destroy_arena(void)
+/* -ENOENT: it is done, if it was asked before and the answer was late. */
+static int ask_to_destroy(int fd, bool again)
 {
 	struct request request;
 	struct reply reply;
+	int r = protocol_request(&request, REQUEST_ARENA_DESTROY, account->arena);
+
+	if (!r)
+		r = connect_call(fd, &request, &reply, NULL);
+	return r == -ENOENT && again ? 0 : r;
+}
+
+static void destroy_arena(void)
+{
 	int fd, r = -ECONNREFUSED;
+	bool asked = false;
 
 	for (int i = 0; r && i < 2000; i++) {
 		usleep(5000);
 		fd = connect_daemon(account->socket);
 		if (fd < 0)
 			continue;
-		r = protocol_request(&request, REQUEST_ARENA_DESTROY, account->arena);
-		if (!r)
-			r = connect_call(fd, &request, &reply, NULL);
+		r = ask_to_destroy(fd, asked);
+		asked = true;
 		close(fd);
 	}
 	if (r)
