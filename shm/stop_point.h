@@ -19,6 +19,7 @@
 	X(zone_committed, "a zone has memory for its index and is not in use yet") \
 	X(zone_in_use, "a zone is in use, its index not built") \
 	X(zone_run_free, "pages are free, the index does not know") \
+	X(pending_freeing, "an extent on the stack is about to be freed") \
 	X(pending_freed, "returned extents are freed and still on the stack") \
 	X(pending_returned, "an extent says returned and is on no stack") \
 	X(pending_pushed, "an extent waits on the stack of a busy zone") \

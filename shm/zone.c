@@ -131,6 +131,7 @@ static void drain_pending(struct arena *a, uint32_t zone)
 			uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed);
 			uint64_t w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed);
 
+			STOP_POINT(pending_freeing);
 			if (pw0_kind(w0) == PAGE_RETURNED && pw1_length(w1) <= span - (next - 1))
 				zone_free_run(a, zone, page, pw1_length(w1));
 			next = pw1_next(w1);
