@@ -502,6 +502,7 @@ int main(int argc, char **argv)
 	harness = getpid();
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
+	signal(SIGHUP, on_signal);
 	printf("seed %llu\n", (unsigned long long)options.seed);
 	if (!plan_count()) {
 		remove_files();
