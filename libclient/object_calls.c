@@ -104,7 +104,7 @@ SLOW static int free_slow(shma *s, shma_handle h)
 
 int shma_free(shma *s, shma_handle h)
 {
-	int ret;
+	int ret = 0;
 
 	return __builtin_expect(object_free_fast(&s->arena, h, &ret), 1) ? ret : free_slow(s, h);
 }
@@ -121,7 +121,7 @@ SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_hand
 
 void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
-	void *p;
+	void *p = NULL;
 
 	if (__builtin_expect((flags & ~SHMA_TEMP) == 0, 1) &&
 	    __builtin_expect(object_alloc_ptr_fast(&s->arena, size, h, &p), 1))
@@ -140,7 +140,7 @@ int shma_free_ptr(shma *s, void *start)
 {
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
 
-	int ret;
+	int ret = 0;
 
 	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1) ? ret
 										 : free_ptr_slow(s, start);
@@ -158,7 +158,7 @@ SLOW static void *ptr_slow(shma *s, shma_handle h)
 
 void *shma_ptr(shma *s, shma_handle h)
 {
-	void *p;
+	void *p = NULL;
 
 	return __builtin_expect(object_ptr_fast(&s->arena, h, &p), 1) ? p : ptr_slow(s, h);
 }

@@ -103,7 +103,7 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 	struct thread_block *t = thread_peek(a);
 	_Atomic uint32_t *word;
 	struct cache *c;
-	uint64_t row, next;
+	uint64_t row = 0, next;
 	uint32_t state;
 
 	if (__builtin_expect(!t, 0))
@@ -142,7 +142,7 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 {
 	struct thread_block *t = thread_peek(a);
 	/* What is no multiple of 16 goes on top, beyond all pages. */
-	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), row, next;
+	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), row = 0, next;
 	_Atomic uint32_t *word;
 	struct cache_halves *slot;
 	struct cache *c;
