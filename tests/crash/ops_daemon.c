@@ -391,6 +391,7 @@ static void opened_through_it(void)
 static void close_it(void)
 {
 	result = shma_close(self);
+	self = NULL;
 }
 
 /* ---- its end in order ---- */

@@ -251,9 +251,13 @@ static void be_victim(const struct op *op, const struct plan *plan)
 	}
 	step_die();
 	/* A daemon is no client of the library's: it has said by itself what it works on. */
+	if (op->flags & OP_UNATTACHED && self) {
+		base = self->arena.base;
+		size = self->arena.g.file_size;
+	}
 	if (self) {
-		board->base = (uint64_t)(uintptr_t)self->arena.base;
-		board->size = self->arena.g.file_size;
+		board->base = (uint64_t)(uintptr_t)base;
+		board->size = size;
 	}
 	if (op->took && !op->took())
 		broken("the operation did not take this path");
