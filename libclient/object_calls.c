@@ -13,6 +13,9 @@
 #define ALLOC_FLAGS (SHMA_ZERO | SHMA_SHARED | SHMA_PERSIST | SHMA_TEMP | SHMA_LARGE | 0x3f00u)
 /* Out of line, so that a fast path saves no registers for it. */
 #define SLOW __attribute__((noinline, cold))
+/* From the start of a cache line, wherever the linker puts it: begun in the middle of 32 bytes, a pair was
+ * seen to take half as long again. */
+#define FAST __attribute__((aligned(64)))
 #define TICK 64 /* slow allocations between two looks at a client's life */
 /* Regions of the dead to be brought back before memory is asked for again, and when no more is asked for. */
 #define SOME	  16u
@@ -71,7 +74,7 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 	return handle ? handle : fail(err);
 }
 
-shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
+FAST shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
 {
 	uint64_t handle;
 
@@ -102,7 +105,7 @@ SLOW static int free_slow(shma *s, shma_handle h)
 	return r;
 }
 
-int shma_free(shma *s, shma_handle h)
+FAST int shma_free(shma *s, shma_handle h)
 {
 	int ret = 0;
 
@@ -119,7 +122,7 @@ SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_hand
 	return handle ? s->arena.heap + handle_offset(handle) : NULL;
 }
 
-void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
+FAST void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
 	void *p = NULL;
 
@@ -136,7 +139,7 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 	return handle ? shma_free(s, handle) : -EINVAL;
 }
 
-int shma_free_ptr(shma *s, void *start)
+FAST int shma_free_ptr(shma *s, void *start)
 {
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
 
@@ -156,7 +159,7 @@ SLOW static void *ptr_slow(shma *s, shma_handle h)
 	return p;
 }
 
-void *shma_ptr(shma *s, shma_handle h)
+FAST void *shma_ptr(shma *s, shma_handle h)
 {
 	void *p = NULL;
 
@@ -170,7 +173,7 @@ SLOW static shma_handle handle_of_slow(shma *s, const void *start)
 	return handle ? handle : fail(-EINVAL);
 }
 
-shma_handle shma_handle_of(shma *s, const void *start)
+FAST shma_handle shma_handle_of(shma *s, const void *start)
 {
 	uint64_t handle = object_handle_fast(&s->arena, (uint64_t)((const char *)start - s->arena.heap));
 

@@ -15,7 +15,7 @@
 #include "sizeclass.h"
 
 #define ALIGNMENT (UINT64_C(2) << 20) /* of the mapping: large objects keep their alignment */
-#define PAGES_NARROW (UINT64_C(1) << (32 + 4 - PAGE_SHIFT))
+#define PTR_PAGES (UINT64_C(1) << (32 + 4 - PAGE_SHIFT))
 #define COMMIT_STEP (UINT64_C(2) << 20)
 
 void arena_files_close(struct arena_files *files)
@@ -120,7 +120,8 @@ int arena_map_files(struct arena *a, struct arena_files files, const struct aren
 	a->files = files;
 	a->readonly = readonly;
 	a->g = *g;
-	a->ptr_steps = g->capacity > PAGES_NARROW << PAGE_SHIFT ? 0 : SIZECLASS_TABLE_BYTES / 16;
+	a->ptr_pages = geometry_heap_pages(g) < PTR_PAGES ? geometry_heap_pages(g) : PTR_PAGES;
+	a->ptr_steps = geometry_heap_pages(g) > PTR_PAGES ? 0 : SIZECLASS_TABLE_BYTES / 16;
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
 	note_parts(&a->parts, g);
 	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));
@@ -270,7 +271,5 @@ uint32_t arena_refresh(struct arena *a)
 	if (pages > geometry_heap_pages(&a->g))
 		pages = geometry_heap_pages(&a->g);
 	atomic_store_explicit(&a->pages_known, pages, memory_order_release);
-	atomic_store_explicit(&a->pages_narrow, pages < PAGES_NARROW ? pages : PAGES_NARROW,
-			      memory_order_relaxed);
 	return zones;
 }

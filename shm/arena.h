@@ -42,12 +42,12 @@ struct arena {
 	/* Sizes to be had by pointer from a cache, in steps of 16 bytes; 0 where an offset in such steps does
 	 * not fit 32 bits, above 64 GiB. */
 	uint64_t ptr_steps;
+	uint64_t ptr_pages; /* of the arena, those that can be freed by pointer: below 64 GiB */
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
 	uint32_t cell;		      /* its place in each thread's table of thread blocks, see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */
 	_Atomic bool recovering;      /* a thread of this process is recovering a dead client */
 	_Atomic uint64_t pages_known; /* page map entries below are committed; grows by arena_refresh() */
-	_Atomic uint64_t pages_narrow; /* of them, those whose offsets / 16 fit 32 bits */
 	char *base;		      /* of the mapping, at header */
 	struct arena_geometry g;      /* the process's own copy, checked at open */
 	uint32_t zone_shift;	      /* zone_pages is 1 << zone_shift */

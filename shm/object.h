@@ -148,7 +148,8 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 	struct cache *c;
 	uint32_t gen;
 
-	if (__builtin_expect(!t || page >= atomic_load_explicit(&a->pages_narrow, memory_order_relaxed), 0))
+	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
+	if (__builtin_expect(!t || page >= a->ptr_pages, 0))
 		return false;
 	word = object_word_in(a, page, offset16, &row);
 	if (__builtin_expect(!word, 0))
