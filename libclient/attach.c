@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -80,19 +81,21 @@ static int create_embedded(const char *name, bool is_path, const struct shma_opt
 	return arena_create(&config, files);
 }
 
+/* Of an embedded arena: its name has a '/', or it lies in shared memory. */
+static int embedded_path(char *path, size_t size, const char *name)
+{
+	if (!strchr(name, '/'))
+		return arena_path(path, size, name);
+	return (size_t)snprintf(path, size, "%s", name) < size ? 0 : -ENAMETOOLONG;
+}
+
 static int open_embedded(const char *name, unsigned flags, const struct shma_options *opt,
 			 struct arena_files *files)
 {
 	bool is_path = strchr(name, '/') != NULL;
 	char path[512];
-	int r = 0;
+	int r = embedded_path(path, sizeof(path), name);
 
-	if (is_path && strlen(name) >= sizeof(path))
-		return -ENAMETOOLONG;
-	if (is_path)
-		strcpy(path, name);
-	else
-		r = arena_path(path, sizeof(path), name);
 	/* Again if others create or remove it between our two looks. */
 	for (int i = 0; !r && i < 8; i++) {
 		if (!(flags & SHMA_EXCL)) {
@@ -265,11 +268,29 @@ static void drop_unused_files(struct arena_files *files)
 	drop_files(files, other);
 }
 
+/* The attachment that an embedded arena has already. Asked before its files are opened: a descriptor of its life
+ * file could not be closed again while the lock is held, so each opening would cost one for good. */
+static struct shma *find_embedded(const char *name, unsigned flags)
+{
+	uint8_t uuid[16];
+	char path[512];
+
+	if (flags & SHMA_EXCL || embedded_path(path, sizeof(path), name) || arena_uuid(path, flags & SHMA_RDONLY, uuid))
+		return NULL;
+	return find_same(uuid, flags & SHMA_RDONLY);
+}
+
 static int open_locked(shma **ret, const char *name, unsigned flags, const struct shma_options *opt)
 {
 	struct arena_files files = {-1, -1, -1};
+	struct shma *same = flags & SHMA_EMBEDDED ? find_embedded(name, flags) : NULL;
 	int daemon_fd = -1, r;
 
+	if (same) {
+		same->references++;
+		*ret = same;
+		return 0;
+	}
 	r = flags & SHMA_EMBEDDED ? open_embedded(name, flags, opt, &files)
 				  : open_through_daemon(name, flags, opt, &files, &daemon_fd);
 	if (r)

@@ -166,21 +166,44 @@ static int check_namespace(const struct arena_header *h)
 	return dev == h->pidns_dev && ino == h->pidns_ino ? 0 : -EXDEV;
 }
 
-int arena_map(struct arena *a, struct arena_files files, bool readonly)
+static int check_header(struct arena_header *h, struct arena_files files, bool readonly)
 {
-	struct arena_header h;
-	ssize_t n = pread(files.fd, &h, sizeof(h), 0);
+	ssize_t n = pread(files.fd, h, sizeof(*h), 0);
 	int r;
 
 	if (n < 0)
 		return -errno;
-	if (n != (ssize_t)sizeof(h))
+	if (n != (ssize_t)sizeof(*h))
 		return -EUCLEAN;
-	r = format_check(&h);
+	r = format_check(h);
 	if (!r)
-		r = check_files(&h, files);
+		r = check_files(h, files);
 	if (!r && !readonly)
-		r = check_namespace(&h);
+		r = check_namespace(h);
+	return r;
+}
+
+int arena_uuid(const char *path, bool readonly, uint8_t uuid[16])
+{
+	struct arena_files files = {-1, -1, -1};
+	struct arena_header h;
+	int r;
+
+	files.fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (files.fd < 0)
+		return -errno;
+	r = check_header(&h, files, readonly);
+	close(files.fd);
+	if (!r)
+		memcpy(uuid, h.uuid, sizeof(h.uuid));
+	return r;
+}
+
+int arena_map(struct arena *a, struct arena_files files, bool readonly)
+{
+	struct arena_header h;
+	int r = check_header(&h, files, readonly);
+
 	if (!r)
 		r = arena_map_files(a, files, &h.geometry, readonly);
 	if (r)

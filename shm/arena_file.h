@@ -20,6 +20,8 @@ int arena_life_path(char *buf, size_t size, const char *path, const uint8_t uuid
 int arena_create(const struct arena_config *config, struct arena_files *ret);
 /* Opens an arena's files by path. -ENOENT, -EACCES. */
 int arena_open(const char *path, bool readonly, struct arena_files *ret);
+/* Which arena has a path now, for who may open and map it so; errors as of both. */
+int arena_uuid(const char *path, bool readonly, uint8_t uuid[16]);
 /* Removes its names. Attached processes go on with it; its memory returns when the last one ends. */
 int arena_unlink(const char *path);
 /* The life file alone: what a death in arena_unlink() leaves of an arena that had this uuid. */

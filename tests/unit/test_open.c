@@ -537,6 +537,29 @@ START_TEST(a_childs_child_is_a_client_of_its_own_too)
 }
 END_TEST
 
+static int next_fd(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return fd;
+}
+
+START_TEST(opened_again_and_again_it_costs_no_descriptor)
+{
+	shma *s = create(), *again;
+	int fd = next_fd();
+
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(shma_open(&again, name, SHMA_EMBEDDED | (i % 2 ? SHMA_CREATE : 0), NULL), 0);
+		ck_assert_ptr_eq(again, s);
+		ck_assert_int_eq(shma_close(again), 0);
+	}
+	ck_assert_int_eq(next_fd(), fd);
+	heap_close(s);
+}
+END_TEST
+
 static void *open_and_close(void *arg)
 {
 	shma *s;
@@ -691,6 +714,7 @@ int main(void)
 	tcase_add_test(flags, another_version_is_told);
 	tcase_add_test(flags, a_cut_off_arena_is_told);
 	tcase_add_test(attach, opened_twice_it_is_the_same_and_closed_twice_it_is_gone);
+	tcase_add_test(attach, opened_again_and_again_it_costs_no_descriptor);
 	tcase_add_test(attach, a_process_that_closed_with_objects_stays_their_owner);
 	tcase_add_test(attach, readers_beside_a_writer_leave_its_life_lock_alone);
 	tcase_add_test(attach, a_reader_reads_and_changes_nothing);
