@@ -268,14 +268,15 @@ static void drop_unused_files(struct arena_files *files)
 	drop_files(files, other);
 }
 
-/* The attachment that an embedded arena has already. Asked before its files are opened: a descriptor of its life
- * file could not be closed again while the lock is held, so each opening would cost one for good. */
+/* The attachment that an embedded arena has already. Asked before its files are opened: a descriptor of its
+ * life file could not be closed again while the lock is held, so each opening would cost one for good. */
 static struct shma *find_embedded(const char *name, unsigned flags)
 {
 	uint8_t uuid[16];
 	char path[512];
 
-	if (flags & SHMA_EXCL || embedded_path(path, sizeof(path), name) || arena_uuid(path, flags & SHMA_RDONLY, uuid))
+	if (!attachments || flags & SHMA_EXCL || embedded_path(path, sizeof(path), name) ||
+	    arena_uuid(path, flags & SHMA_RDONLY, uuid))
 		return NULL;
 	return find_same(uuid, flags & SHMA_RDONLY);
 }

@@ -142,7 +142,6 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 FAST int shma_free_ptr(shma *s, void *start)
 {
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
-
 	int ret = 0;
 
 	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1) ? ret

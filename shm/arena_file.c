@@ -82,6 +82,25 @@ static int read_header(int fd, struct arena_header *h)
 	return 0;
 }
 
+static int open_file(const char *path, bool readonly)
+{
+	int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Of the arena that has the path now. */
+static int read_header_at(const char *path, struct arena_header *h)
+{
+	int fd = open_file(path, true), r;
+
+	if (fd < 0)
+		return fd;
+	r = read_header(fd, h);
+	close(fd);
+	return r;
+}
+
 int arena_open(const char *path, bool readonly, struct arena_files *ret)
 {
 	struct arena_files files = {-1, -1, -1};
@@ -89,9 +108,9 @@ int arena_open(const char *path, bool readonly, struct arena_files *ret)
 	char life[512];
 	int r;
 
-	files.fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	files.fd = open_file(path, readonly);
 	if (files.fd < 0)
-		return -errno;
+		return files.fd;
 	r = read_header(files.fd, &h);
 	if (!r)
 		r = arena_life_path(life, sizeof(life), path, h.uuid);
@@ -112,13 +131,8 @@ int arena_open(const char *path, bool readonly, struct arena_files *ret)
 int arena_unlink(const char *path)
 {
 	struct arena_header h;
-	int fd, r;
+	int r = read_header_at(path, &h);
 
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	r = read_header(fd, &h);
-	close(fd);
 	if (r)
 		return r;
 	/* Crash: between the two, an empty life file of a uuid that nobody has. It goes when the next arena
@@ -168,14 +182,10 @@ static int check_namespace(const struct arena_header *h)
 
 static int check_header(struct arena_header *h, struct arena_files files, bool readonly)
 {
-	ssize_t n = pread(files.fd, h, sizeof(*h), 0);
-	int r;
+	int r = read_header(files.fd, h);
 
-	if (n < 0)
-		return -errno;
-	if (n != (ssize_t)sizeof(*h))
-		return -EUCLEAN;
-	r = format_check(h);
+	if (!r)
+		r = format_check(h);
 	if (!r)
 		r = check_files(h, files);
 	if (!r && !readonly)
@@ -189,9 +199,9 @@ int arena_uuid(const char *path, bool readonly, uint8_t uuid[16])
 	struct arena_header h;
 	int r;
 
-	files.fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	files.fd = open_file(path, readonly);
 	if (files.fd < 0)
-		return -errno;
+		return files.fd;
 	r = check_header(&h, files, readonly);
 	close(files.fd);
 	if (!r)
@@ -227,15 +237,11 @@ int arena_map(struct arena *a, struct arena_files files, bool readonly)
 /* Whether a life file is that of the arena which has the path now. */
 static bool is_current_life(const char *path, const char *life)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char current[512] = "";
+	char current[512];
 	struct arena_header h;
 
-	if (fd < 0)
+	if (read_header_at(path, &h) || arena_life_path(current, sizeof(current), path, h.uuid))
 		return false;
-	if (read_header(fd, &h) == 0)
-		arena_life_path(current, sizeof(current), path, h.uuid);
-	close(fd);
 	return strcmp(current, life) == 0;
 }
 

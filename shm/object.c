@@ -81,7 +81,7 @@ static uint32_t class_for(uint64_t size, uint64_t align)
 	if (align > PAGE_SIZE)
 		return CLASSES;
 	while (align > 16 && class < CLASSES && sizeclass_table[class].bytes % align != 0)
-		class ++;
+		class++;
 	return class;
 }
 

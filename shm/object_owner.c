@@ -61,6 +61,18 @@ int object_take(struct arena *a, uint64_t handle)
 	return r == -EPERM && state != first ? -EBUSY : r;
 }
 
+/* A step by which an object is its owner's no longer. */
+static int become_arenas(struct arena *a, uint64_t handle, object_step_fn step)
+{
+	struct object o;
+	uint32_t state;
+	int r = object_word_step_handle(a, handle, step, &o, &state);
+
+	if (r == 0)
+		object_word_account(a, state_owner(state), 0, o.bytes);
+	return r;
+}
+
 static int make_persistent(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
 	if (state_kind(state) == OBJECT_PERSISTENT)
@@ -77,13 +89,7 @@ static int make_persistent(struct arena *a, const struct object *o, uint32_t sta
 
 int object_persist_word(struct arena *a, uint64_t handle)
 {
-	struct object o;
-	uint32_t state;
-	int r = object_word_step_handle(a, handle, make_persistent, &o, &state);
-
-	if (r == 0)
-		object_word_account(a, state_owner(state), 0, o.bytes);
-	return r;
+	return become_arenas(a, handle, make_persistent);
 }
 
 static int publish(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
@@ -107,13 +113,7 @@ void object_persist_settle(struct arena *a, uint64_t handle)
 
 int object_publish_word(struct arena *a, uint64_t handle)
 {
-	struct object o;
-	uint32_t state;
-	int r = object_word_step_handle(a, handle, publish, &o, &state);
-
-	if (r == 0)
-		object_word_account(a, state_owner(state), 0, o.bytes);
-	return r;
+	return become_arenas(a, handle, publish);
 }
 
 static int unpublish(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)

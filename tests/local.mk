@@ -123,7 +123,7 @@ include tests/fuzz/local.mk
 include tests/crash/local.mk
 include tests/interleave/local.mk
 
-EXTRA_DIST += %D%/unit/heap.h %D%/unit/repair_stage.h
+EXTRA_DIST += %D%/thread_time.h %D%/unit/heap.h %D%/unit/repair_stage.h
 
 %C%_stress_soak_SOURCES = \
 	%D%/stress/soak.c %D%/stress/soak.h %D%/stress/soak_killer.h %D%/stress/soak_work.h \

@@ -12,20 +12,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../thread_time.h"
 #include "mortal.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void die_with_parent(void)
 {
@@ -50,27 +41,6 @@ static struct {
 	_Atomic uint64_t passed; /* an object on its way from one worker to another */
 	struct window windows[WINDOWS][WORKERS];
 } * shared;
-
-/* Time that this thread was ready and had no processor. */
-static uint64_t queued_ns(void)
-{
-	unsigned long long run = 0, queued = 0;
-	FILE *f = fopen("/proc/thread-self/schedstat", "re");
-
-	if (f && fscanf(f, "%llu %llu", &run, &queued) != 2)
-		queued = 0;
-	if (f)
-		fclose(f);
-	return queued;
-}
-
-static uint64_t waits_now(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_THREAD, &u);
-	return (uint64_t)u.ru_nvcsw;
-}
 
 static unsigned bucket_of(uint64_t ns)
 {
@@ -137,7 +107,7 @@ static __attribute__((noreturn)) void measure(unsigned worker)
 	while (!atomic_load(&shared->stop)) {
 		uint32_t at = atomic_load(&shared->window);
 		struct window *w = &shared->windows[at % WINDOWS][worker];
-		uint64_t waits = waits_now();
+		uint64_t waits = thread_sleeps();
 
 		if (at == 0) { /* between windows */
 			calls(worker, &seed);
@@ -145,13 +115,13 @@ static __attribute__((noreturn)) void measure(unsigned worker)
 			continue;
 		}
 		for (int i = 0; i < 200; i++) {
-			uint64_t queued = queued_ns(), start = now_ns(), took;
+			uint64_t queued = thread_queued_ns(), start = thread_clock_ns(), took;
 
 			for (int k = 0; k < 10; k++)
 				calls(worker, &seed);
-			took = now_ns() - start;
+			took = thread_clock_ns() - start;
 			if (took > LONG_NS) {
-				uint64_t less = queued_ns() - queued;
+				uint64_t less = thread_queued_ns() - queued;
 
 				took = took > less ? took - less : 0;
 			}
@@ -159,7 +129,7 @@ static __attribute__((noreturn)) void measure(unsigned worker)
 			if (atomic_load(&shared->window) != at)
 				break;
 		}
-		w->waits += waits_now() - waits;
+		w->waits += thread_sleeps() - waits;
 	}
 	_exit(0);
 }
@@ -430,7 +400,7 @@ int verb_follow(char **argv)
 		writers[i] = start(argv[0], i);
 	say("client=0 pid=%d", (int)getpid());
 	while (fgets(line, sizeof(line), stdin) && strcmp(line, "end\n") != 0) {
-		uint64_t before = total(log_shared->got), since = now_ns();
+		uint64_t before = total(log_shared->got), since = thread_clock_ns();
 
 		if (strcmp(line, "kill\n") == 0) {
 			/* Together: while there is no consumer nothing is full, and records may go. */
@@ -440,7 +410,7 @@ int verb_follow(char **argv)
 			before = atomic_load(&log_shared->readers);
 			reader = start(argv[0], -1);
 			while (atomic_load(&log_shared->readers) == before &&
-			       now_ns() - since < 10000000000)
+			       thread_clock_ns() - since < 10000000000)
 				usleep(1000);
 			for (int i = 0; i < WORKERS; i++)
 				kill(writers[i], SIGCONT);
@@ -452,7 +422,7 @@ int verb_follow(char **argv)
 			before = total(log_shared->got);
 		}
 		while (total(log_shared->got) < before + 1000 &&
-		       now_ns() - since < UINT64_C(20000000000))
+		       thread_clock_ns() - since < UINT64_C(20000000000))
 			usleep(1000);
 		if (total(log_shared->got) < before + 1000)
 			die("the reader does not go on");

@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -67,26 +66,6 @@ struct row {
 	bool every;
 	unsigned number;
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void *shared_memory(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED) {
-		perror("mmap");
-		exit(2);
-	}
-	return p;
-}
 
 /* Of a string instruction that repeats itself, some rounds are as good as all. */
 static bool amid_copy(uint64_t i)
@@ -231,7 +210,7 @@ static void all_deaths(const struct op *op, struct row *row, double until)
 	}
 	for (uint64_t i = 0; i < points_count && row->failures < (options.first ? 1 : FAILURES_MAX);
 	     i++, at = (at + stride) % points_count) {
-		if (options.seconds > 0 && i >= LEAST_KILLS && now() > until)
+		if (options.seconds > 0 && i >= LEAST_KILLS && stage_seconds() > until)
 			return;
 		if (!row->every || !shared_by_all(op) || i % options.parts == options.part)
 			one_death(op, row, points[at], way_of(i));
@@ -362,7 +341,7 @@ static void run_ops(double start)
 	for (unsigned i = 0; i < count && !(options.first && total.failures); i++) {
 		unsigned at = options.seconds > 0 ? (i + (unsigned)options.seed) % count : i;
 
-		if (options.seconds > 0 && now() > start + options.seconds)
+		if (options.seconds > 0 && stage_seconds() > start + options.seconds)
 			break;
 		run_op(ops[at], numbers[at], start + options.seconds * (i + 1) / count);
 	}
@@ -435,7 +414,7 @@ static int read_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	double start = now();
+	double start = stage_seconds();
 
 	if (read_options(argc, argv)) {
 		list_ops();
@@ -443,8 +422,8 @@ int main(int argc, char **argv)
 	}
 	/* What is large goes back when it is freed: each fork would copy its page tables. */
 	mallopt(M_MMAP_THRESHOLD, 1 << 18);
-	trace = shared_memory(sizeof(*trace));
-	board = shared_memory(sizeof(*board));
+	trace = stage_memory(sizeof(*trace));
+	board = stage_memory(sizeof(*board));
 	kept = calloc(1, sizeof(*kept));
 	table = options.table ? fopen(options.table, "w") : NULL;
 	if (!kept || (options.table && !table))
@@ -458,7 +437,7 @@ int main(int argc, char **argv)
 	print_head();
 	run_ops(start);
 	printf(", %llu kills, %llu failed, in %.0f s\n", (unsigned long long)total.kills,
-	       (unsigned long long)total.failures, now() - start);
+	       (unsigned long long)total.failures, stage_seconds() - start);
 	if (table)
 		fclose(table);
 	return total.failures != 0 || total.kills == 0;

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../thread_time.h"
 #include "arena_file.h"
 #include "audit.h"
 #include "judge.h"
@@ -30,38 +30,18 @@
 
 /* ---- nobody waits ---- */
 
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* Time that this process was ready and had no processor: not the arena's fault. */
-static uint64_t queued_ns(void)
-{
-	unsigned long long run = 0, queued = 0;
-	FILE *f = fopen("/proc/self/schedstat", "re");
-
-	if (f && fscanf(f, "%llu %llu", &run, &queued) != 2)
-		queued = 0;
-	if (f)
-		fclose(f);
-	return queued;
-}
-
+/* Time without a processor is not the arena's fault. */
 static uint64_t started, queued;
 
 void watch_start(void)
 {
-	queued = queued_ns();
-	started = clock_ns();
+	queued = thread_queued_ns();
+	started = thread_clock_ns();
 }
 
 void watch_stop(const char *what)
 {
-	uint64_t took = clock_ns() - started, waited = queued_ns() - queued;
+	uint64_t took = thread_clock_ns() - started, waited = thread_queued_ns() - queued;
 
 	took = took > waited ? took - waited : 0;
 	if (took > board->pause_ns)

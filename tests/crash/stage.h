@@ -8,6 +8,10 @@
 extern struct trace *trace; /* of the last operation traced */
 extern struct board *kept;  /* the board as the survivor left it */
 
+double stage_seconds(void); /* a clock */
+/* What the processes of a harness share, zeroed; without memory there is no harness. */
+void *stage_memory(size_t size);
+
 /* A child that dies with this process; 0 in it. */
 pid_t stage_spawn(void);
 int stage_wait(pid_t pid); /* its status */

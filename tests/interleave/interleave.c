@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,26 +58,6 @@ static struct {
 	uint64_t by_ending[ENDINGS];
 	bool points[STOP_POINTS], others[KNOWN_MAX];
 } total;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void *shared_memory(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED) {
-		perror("mmap");
-		exit(2);
-	}
-	return p;
-}
 
 /* ---- one hold ---- */
 
@@ -298,7 +277,7 @@ static void do_hold(const struct hold *h)
 
 static bool over(double until)
 {
-	return total.failures >= FAILURES_MAX || (options.seconds > 0 && now() > until);
+	return total.failures >= FAILURES_MAX || (options.seconds > 0 && stage_seconds() > until);
 }
 
 /* A number that steps through all, evenly spread at any time. */
@@ -358,7 +337,7 @@ static uint32_t stage_end(uint32_t first)
 static void run_all(void)
 {
 	uint32_t firsts[KNOWN_MAX * 16], stages = 0;
-	double start = now(), end = start + options.seconds;
+	double start = stage_seconds(), end = start + options.seconds;
 
 	for (uint32_t i = 0; i < holds_count && stages < KNOWN_MAX * 16; i = stage_end(i))
 		firsts[stages++] = i;
@@ -370,7 +349,7 @@ static void run_all(void)
 		if (!usual && (over(end) || s % options.parts != options.part))
 			continue;
 		run_stage(first, stage_end(first),
-			  usual ? start + options.seconds / 2 : now() + options.seconds / 40);
+			  usual ? start + options.seconds / 2 : stage_seconds() + options.seconds / 40);
 	}
 }
 
@@ -415,7 +394,7 @@ static void print_sum(void)
 		(unsigned long long)total.by_ending[LEFT], (unsigned long long)total.missed,
 		(unsigned long long)total.conflicts, (double)total.slow_ns / 1e6,
 		(unsigned long long)total.sleepers, (unsigned long long)total.failures,
-		now() - total.start);
+		stage_seconds() - total.start);
 }
 
 /* ---- the program ---- */
@@ -490,11 +469,11 @@ static void read_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	total.start = now();
+	total.start = stage_seconds();
 	read_options(argc, argv);
-	trace = shared_memory(sizeof(*trace));
-	board = shared_memory(sizeof(*board));
-	scene = shared_memory(sizeof(*scene));
+	trace = stage_memory(sizeof(*trace));
+	board = stage_memory(sizeof(*board));
+	scene = stage_memory(sizeof(*scene));
 	kept = calloc(1, sizeof(*kept));
 	if (!kept)
 		return 2;

@@ -11,10 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../thread_time.h"
 #include "interleave.h"
 
 #define GOES_ON_SECONDS 60 /* a held one that was continued: longer is for ever */
@@ -47,46 +46,17 @@ const char *stop_point_what(enum stop_point_name name)
 
 /* ---- time ---- */
 
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* Of this thread: ready, without a processor. */
-static uint64_t queued_ns(void)
-{
-	unsigned long long run = 0, queued = 0;
-	FILE *f = fopen("/proc/thread-self/schedstat", "re");
-
-	if (f && fscanf(f, "%llu %llu", &run, &queued) != 2)
-		queued = 0;
-	if (f)
-		fclose(f);
-	return queued;
-}
-
-static uint64_t sleeps(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_THREAD, &u);
-	return (uint64_t)u.ru_nvcsw;
-}
-
 static void time_begin(void)
 {
-	watch.queued = queued_ns();
-	watch.sleeps = sleeps();
-	watch.clock = clock_ns();
+	watch.queued = thread_queued_ns();
+	watch.sleeps = thread_sleeps();
+	watch.clock = thread_clock_ns();
 }
 
 static void time_end(void)
 {
-	uint64_t took = clock_ns() - watch.clock, slept = sleeps() - watch.sleeps;
-	uint64_t waited = queued_ns() - watch.queued;
+	uint64_t took = thread_clock_ns() - watch.clock, slept = thread_sleeps() - watch.sleeps;
+	uint64_t waited = thread_queued_ns() - watch.queued;
 
 	scene->timing = (struct timing){
 		.own_ns = took > waited ? took - waited : 0,
