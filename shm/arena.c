@@ -16,6 +16,9 @@
 
 #define ALIGNMENT (UINT64_C(2) << 20) /* of the mapping: large objects keep their alignment */
 #define PTR_PAGES (UINT64_C(1) << (32 + 4 - PAGE_SHIFT))
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* since Linux 6.1 */
+#endif
 #define COMMIT_STEP (UINT64_C(2) << 20)
 
 void arena_files_close(struct arena_files *files)
@@ -123,6 +126,8 @@ int arena_map_files(struct arena *a, struct arena_files files, const struct aren
 	a->ptr_pages = geometry_heap_pages(g) < PTR_PAGES ? geometry_heap_pages(g) : PTR_PAGES;
 	a->ptr_steps = geometry_heap_pages(g) > PTR_PAGES ? 0 : SIZECLASS_TABLE_BYTES / 16;
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
+	a->homes = a->kept_zones = 1;
+	a->home_zones[0] = UINT64_MAX;
 	note_parts(&a->parts, g);
 	a->zones_marked = calloc(geometry_words(g->zone_count), sizeof(uint64_t));
 	if (!a->zones_marked)
@@ -194,6 +199,26 @@ static int file_of(const struct arena *a, uint64_t file_offset)
 	return heap ? a->files.heap_fd : a->files.fd;
 }
 
+/*
+ * Takes pages of the heap by faults, which heed this mapping's NUMA policy and its wish for large pages, as
+ * fallocate() does not. What it does not get fallocate() takes, or says that there is nothing.
+ */
+static void touch(const struct arena *a, uint64_t start, uint64_t end)
+{
+	int cancel;
+
+	if (!a->commit_by_touch || start < a->g.heap)
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	madvise(a->base + start, end - start, MADV_POPULATE_WRITE);
+	/* Large pages reach beyond what was asked for, as they do when a fault brings one. */
+	if (a->commit_huge)
+		madvise(a->base + (start & ~(ALIGNMENT - 1)),
+			((end + ALIGNMENT - 1) & ~(ALIGNMENT - 1)) - (start & ~(ALIGNMENT - 1)),
+			MADV_COLLAPSE);
+	pthread_setcancelstate(cancel, NULL);
+}
+
 int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
 {
 	uint64_t start = file_offset & ~(uint64_t)(PAGE_SIZE - 1);
@@ -202,6 +227,7 @@ int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
 
 	if (fd < 0)
 		return fd;
+	touch(a, start, end);
 	if (a->files.heap_fd >= 0 && start >= a->g.heap) {
 		start = (start - a->g.heap) & ~(ALIGNMENT - 1);
 		end = (end - a->g.heap + ALIGNMENT - 1) & ~(ALIGNMENT - 1);

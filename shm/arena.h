@@ -51,6 +51,14 @@ struct arena {
 	char *base;		      /* of the mapping, at header */
 	struct arena_geometry g;      /* the process's own copy, checked at open */
 	uint32_t zone_shift;	      /* zone_pages is 1 << zone_shift */
+	/* Zones by NUMA node, see placement.h. */
+	uint32_t homes;		 /* nodes that zones belong to, in turn; 1: all zones are alike */
+	uint32_t kept_zones;	 /* the first ones, for what stays */
+	uint8_t home_nodes[64];	 /* the nodes' numbers */
+	uint64_t home_zones[64]; /* their zones: a bit for each zone % 64 */
+	uint8_t node_homes[64];	 /* of any node's number: the home that is nearest to it */
+	bool commit_by_touch;	 /* pages of the heap are to come by faults of this mapping */
+	bool commit_huge;	 /* and as 2 MiB pages if the kernel can make some: see huge.h */
 	struct zone_parts parts;      /* of each zone's index */
 	struct arena_files files;
 	uint64_t file_dev, file_ino; /* of the file that pages are taken for; see arena_commit() */

@@ -21,6 +21,7 @@
 
 #include "arena_file.h"
 #include "boot.h"
+#include "huge.h"
 #include "placement.h"
 #include "stop_point.h"
 
@@ -226,8 +227,9 @@ int arena_map(struct arena *a, struct arena_files files, bool readonly)
 			arena_unmap_keep_files(a);
 			return r;
 		}
-		placement_apply(a);
 	}
+	placement_apply(a, &h);
+	huge_apply(a, &h);
 	arena_refresh(a);
 	return 0;
 }

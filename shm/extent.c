@@ -10,6 +10,7 @@
 #include "geometry.h"
 #include "span.h"
 #include "pagemap.h"
+#include "placement.h"
 #include "stop_point.h"
 #include "zone.h"
 
@@ -152,6 +153,7 @@ struct search {
 	uint64_t pages, align;
 	enum raw_use use;
 	uint32_t *home;
+	uint64_t zones; /* to look at: a bit for each zone % 64, see placement.h */
 	bool busy;
 };
 
@@ -160,8 +162,11 @@ static uint64_t try_zones(struct search *s, uint32_t first, uint32_t end, uint32
 {
 	for (uint32_t i = 0; first < end && i < end - first; i++) {
 		uint32_t zone = first + (start - first + i) % (end - first);
-		uint64_t page = try_zone(s->a, zone, s->pages, s->align, s->use, &s->busy);
+		uint64_t page;
 
+		if (!placement_zone_in(s->zones, zone))
+			continue;
+		page = try_zone(s->a, zone, s->pages, s->align, s->use, &s->busy);
 		if (page != EXTENT_NONE) {
 			if (s->home)
 				*s->home = zone;
@@ -172,17 +177,29 @@ static uint64_t try_zones(struct search *s, uint32_t first, uint32_t end, uint32
 }
 
 /*
- * Zone 0 is for what stays: state blocks, thread blocks. Scattered, they would keep every zone from ever
- * being empty, and so from being part of a large extent. Others come there when all else is full.
+ * The first zone, or one a node, is for what stays: state blocks, thread blocks. Scattered, they would keep
+ * every zone from ever being empty, and so from being part of a large extent. Others come there when all else
+ * is full.
  */
 static uint64_t try_all_zones(struct search *s, uint32_t zones, bool last_resort)
 {
-	uint32_t start;
+	uint32_t kept = s->a->kept_zones < zones ? s->a->kept_zones : zones, start;
 
 	if (!s->home)
 		return try_zones(s, 0, zones, 0);
-	start = *s->home >= 1 && *s->home < zones ? *s->home : 1;
-	return last_resort ? try_zones(s, 0, 1, 0) : try_zones(s, 1, zones, start);
+	start = *s->home >= kept && *s->home < zones ? *s->home : kept;
+	if (!last_resort)
+		return try_zones(s, kept, zones, start);
+	return s->zones == PLACEMENT_ALL ? try_zones(s, 0, kept, 0) : EXTENT_NONE;
+}
+
+/* Puts zones into use up to the next of those wanted. */
+static bool activate_wanted(struct search *s)
+{
+	for (uint64_t zone = arena_refresh(s->a); zone < s->a->g.zone_count; zone++)
+		if (placement_zone_in(s->zones, zone))
+			return zone_activate(s->a) == 0;
+	return false;
 }
 
 /*
@@ -202,7 +219,7 @@ static uint64_t take_anywhere(struct search *s)
 		page = try_all_zones(s, zones, false);
 		if (page != EXTENT_NONE)
 			break;
-		if ((waited || !s->busy) && zone_activate(s->a) == 0)
+		if ((waited || !s->busy) && activate_wanted(s))
 			continue;
 		if (waited || !s->busy)
 			page = try_all_zones(s, zones, true);
@@ -214,16 +231,9 @@ static uint64_t take_anywhere(struct search *s)
 	return page;
 }
 
-uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enum raw_use use,
-		      uint32_t *home, int *err)
+/* What was taken, with its memory; or EXTENT_NONE with *err. */
+static uint64_t with_memory(struct arena *a, uint64_t page, uint64_t pages, int *err)
 {
-	struct search s = {.a = a, .pages = pages, .align = align_pages, .use = use, .home = home};
-	uint64_t page;
-
-	if (pages <= a->g.zone_pages && align_pages <= a->g.zone_pages)
-		page = take_anywhere(&s);
-	else
-		page = span_alloc(a, pages, use);
 	if (page != EXTENT_NONE && commit_pages(a, page, pages)) {
 		extent_free(a, page);
 		page = EXTENT_NONE;
@@ -231,6 +241,37 @@ uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enu
 	if (page == EXTENT_NONE)
 		*err = -ENOMEM;
 	return page;
+}
+
+static bool fits_zone(const struct arena *a, uint64_t pages, uint64_t align_pages)
+{
+	return pages <= a->g.zone_pages && align_pages <= a->g.zone_pages;
+}
+
+uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enum raw_use use,
+		      uint32_t *home, int *err)
+{
+	struct search s = {.a = a, .pages = pages, .align = align_pages, .use = use, .home = home};
+	uint64_t page = EXTENT_NONE;
+
+	if (!fits_zone(a, pages, align_pages))
+		return with_memory(a, span_alloc(a, pages, use), pages, err);
+	s.zones = home ? placement_settle_home(a, home) : placement_here(a);
+	if (s.zones != PLACEMENT_ALL)
+		page = take_anywhere(&s);
+	s.zones = PLACEMENT_ALL;
+	if (page == EXTENT_NONE)
+		page = take_anywhere(&s);
+	return with_memory(a, page, pages, err);
+}
+
+uint64_t extent_alloc_in(struct arena *a, uint64_t pages, enum raw_use use, uint32_t *home,
+			 uint64_t zones, int *err)
+{
+	struct search s = {
+		.a = a, .pages = pages, .align = 1, .use = use, .home = home, .zones = zones};
+
+	return with_memory(a, fits_zone(a, pages, 1) ? take_anywhere(&s) : EXTENT_NONE, pages, err);
 }
 
 /* ---- giving back: modelled in tests/model/pending.pml ---- */

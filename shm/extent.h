@@ -14,12 +14,17 @@
 /*
  * A raw extent of this client: page number, or EXTENT_NONE with *err = -ENOMEM. align_pages: power of
  * two, at most EXTENT_ALIGN_MAX. home: the zone to try first, then the one that served; NULL: it is
- * bookkeeping that stays, and belongs into zone 0. Its memory is committed; contents are undefined.
+ * bookkeeping that stays, and belongs into the first zones. Where zones belong to nodes, those of the node
+ * that runs the thread come before all others. Its memory is committed; contents are undefined.
  * Crash: before the page map entry is written the pages are free; after, the extent is raw and the
  * client's, and returns with it.
  */
 uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enum raw_use use,
 		      uint32_t *home, int *err);
+
+/* As extent_alloc(), but from some zones alone (a bit for each zone % 64): -ENOMEM where these are full. */
+uint64_t extent_alloc_in(struct arena *a, uint64_t pages, enum raw_use use, uint32_t *home,
+			 uint64_t zones, int *err);
 
 /*
  * Gives back a raw extent of this client (its entry's kind is PAGE_RAW; no slab entries inside). Never

@@ -9,6 +9,7 @@
 
 #include "boot.h"
 #include "geometry.h"
+#include "huge.h"
 #include "placement.h"
 #include "ring.h"
 #include "zone.h"
@@ -51,11 +52,12 @@ static uint64_t now_ns(void)
 
 int format_header(struct arena_header *h, const struct arena_config *config)
 {
+	uint64_t nodes = config->numa_nodes;
 	int r;
 
-	if (config->log_policy > 2)
+	if (config->log_policy > 2 || config->huge_mode > HUGE_PAGES_ALWAYS)
 		return -EINVAL;
-	r = placement_check(config->numa_mode, config->numa_nodes, config->huge_mode);
+	r = placement_settle(config->numa_mode, &nodes);
 	if (r)
 		return r;
 	memset(h, 0, sizeof(*h));
@@ -79,7 +81,7 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	h->log_policy_at_creation = config->log_policy;
 	h->client_quota = config->client_quota;
 	h->numa_mode = config->numa_mode;
-	h->numa_nodes = config->numa_nodes;
+	h->numa_nodes = nodes;
 	h->huge_mode = config->huge_mode;
 	atomic_init(&h->log_policy, config->log_policy);
 	boot_note(h);
@@ -94,8 +96,10 @@ int format_arena(const struct arena_header *h, struct arena_files files)
 
 	if (r)
 		return r;
+	r = placement_create(&a, h);
 	/* All of the fixed part at once: its words are read by anyone without further question. */
-	r = arena_commit(&a, 0, h->geometry.name_entries);
+	if (!r)
+		r = arena_commit(&a, 0, h->geometry.name_entries);
 	if (!r) {
 		memcpy(a.header, h, sizeof(*h));
 		r = zone_format(&a);

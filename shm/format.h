@@ -18,9 +18,10 @@ struct arena_config {
 	uint64_t numa_nodes;
 };
 
-/* A header for a new arena. -EINVAL: sizes or policy out of bounds. */
+/* A header for a new arena. -EINVAL: sizes or policy out of bounds; -ENODEV: nodes that are not there. */
 int format_header(struct arena_header *h, const struct arena_config *config);
-/* Writes the arena into its still nameless files. -ENOMEM: no memory for the fixed part. */
+/* Writes the arena into its still nameless files. -ENOMEM: no memory for the fixed part;
+ * -EOPNOTSUPP: its nodes cannot be had, see placement_create(). */
 int format_arena(const struct arena_header *h, struct arena_files files);
 /* Whether a header may be believed: -EUCLEAN, -EPROTO (another version or byte order). */
 int format_check(const struct arena_header *h);

@@ -99,12 +99,14 @@ void hint_clear(struct arena *a, uint32_t row, uint64_t region)
 		bit_raise(&arena_words(a, row)[zone / 64], zone);
 }
 
-/* The first set bit at or after from, below end, of an array of words; end if none. */
-static uint64_t next_bit(const word *w, uint64_t from, uint64_t end)
+/* The first set bit at or after from, below end, of an array of words, each seen through a mask; end if
+ * none. */
+static uint64_t next_bit(const word *w, uint64_t from, uint64_t end, uint64_t mask)
 {
 	while (from < end) {
-		uint64_t bits = atomic_load_explicit(&w[from / 64], memory_order_relaxed) >> (from % 64);
+		uint64_t bits = atomic_load_explicit(&w[from / 64], memory_order_relaxed) & mask;
 
+		bits >>= from % 64;
 		if (bits) {
 			from += (uint64_t)__builtin_ctzll(bits);
 			return from < end ? from : end;
@@ -120,16 +122,17 @@ static uint64_t next_in_zone(struct arena *a, uint32_t row, uint32_t zone, uint6
 	uint64_t w = from / 64, at;
 
 	while (w < words) {
-		at = next_bit(zone_words(a, row, zone), from, (w + 1) * 64 < end ? (w + 1) * 64 : end);
+		at = next_bit(zone_words(a, row, zone), from, (w + 1) * 64 < end ? (w + 1) * 64 : end,
+			      UINT64_MAX);
 		if (at < end && at < (w + 1) * 64)
 			return at;
-		w = next_bit(zone_summary(a, row, zone), w + 1, words);
+		w = next_bit(zone_summary(a, row, zone), w + 1, words, UINT64_MAX);
 		from = w * 64;
 	}
 	return end;
 }
 
-uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
+uint64_t hint_next_in(struct arena *a, uint32_t row, uint64_t from, uint64_t end, uint64_t zones_wanted)
 {
 	uint64_t per_zone = regions_per_zone(a), zones = (end + per_zone - 1) / per_zone;
 	uint64_t first = zone_of_region(a, from), zone = first, in_zone = from & (per_zone - 1);
@@ -137,7 +140,7 @@ uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
 	while (zone < zones) {
 		uint64_t at;
 
-		zone = next_bit(arena_words(a, row), zone, zones);
+		zone = next_bit(arena_words(a, row), zone, zones, zones_wanted);
 		if (zone >= zones)
 			break;
 		if (zone != first)
@@ -148,4 +151,9 @@ uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
 		zone++;
 	}
 	return UINT64_MAX;
+}
+
+uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end)
+{
+	return hint_next_in(a, row, from, end, UINT64_MAX);
 }

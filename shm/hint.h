@@ -22,6 +22,8 @@ void hint_set(struct arena *a, uint32_t row, uint64_t page);
 /* The first region (number in the whole heap) at or after from, below end, with its bit set;
  * UINT64_MAX. Skips whole zones and words. */
 uint64_t hint_next(struct arena *a, uint32_t row, uint64_t from, uint64_t end);
+/* The same in some zones only: a bit for each zone % 64. */
+uint64_t hint_next_in(struct arena *a, uint32_t row, uint64_t from, uint64_t end, uint64_t zones_wanted);
 
 /* Nothing was found in a region: clears its bit. The caller looks once more afterwards, and sets it
  * again if it was wrong: PAIR(hint) with who frees first and then looks at the bit. Both are modelled in

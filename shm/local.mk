@@ -13,6 +13,7 @@ libshm_la_SOURCES = \
 	%D%/arena.h %D%/arena.c %D%/arena_file.h %D%/arena_file.c \
 	%D%/format.h %D%/format.c \
 	%D%/placement.h %D%/placement.c \
+	%D%/huge.h %D%/huge.c \
 	%D%/boot.h %D%/boot.c \
 	%D%/client.h %D%/client.c \
 	%D%/liveness.h %D%/liveness.c \

@@ -13,6 +13,7 @@
 #include "geometry.h"
 #include "hint.h"
 #include "pagemap.h"
+#include "placement.h"
 #include "stop_point.h"
 
 static uint64_t claim_in_block(struct arena *a, uint64_t page, uint32_t shape)
@@ -54,13 +55,14 @@ static uint64_t claim_in_region(struct arena *a, uint64_t region, uint32_t shape
 	return at;
 }
 
-static uint64_t claim_known(struct arena *a, uint32_t shape)
+/* In some zones: a bit for each zone % 64. */
+static uint64_t claim_known(struct arena *a, uint32_t shape, uint64_t zones)
 {
 	uint32_t row = hint_row_of_shape(shape);
 	uint64_t end = atomic_load_explicit(&a->pages_known, memory_order_relaxed) / REGION_PAGES;
 	uint64_t region = 0, at;
 
-	while ((region = hint_next(a, row, region, end)) != UINT64_MAX) {
+	while ((region = hint_next_in(a, row, region, end, zones)) != UINT64_MAX) {
 		at = claim_in_region(a, region, shape);
 		if (at)
 			return at;
@@ -106,9 +108,12 @@ static uint64_t new_block(struct arena *a, uint32_t shape, int *err)
 
 uint64_t record_alloc(struct arena *a, uint32_t shape, int *err)
 {
-	uint64_t at = claim_known(a, shape);
+	uint64_t here = placement_here(a), at = claim_known(a, shape, here);
 
-	return at ? at : new_block(a, shape, err);
+	if (!at)
+		at = new_block(a, shape, err);
+	/* Of another node, before there is none. */
+	return at || here == PLACEMENT_ALL ? at : claim_known(a, shape, PLACEMENT_ALL);
 }
 
 void record_free(struct arena *a, uint64_t heap_offset, uint32_t shape)

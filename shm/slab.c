@@ -20,6 +20,7 @@
 #include "geometry.h"
 #include "hint.h"
 #include "pagemap.h"
+#include "placement.h"
 #include "record.h"
 #include "slab_inside.h"
 #include "stop_point.h"
@@ -175,12 +176,13 @@ static void claim_from_region(struct claim *c, uint64_t region, struct slab_sour
 	}
 }
 
-/* All regions with a hint, the home zone's first. */
-static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t first, uint64_t end)
+/* Regions with a hint, in some zones. */
+static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t first, uint64_t end,
+			   uint64_t zones)
 {
 	uint64_t region = first;
 
-	while (c->count == 0 && (region = hint_next(c->a, c->class, region, end)) != UINT64_MAX) {
+	while (c->count == 0 && (region = hint_next_in(c->a, c->class, region, end, zones)) != UINT64_MAX) {
 		claim_from_region(c, region, from);
 		if (c->count == 0) {
 			hint_clear(c->a, c->class, region);
@@ -192,6 +194,17 @@ static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t f
 		}
 		region++;
 	}
+}
+
+/* All of them, the home zone's first. */
+static void claim_around(struct claim *c, struct slab_source *from, uint64_t end, uint64_t zones)
+{
+	uint64_t home = *from->home * (c->a->g.zone_pages / REGION_PAGES);
+
+	if (home > end)
+		home = end;
+	claim_by_hints(c, from, home, end, zones);
+	claim_by_hints(c, from, 0, home, zones);
 }
 
 /* ---- making ---- */
@@ -267,14 +280,24 @@ static void enter_pages(struct arena *a, uint64_t head, uint32_t class, uint64_t
 	}
 }
 
-static int make_slab(struct claim *c, struct slab_source *from)
+/* In one of the node's own zones, unless all zones will do. */
+static uint64_t take_pages(struct claim *c, struct slab_source *from, uint64_t zones, int *err)
+{
+	uint64_t pages = sizeclass_table[c->class].pages;
+
+	if (zones == PLACEMENT_ALL)
+		return extent_alloc(c->a, pages, 1, RAW_PLAIN, from->home, err);
+	return extent_alloc_in(c->a, pages, RAW_PLAIN, from->home, zones, err);
+}
+
+static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
 {
 	const struct sizeclass *class = &sizeclass_table[c->class];
 	struct slab_record *r;
 	uint64_t at;
 	int err = 0;
 
-	c->head = extent_alloc(c->a, class->pages, 1, RAW_PLAIN, from->home, &err);
+	c->head = take_pages(c, from, zones, &err);
 	if (c->head == EXTENT_NONE)
 		return err;
 	STOP_POINT(slab_extent_raw);
@@ -308,20 +331,23 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 {
 	struct claim c = {.a = a, .class = from->class, .kind = kind, .want = want, .out = out};
 	uint64_t end = atomic_load_explicit(&a->pages_known, memory_order_relaxed) / REGION_PAGES;
-	uint64_t home = *from->home * (a->g.zone_pages / REGION_PAGES);
+	/* Of the node this thread runs on: what is free there, then a new slab there, before any other. */
+	uint64_t near = placement_settle_home(a, from->home);
 
-	if (from->head && from->head - 1 < end * REGION_PAGES) {
+	if (from->head && from->head - 1 < end * REGION_PAGES &&
+	    placement_zone_in(near, (from->head - 1) >> a->zone_shift)) {
 		c.head = from->head - 1;
 		claim_from_slab(&c);
 	}
+	claim_around(&c, from, end, near);
+	if (c.count == 0 && near != PLACEMENT_ALL)
+		*err = make_slab(&c, from, near);
+	if (near != PLACEMENT_ALL)
+		claim_around(&c, from, end, PLACEMENT_ALL);
 	if (c.count == 0)
-		claim_by_hints(&c, from, home, end);
-	if (c.count == 0)
-		claim_by_hints(&c, from, 0, home);
-	if (c.count == 0)
-		*err = make_slab(&c, from);
+		*err = make_slab(&c, from, PLACEMENT_ALL);
 	if (c.count == 0 && slab_rescan(a, c.class))
-		claim_by_hints(&c, from, 0, end);
+		claim_around(&c, from, end, PLACEMENT_ALL);
 	return c.count;
 }
 
