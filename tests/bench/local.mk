@@ -4,12 +4,15 @@
 
 check_PROGRAMS += %D%/bench
 %C%_bench_SOURCES = \
-	%D%/bench.c \
-	%D%/report.c %D%/report.h \
+	%D%/bench.c %D%/bench.h \
+	%D%/child.c %D%/launch.c %D%/traces.c \
+	%D%/report.c %D%/report.h %D%/report_table.c %D%/bars.c %D%/machine.c \
 	%D%/work.c %D%/work.h \
-	%D%/work_one.c %D%/work_many.c %D%/work_memory.c %D%/work_trace.c \
-	%D%/work_recovery.c \
+	%D%/work_one.c %D%/work_latency.c %D%/work_many.c %D%/work_memory.c \
+	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c \
 	%D%/peer.h
+# Flags are part of what instructions are counted for.
+%C%_bench_CPPFLAGS = $(AM_CPPFLAGS) -DBENCH_CFLAGS='"$(CFLAGS)"'
 %C%_bench_LDADD = -ldl -lm
 
 # A process killed, and its memory back.
@@ -49,13 +52,23 @@ BENCH_CXX = c++
 		echo "bench: NO Boost.Interprocess: install libboost-dev and g++" >&2; \
 	fi
 
+# DPDK's pool: pkg-config names where its headers are; as for Boost, its absence is reported.
+%D%/peer_dpdk.so: %D%/peer_dpdk.c %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_GEN)if flags=$$(pkg-config --cflags libdpdk 2>/dev/null | sed 's/-I/-isystem /g') && test -n "$$flags"; then \
+		$(CC) $$flags $(bench_flags) -O2 -g $(bench_shared) -o $@ $(srcdir)/%D%/peer_dpdk.c \
+			-Wl,--no-as-needed -lrte_eal -lrte_mempool -lrte_mempool_ring -lrte_ring; \
+	else \
+		echo "bench: NO DPDK: install libdpdk-dev" >&2; \
+	fi
+
 check_DATA += $(bench_plugins)
 script_tests += %D%/smoke.sh
 
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
 bench_results = --results $(abs_builddir)/%D%/results
-bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so
+bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so
 
 bench: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) $(bench_results) --title bench $(BENCH_FLAGS)
@@ -65,6 +78,6 @@ bench-callgrind: $(bench_ready)
 	$(AM_V_at)$(SHELL) $(srcdir)/%D%/callgrind.sh %D%/bench$(EXEEXT)
 .PHONY: bench bench-short bench-callgrind
 
-CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/results/*.csv
+CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so %D%/results/*.csv
 EXTRA_DIST += %D%/README.md %D%/smoke.sh %D%/callgrind.sh %D%/peer_null.c %D%/peer_malloc.c \
-	%D%/peer_shmalloc.c %D%/peer_boost.cc
+	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c

@@ -29,11 +29,20 @@ struct peer_ops {
 	uint64_t (*token)(peer_ref ref);
 	peer_ref (*untoken)(uint64_t token);
 
+	/* Set where an executed process cannot join the heap: further processes are forked from the first,
+	 * and each calls this before it uses the heap. */
+	void (*forked)(int index);
+
 	/* Bytes of memory the heap has taken from the system; NULL: the process's own resident set. */
 	uint64_t (*footprint)(void);
 
 	/* One record to a log that other processes can read. 0 or -errno. */
 	int (*log)(const void *data, size_t len);
+
+	/* shmalloc alone. */
+	uint64_t (*clients)(void);	     /* attached to the arena */
+	int (*use_arena)(uint64_t capacity); /* from now on one of this capacity, made at first use */
+	void *(*plain)(peer_ref ref);	     /* what ptr() gives, by base and offset and no check */
 };
 
 struct peer_config {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Two peers:
+ * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Three peers:
  *  shmalloc         for a program that holds pointers, as a user of malloc does: shma_alloc_ptr() and
  *                   shma_free_ptr(), which finds the handle anew;
+ *  shmalloc-of      the same by one call each: shma_alloc() and shma_ptr(); shma_handle_of() and shma_free(),
+ *                   which checks the handle;
  *  shmalloc-handle  for a program that holds handles: it pays a checked shma_ptr() at each use.
  */
 #include "peer.h"
 
+#include <errno.h>
 #include <shmalloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +42,21 @@ static peer_ref pointer_untoken(uint64_t token)
 	return (peer_ref)shma_ptr(arena, token);
 }
 
+static peer_ref of_alloc(size_t size)
+{
+	return (peer_ref)shma_ptr(arena, shma_alloc(arena, size, 0));
+}
+
+static peer_ref of_alloc_shared(size_t size)
+{
+	return (peer_ref)shma_ptr(arena, shma_alloc(arena, size, SHMA_SHARED));
+}
+
+static void of_free(peer_ref ref)
+{
+	shma_free(arena, shma_handle_of(arena, (void *)ref));
+}
+
 static peer_ref handle_alloc(size_t size)
 {
 	return shma_alloc(arena, size, 0);
@@ -69,12 +87,76 @@ static peer_ref handle_untoken(uint64_t token)
 	return (peer_ref)token;
 }
 
+/* Every byte of the arena's mapping: offsets of handles count 16 bytes from its heap. */
+static char *heap;
+
+static void *handle_plain(peer_ref ref)
+{
+	return heap + ((ref & (((uint64_t)1 << 40) - 1)) << 4);
+}
+
+static int find_heap(void)
+{
+	shma_handle h = shma_alloc(arena, 16, 0);
+
+	if (!h)
+		return -ENOMEM;
+	heap = (char *)shma_ptr(arena, h) - ((h & (((uint64_t)1 << 40) - 1)) << 4);
+	return shma_free(arena, h);
+}
+
 /* What the heap took from /dev/shm, its bookkeeping and every thread's cache included. */
 static uint64_t arena_footprint(void)
 {
 	struct shma_stats st;
 
 	return shma_stats(arena, &st) ? 0 : st.committed_bytes;
+}
+
+static uint64_t arena_clients(void)
+{
+	struct shma_stats st;
+
+	return shma_stats(arena, &st) ? 0 : st.clients;
+}
+
+static const char *arena_name;
+
+static int open_arena(shma **ret, const char *name, uint64_t capacity, int create)
+{
+	struct shma_options opt = {
+		.struct_size = sizeof(opt),
+		.capacity = capacity,
+		.log_policy = SHMA_LOG_OVERWRITE,
+	};
+
+	return shma_open(ret, name, SHMA_EMBEDDED | (create ? SHMA_CREATE | SHMA_EXCL : 0), &opt);
+}
+
+#define ARENAS 4
+
+static int arena_use(uint64_t capacity)
+{
+	static struct {
+		uint64_t capacity;
+		shma *arena;
+	} known[ARENAS];
+	char name[64];
+
+	for (int i = 0; i < ARENAS; i++) {
+		int r = 0;
+
+		if (!known[i].arena) {
+			snprintf(name, sizeof(name), "%s-%d", arena_name, i);
+			r = open_arena(&known[i].arena, name, capacity, 1);
+			known[i].capacity = capacity;
+		}
+		if (r || known[i].capacity == capacity) {
+			arena = known[i].arena;
+			return r;
+		}
+	}
+	return -ENOSPC;
 }
 
 static int arena_log(const void *data, size_t len)
@@ -91,6 +173,18 @@ static const struct peer_ops pointer_ops = {
 	.untoken = pointer_untoken,
 	.footprint = arena_footprint,
 	.log = arena_log,
+	.clients = arena_clients,
+	.use_arena = arena_use,
+};
+
+static const struct peer_ops of_ops = {
+	.version = "shmalloc, pointers held, shma_handle_of() at each free",
+	.alloc = of_alloc,
+	.free = of_free,
+	.alloc_shared = of_alloc_shared,
+	.token = pointer_token,
+	.untoken = pointer_untoken,
+	.footprint = arena_footprint,
 };
 
 static const struct peer_ops handle_ops = {
@@ -102,22 +196,23 @@ static const struct peer_ops handle_ops = {
 	.token = handle_token,
 	.untoken = handle_untoken,
 	.footprint = arena_footprint,
-	.log = arena_log,
+	.clients = arena_clients,
+	.use_arena = arena_use,
+	.plain = handle_plain,
 };
 
 const struct peer_ops *peer_open(const struct peer_config *config, char *err, size_t err_size)
 {
-	struct shma_options opt = {
-		.struct_size = sizeof(opt),
-		.capacity = config->capacity,
-		.log_policy = SHMA_LOG_OVERWRITE,
-	};
-	unsigned flags = SHMA_EMBEDDED | (config->create ? SHMA_CREATE | SHMA_EXCL : 0);
-	int r = shma_open(&arena, config->arena, flags, &opt);
+	int r = open_arena(&arena, config->arena, config->capacity, config->create);
 
+	if (!r)
+		r = find_heap();
 	if (r) {
 		snprintf(err, err_size, "shma_open(%s): %s", config->arena, shma_strerror(r));
 		return NULL;
 	}
+	arena_name = config->arena;
+	if (!strcmp(config->variant, "shmalloc-of"))
+		return &of_ops;
 	return strcmp(config->variant, "shmalloc-handle") ? &pointer_ops : &handle_ops;
 }

@@ -7,8 +7,8 @@ results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
 # In a process that a sanitizer watches no other malloc shows anything.
-peers=null,glibc,jemalloc,mimalloc,tcmalloc,shmalloc,shmalloc-handle
-[ "${SANITIZERS:-no}" = no ] || peers=null,shmalloc,shmalloc-handle
+peers=null,glibc,jemalloc,mimalloc,tcmalloc,shmalloc,shmalloc-of,shmalloc-handle
+[ "${SANITIZERS:-no}" = no ] || peers=null,shmalloc,shmalloc-of,shmalloc-handle
 
 # A trace of two objects, one of them resized: SMTRACE1, objects, threads, events.
 trace=$results/small.trace
@@ -24,5 +24,9 @@ event 2 0 0
 
 "$bench" --tiny --peers "$peers" --trace "$trace" --results "$results" --title smoke
 grep -q '^ws,,ns,ns,shmalloc,1,0,' "$results/smoke.csv"
-grep -q '^trace,small,warm,ns,shmalloc,1,0,' "$results/smoke.csv"
+grep -q '^trace,small,ns,ns,shmalloc,1,0,' "$results/smoke.csv"
 grep -q '^procs2,,rate,M/s,shmalloc-handle,1,0,' "$results/smoke.csv"
+# Every bar is judged that has somebody to be compared with, and no other.
+grep -q '^pair128,,ns,"128 B pair",shmalloc,.*,x,at most,1.2000,' "$results/smoke-bars.csv"
+grep -q '^memory,,above,.*,%,at most,8.0000,5.0000,,' "$results/smoke-bars.csv"
+grep -q '^pass_procs,,rate,.*,rte_mempool,unknown,' "$results/smoke-bars.csv"

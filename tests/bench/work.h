@@ -28,21 +28,41 @@ struct run {
 	bool tiny; /* shrink everything: only show that it runs */
 };
 
+/* What a figure has to reach. A ratio is shmalloc's median to the other's. */
+enum bar_kind {
+	BAR_NONE,
+	BAR_BEST,  /* ratio to the best private malloc of the row */
+	BAR_PEER,  /* ratio to the peer named */
+	BAR_VALUE, /* the figure itself */
+};
+
+struct bar {
+	enum bar_kind kind;
+	double limit, goal;  /* at most, or where more is better at least */
+	const char *against; /* BAR_PEER */
+	const char *trace;   /* only for the trace of this name; NULL: for all */
+};
+
 struct metric {
 	const char *name; /* of the CSV; workload.name */
 	const char *title;
 	const char *unit;
 	bool more_is_better;
+	const struct bar *bars; /* up to one of kind BAR_NONE; NULL: only shown */
 };
 
 enum workload_needs {
 	NEEDS_SHARED = 1, /* a heap that several processes share */
 	NEEDS_LOG = 2,
 	NEEDS_TRACE = 4,
-	FULL_ONLY = 8, /* too long for the short run */
-	NO_NULL = 16,  /* says nothing without a real allocator */
+	FULL_ONLY = 8,	     /* too long for the short run */
+	NO_NULL = 16,	     /* says nothing without a real allocator */
 	NEEDS_RECOVERY = 32, /* this project's own promise: shmalloc only */
+	NEEDS_ARENAS = 64,   /* clients to be counted and arenas of any size: shmalloc only */
+	NEEDS_HANDLES = 128, /* references that are checked at each use: shmalloc only */
+	ONE_SIZE = 256,	     /* all objects have 128 bytes: pools of one size take part */
 };
+#define NEEDS_OF_PEER (NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY | NEEDS_ARENAS | NEEDS_HANDLES)
 
 #define METRICS_MAX 10
 
@@ -204,21 +224,30 @@ int work_replace(struct run *r);
 int work_replace_bare(struct run *r);
 int work_logmix(struct run *r);
 int work_bulk(struct run *r);
-int work_latency(struct run *r);
 int work_memory_small(struct run *r);
 int work_memory_logmix(struct run *r);
+/* work_latency.c */
+int work_latency(struct run *r);      /* arg: live objects; each call by itself */
+int work_latency_pair(struct run *r); /* 2 million pairs */
+int work_latency_logmix(struct run *r);
 /* work_many.c: threads and processes */
 int work_threads_pair(struct run *r); /* arg: threads */
 int work_threads_replace(struct run *r);
 int work_pass_threads(struct run *r);
 int work_processes(struct run *r);
 int work_pass_processes(struct run *r);
+int work_processes_one_size(struct run *r);
 int work_log(struct run *r);
 int work_log_processes(struct run *r);
 /* A further process of a workload, started by the first. Exit status. */
 int work_join(struct run *r, const char *role, int gate_fd, int index);
 /* work_trace.c */
-int work_trace(struct run *r);
+int work_trace(struct run *r); /* memory, then time, of one heap */
+int work_trace_cold(struct run *r);
+/* work_scale.c: what more clients or a larger arena cost, and a checked reference */
+int work_clients(struct run *r);  /* arg: clients */
+int work_capacity(struct run *r); /* arg: GiB, against 1 */
+int work_look_up(struct run *r);
 /* work_recovery.c: arg: percent of all objects that the dead one had */
 int work_recovery(struct run *r);
 

@@ -116,13 +116,13 @@ static void role_pair(struct worker *w)
 		pair_role(w, false);
 }
 
-static void role_replace(struct worker *w)
+static void replace_role(struct worker *w, size_fn *size)
 {
 	const struct peer_ops *p = w->run->peer;
 	uint32_t slots = w->run->tiny ? 64 : 4096;
 	struct replace s;
 
-	if (replace_init(&s, p, slots, work_size_16_1024, WORK_SEED + (uint64_t)w->index * 977))
+	if (replace_init(&s, p, slots, size, WORK_SEED + (uint64_t)w->index * 977))
 		work_no_memory(slots);
 	worker_wait(w);
 	do
@@ -132,6 +132,22 @@ static void role_replace(struct worker *w)
 			replace_some(p, &s, 256, true, false);
 	while (worker_on(w, 256));
 	replace_fini(&s, p);
+}
+
+static void role_replace(struct worker *w)
+{
+	replace_role(w, work_size_16_1024);
+}
+
+static uint32_t size_128(uint64_t *random)
+{
+	(void)random;
+	return 128;
+}
+
+static void role_replace_128(struct worker *w)
+{
+	replace_role(w, size_128);
 }
 
 static void pause_a_little(unsigned *turns)
@@ -239,8 +255,9 @@ static const struct role {
 	const char *name;
 	void (*fn)(struct worker *);
 } roles[] = {
-	{ "pair", role_pair },	     { "replace", role_replace }, { "produce", role_produce },
-	{ "consume", role_consume }, { "log", role_log },	  { 0 },
+	{"pair", role_pair},	   {"replace", role_replace}, {"replace_128", role_replace_128},
+	{"produce", role_produce}, {"consume", role_consume}, {"log", role_log},
+	{0},
 };
 
 static const struct role *role_find(const char *name)
@@ -330,6 +347,13 @@ static int run_threads(struct run *r, struct gate *g, const char *const *names, 
 	return e;
 }
 
+static void join_forked(struct run *r, const char *role, int gate_fd, int index)
+{
+	r->peer->forked(index);
+	r->cpu[0] = r->cpu[index % r->ncpu];
+	_exit(work_join(r, role, gate_fd, index));
+}
+
 static pid_t start_process(struct run *r, const char *role, int gate_fd, int index)
 {
 	char fd[16], number[16], cpu[16];
@@ -344,6 +368,8 @@ static pid_t start_process(struct run *r, const char *role, int gate_fd, int ind
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(127);
+	if (r->peer->forked)
+		join_forked(r, role, gate_fd, index);
 	execl("/proc/self/exe", "bench", "--join", role, "--gate", fd, "--index", number, "--cpus",
 	      cpu, "--plugins", r->plugins, "--child", r->peer_name, r->work->name, "--arena",
 	      r->arena, r->tiny ? "--tiny" : NULL, NULL);
@@ -480,6 +506,11 @@ static int processes_workload(struct run *r, const char *role)
 int work_processes(struct run *r)
 {
 	return processes_workload(r, "replace");
+}
+
+int work_processes_one_size(struct run *r)
+{
+	return processes_workload(r, "replace_128");
 }
 
 int work_log_processes(struct run *r)

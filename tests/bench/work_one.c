@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
 
 /* ---- pairs: allocate, touch, free ---- */
 
@@ -218,6 +215,17 @@ static void bulk_any(const struct peer_ops *p, struct bulk *s, double *alloc_ns,
 		bulk_round(p, s, alloc_ns, free_ns, false);
 }
 
+static void bulk_emit(const char *name, double alloc_ns, double free_ns)
+{
+	char metric[32];
+
+	work_emit(name, alloc_ns + free_ns);
+	snprintf(metric, sizeof(metric), "%s_alloc", name);
+	work_emit(metric, alloc_ns);
+	snprintf(metric, sizeof(metric), "%s_free", name);
+	work_emit(metric, free_ns);
+}
+
 #define BULK_ROUNDS 64
 
 int work_bulk(struct run *r)
@@ -234,126 +242,14 @@ int work_bulk(struct run *r)
 		s.refs[i] = 0; /* the driver's own page faults come now */
 	}
 	bulk_any(r->peer, &s, &allocs[0], &frees[0]);
-	work_emit("cold_alloc", allocs[0]);
-	work_emit("cold_free", frees[0]);
+	bulk_emit("cold", allocs[0], frees[0]);
 	end = work_now_ns() + (uint64_t)(r->seconds * 1e9);
 	while (count < 3 || (count < BULK_ROUNDS && work_now_ns() < end)) {
 		bulk_any(r->peer, &s, &allocs[count], &frees[count]);
 		count++;
 	}
-	work_emit("warm_alloc", work_median(allocs, count));
-	work_emit("warm_free", work_median(frees, count));
+	bulk_emit("warm", work_median(allocs, count), work_median(frees, count));
 	free(s.refs);
 	free(s.sizes);
-	return 0;
-}
-
-/* ---- latency of one operation ---- */
-
-#if defined(__x86_64__)
-static ALWAYS_INLINE uint64_t ticks(void)
-{
-	uint64_t t;
-
-	_mm_lfence();
-	t = __rdtsc();
-	_mm_lfence();
-	return t;
-}
-#else
-static ALWAYS_INLINE uint64_t ticks(void)
-{
-	return work_now_ns();
-}
-#endif
-
-#define TICKS_MAX 65536u /* longer ones count as that */
-
-struct histogram {
-	uint64_t count[TICKS_MAX];
-	uint64_t total;
-};
-
-static ALWAYS_INLINE void histogram_add(struct histogram *h, uint64_t t)
-{
-	h->count[t < TICKS_MAX ? t : TICKS_MAX - 1]++;
-	h->total++;
-}
-
-static double histogram_at(const struct histogram *h, double part)
-{
-	uint64_t want = (uint64_t)((double)h->total * part), seen = 0;
-
-	for (uint32_t i = 0; i < TICKS_MAX; i++) {
-		seen += h->count[i];
-		if (seen > want)
-			return i;
-	}
-	return TICKS_MAX;
-}
-
-static ALWAYS_INLINE void latency_round(const struct peer_ops *p, struct replace *s,
-					struct histogram *h, bool handle)
-{
-	for (uint32_t i = 0; i < REPLACE_STEPS; i++) {
-		uint32_t slot = s->steps[i].slot;
-		uint64_t t0 = ticks(), t1, t2;
-		peer_ref ref;
-
-		p->free(s->live[slot]);
-		t1 = ticks();
-		ref = work_alloc(p, 128);
-		t2 = ticks();
-		work_touch(p, ref, handle);
-		s->live[slot] = ref;
-		histogram_add(h, t1 - t0);
-		histogram_add(h, t2 - t1);
-	}
-}
-
-static uint32_t size_128(uint64_t *random)
-{
-	(void)random;
-	return 128;
-}
-
-/* What measuring nothing gives, as a median. */
-static double empty_ticks(void)
-{
-	static struct histogram h;
-
-	for (int i = 0; i < 20000; i++) {
-		uint64_t t0 = ticks();
-
-		histogram_add(&h, ticks() - t0);
-	}
-	return histogram_at(&h, 0.5);
-}
-
-int work_latency(struct run *r)
-{
-	static struct histogram h;
-	struct replace s;
-	int e = replace_init(&s, r->peer, r->tiny ? 64 : (uint32_t)r->work->arg, size_128,
-			     WORK_SEED);
-	double empty = empty_ticks(), ns_per_tick;
-	uint64_t start_ns, start, end_ns;
-
-	if (e)
-		return e;
-	for (int i = 0; i < 4; i++)
-		latency_round(r->peer, &s, &h, r->peer->ptr);
-	memset(&h, 0, sizeof(h));
-	start = ticks();
-	start_ns = work_now_ns();
-	end_ns = start_ns + (uint64_t)(r->seconds * 1e9);
-	do
-		latency_round(r->peer, &s, &h, r->peer->ptr);
-	while (work_now_ns() < end_ns);
-	ns_per_tick = (double)(work_now_ns() - start_ns) / (double)(ticks() - start);
-	work_emit("p50", (histogram_at(&h, 0.5) - empty) * ns_per_tick);
-	work_emit("p99", (histogram_at(&h, 0.99) - empty) * ns_per_tick);
-	work_emit("p99.9", (histogram_at(&h, 0.999) - empty) * ns_per_tick);
-	replace_fini(&s, r->peer);
 	return 0;
 }

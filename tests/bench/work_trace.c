@@ -177,32 +177,41 @@ static void trace_unload(struct trace *t)
 	free(t->sizes);
 }
 
-static void trace_measure(struct run *r, struct trace *t)
+static double trace_rounds(struct run *r, struct trace *t)
 {
 	double rounds[TRACE_ROUNDS];
 	size_t count = 0;
-	uint64_t end;
+	uint64_t end = work_now_ns() + (uint64_t)(r->seconds * 1e9);
 
-	work_emit("cold", trace_time(r->peer, t));
-	trace_rest_free(r->peer, t);
-	end = work_now_ns() + (uint64_t)(r->seconds * 1e9);
 	do {
 		rounds[count++] = trace_time(r->peer, t);
 		trace_rest_free(r->peer, t);
 	} while (count < TRACE_ROUNDS && work_now_ns() < end);
-	work_emit("warm", work_median(rounds, count));
+	return work_median(rounds, count);
 }
 
-/* arg: 0 time, 1 memory, since a heap is fresh only once. */
+/* Speed and memory of one heap, as it is set up: no peer gets one set of options for each. */
 int work_trace(struct run *r)
 {
-	struct trace t = { 0 };
+	struct trace t = {0};
 	int e = trace_load(&t, r->trace, r->tiny);
 
-	if (!e && r->work->arg)
+	if (!e) {
 		work_emit("memory", trace_memory(r, &t));
-	else if (!e)
-		trace_measure(r, &t);
+		trace_rest_free(r->peer, &t);
+		work_emit("ns", trace_rounds(r, &t));
+	}
+	trace_unload(&t);
+	return e;
+}
+
+int work_trace_cold(struct run *r)
+{
+	struct trace t = {0};
+	int e = trace_load(&t, r->trace, r->tiny);
+
+	if (!e)
+		work_emit("ns", trace_time(r->peer, &t));
 	trace_unload(&t);
 	return e;
 }
