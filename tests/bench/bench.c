@@ -175,6 +175,7 @@ static void usage(FILE *out)
 	fprintf(out,
 		"usage: bench [--short | --tiny] [--peers A,B] [--only WORKLOAD,…] [--runs N] [--seconds S]\n"
 		"             [--trace FILE]… [--cpus A,B] [--results FOLDER] [--title NAME] [--plugins FOLDER]\n"
+		"       bench --compiler\n"
 		"  --short    5 short runs of each, less than a minute in all\n"
 		"  --tiny     only show that everything runs; exit status 1 if something does not\n"
 		"  --trace    a recorded allocation trace, .zst or not; also BENCH_TRACES=FILE:FILE\n"
@@ -226,6 +227,7 @@ enum {
 	OPT_GATE,
 	OPT_INDEX,
 	OPT_OPS,
+	OPT_COMPILER,
 	OPT_HELP
 };
 
@@ -247,6 +249,7 @@ static const struct option long_options[] = {
 	{"gate", 1, 0, OPT_GATE},
 	{"index", 1, 0, OPT_INDEX},
 	{"ops", 1, 0, OPT_OPS},
+	{"compiler", 0, 0, OPT_COMPILER},
 	{"help", 0, 0, OPT_HELP},
 	{0},
 };
@@ -322,8 +325,8 @@ int main(int argc, char **argv)
 
 	default_plugins();
 	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-		if (c == OPT_HELP) {
-			usage(stdout);
+		if (c == OPT_HELP || c == OPT_COMPILER) {
+			(c == OPT_HELP ? usage : machine_compiler)(stdout);
 			return 0;
 		}
 		if (!take_option(c)) {

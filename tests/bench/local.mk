@@ -63,7 +63,7 @@ BENCH_CXX = c++
 	fi
 
 check_DATA += $(bench_plugins)
-script_tests += %D%/smoke.sh
+script_tests += %D%/smoke.sh %D%/instructions_gate.sh
 
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
@@ -75,9 +75,15 @@ bench: $(bench_ready)
 bench-short: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) --short $(bench_results) --title bench-short $(BENCH_FLAGS)
 bench-callgrind: $(bench_ready)
-	$(AM_V_at)$(SHELL) $(srcdir)/%D%/callgrind.sh %D%/bench$(EXEEXT)
-.PHONY: bench bench-short bench-callgrind
+	$(AM_V_at)bash $(srcdir)/%D%/callgrind.sh %D%/bench$(EXEEXT)
+# Against the table in this folder; .ci/run does it as well. After a change that is meant: update.
+check-instructions: %D%/bench$(EXEEXT) $(bench_plugins)
+	$(AM_V_at)bash $(srcdir)/%D%/instructions.sh check %D%/bench$(EXEEXT) $(srcdir)/%D%/instructions.csv
+update-instructions: %D%/bench$(EXEEXT) $(bench_plugins)
+	$(AM_V_at)bash $(srcdir)/%D%/instructions.sh update %D%/bench$(EXEEXT) $(srcdir)/%D%/instructions.csv
+.PHONY: bench bench-short bench-callgrind check-instructions update-instructions
 
 CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so %D%/results/*.csv
-EXTRA_DIST += %D%/README.md %D%/smoke.sh %D%/callgrind.sh %D%/peer_null.c %D%/peer_malloc.c \
+EXTRA_DIST += %D%/README.md %D%/callgrind.sh %D%/instructions.sh \
+	%D%/instructions.csv %D%/peer_null.c %D%/peer_malloc.c \
 	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c

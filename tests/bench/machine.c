@@ -79,6 +79,9 @@ void machine_compiler(FILE *out)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	fprintf(out, "sanitized ");
 #endif
+#ifdef SHM_DEBUG
+	fprintf(out, "debug ");
+#endif
 #ifdef __clang__
 	fprintf(out, "clang ");
 #else
