@@ -32,6 +32,9 @@ static const struct {
 	{ENAMETOOLONG, "the name is too long"},
 	{EUCLEAN, "not an arena, or a damaged one"},
 	{EOWNERDEAD, "the arena was held by the daemon alone and went with it"},
+	{ENODEV, "this machine has no such NUMA node, or the process may not use it"},
+	{EOPNOTSUPP, "its memory cannot be bound to NUMA nodes: the kernel refuses policies, or has none for "
+		     "such a file"},
 	{EMFILE, "too many arenas or files are open in this process"},
 };
 

@@ -42,6 +42,7 @@ libshm_la_SOURCES = \
 	%D%/purge.h %D%/purge.c \
 	%D%/walk.h %D%/walk.c \
 	%D%/stats.h %D%/stats.c \
+	%D%/residence.h %D%/residence.c \
 	%D%/audit.h %D%/audit_run.h %D%/audit.c \
 	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c \
 	%D%/repair.h %D%/repair_run.h %D%/repair.c \

@@ -10,7 +10,7 @@
 
 #include "geometry.h"
 
-/* Zones for what stays are one a node if that leaves the others this many times as many. */
+/* Zones for what stays are one a node where they are no more than this part of all. */
 #define KEPT_PART 4u
 /* Each zone's policy is a mapping of its own, of which a process has 65,530. */
 #define MAPPED_ZONES_MAX 16384u
@@ -73,7 +73,7 @@ static void note_homes(struct arena *a, const struct arena_header *h)
 	memset(a->home_zones, 0, sizeof(a->home_zones));
 	for (; nodes; nodes &= nodes - 1)
 		a->home_nodes[a->homes++] = (uint8_t)__builtin_ctzll(nodes);
-	if (a->g.zone_count >= (KEPT_PART + 1) * a->homes)
+	if (a->g.zone_count >= KEPT_PART * a->homes)
 		a->kept_zones = a->homes;
 	for (uint32_t zone = 0; zone < 64; zone++)
 		a->home_zones[placement_home_of(a, zone)] |= UINT64_C(1) << zone;

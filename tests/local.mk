@@ -122,6 +122,7 @@ include tests/bench/local.mk
 include tests/fuzz/local.mk
 include tests/crash/local.mk
 include tests/interleave/local.mk
+include tests/numa/local.mk
 
 EXTRA_DIST += %D%/thread_time.h %D%/unit/heap.h %D%/unit/repair_stage.h
 

@@ -14,7 +14,8 @@ libshmctl_la_SOURCES = \
 	%D%/trace_file.h %D%/trace_file.c \
 	%D%/trace_source.h %D%/trace_source.c \
 	%D%/log_read.h %D%/log_read.c \
-	%D%/reach.h %D%/reach.c
+	%D%/reach.h %D%/reach.c \
+	%D%/nodes.h %D%/nodes.c
 
 bin_PROGRAMS += shmctl-tool
 shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS)

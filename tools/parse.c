@@ -147,8 +147,11 @@ int parse_nodes(const char *text, uint64_t *ret)
 			return -ERANGE;
 		if (first > last)
 			return -EINVAL;
-		for (uint64_t n = first; n <= last; n++)
+		for (uint64_t n = first; n <= last; n++) {
+			if (mask >> n & 1)
+				return -EEXIST;
 			mask |= UINT64_C(1) << n;
+		}
 		if (*text != ',')
 			break;
 	}

@@ -16,7 +16,7 @@ int parse_mode(const char *text, uint32_t *ret);
 /* Syslog severity: 0 to 7 or its name. */
 int parse_level(const char *text, int *ret);
 const char *parse_level_name(int level);
-/* Node list, "0-3,5", as a bit mask of nodes 0 to 63. */
+/* Node list, "0-3,5", as a bit mask of nodes 0 to 63. -EEXIST: one of them is named twice. */
 int parse_nodes(const char *text, uint64_t *ret);
 /*
  * A point in time as nanoseconds of CLOCK_REALTIME: "2026-01-31", "2026-01-31T12:30[:15[.5]]" with

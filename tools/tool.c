@@ -38,7 +38,9 @@ void tool_errno(const char *what, int err)
 int tool_bad_value(const struct call *call, const char *option, int err)
 {
 	tool_error("%s: --%s %s: %s", call->verb->name, option, call_option(call, option),
-		   err == -ERANGE ? "out of range" : "cannot be understood");
+		   err == -ERANGE	? "out of range"
+		   : err == -EEXIST ? "named twice"
+				    : "cannot be understood");
 	verbs_usage_one(stderr, call->verb);
 	return TOOL_USAGE;
 }

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include "arena_file.h"
+#include "nodes.h"
 #include "parse.h"
+#include "placement.h"
 #include "reach.h"
 
 /* The place of a value in a list of words, or -EINVAL. */
@@ -137,6 +139,30 @@ static int create_embedded(const char *what, const struct arena_terms *terms)
 	return TOOL_FAILED;
 }
 
+/* What a refusal of nodes means here. */
+static void explain_bind(const char *what)
+{
+	char there[NODES_TEXT_BYTES];
+
+	nodes_text(placement_nodes(), there);
+	tool_error("%s: nodes that this process may use: %s", what, there);
+}
+
+/* It may not have got all it asked for: that is no failure, but not to be left unsaid. Who may not read his
+ * own arena is told nothing. */
+static void tell_shortfall(const struct call *call, const struct arena_terms *terms)
+{
+	struct reach r;
+
+	if (terms->mode && !(terms->mode & 0400))
+		return;
+	if ((terms->numa_mode == NUMA_LOCAL && terms->huge_mode == HUGE_NEVER) ||
+	    reach_open(call, call->argv[0], &r))
+		return;
+	nodes_warn(&r);
+	reach_close(&r);
+}
+
 int verb_arena_create(const struct call *call)
 {
 	struct arena_terms terms;
@@ -144,6 +170,11 @@ int verb_arena_create(const struct call *call)
 
 	if (code)
 		return code;
-	return call->embedded ? create_embedded(call->argv[0], &terms)
+	code = call->embedded ? create_embedded(call->argv[0], &terms)
 			      : create_by_daemon(call, call->argv[0], &terms);
+	if (code == TOOL_FAILED && terms.numa_mode == NUMA_BIND && (terms.numa_nodes & ~placement_nodes()))
+		explain_bind(call->argv[0]);
+	if (!code)
+		tell_shortfall(call, &terms);
+	return code;
 }

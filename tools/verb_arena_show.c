@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_arena_show.c - one arena: what it is, on which terms, who is attached, which names it has. */
+/* verb_arena_show.c - one arena: what it is, on which terms, who is attached, on which NUMA nodes it lies,
+ * which names it has. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodes.h"
 #include "reach.h"
 #include "stats.h"
 #include "walk.h"
@@ -38,10 +40,7 @@ static void print_terms(struct emit *e, const struct reach *r)
 		emit_bytes(e, "client_quota_bytes", h->client_quota);
 	else
 		emit_none(e, "client_quota_bytes");
-	emit_string(e, "numa", reach_numa_name(h->numa_mode));
-	if (h->numa_mode == NUMA_BIND)
-		emit_hex(e, "numa_nodes", h->numa_nodes);
-	emit_string(e, "huge", reach_huge_name(h->huge_mode));
+	nodes_print_terms(e, r);
 	emit_bytes(e, "log_bytes", r->arena.g.ring_size);
 	emit_string(e, "log_policy",
 		    reach_policy_name(atomic_load_explicit(&r->arena.header->log_policy,
@@ -51,16 +50,13 @@ static void print_terms(struct emit *e, const struct reach *r)
 	emit_bytes(e, "zone_bytes", r->arena.g.zone_pages << PAGE_SHIFT);
 }
 
-static void print_fill(struct emit *e, const struct reach *r)
+static void print_fill(struct emit *e, const struct reach *r, const struct shma_stats *st)
 {
-	struct shma_stats st;
-
-	stats_arena(&r->arena, &st);
-	emit_bytes(e, "committed_bytes", st.committed_bytes);
-	emit_bytes(e, "live_bytes", st.live_bytes);
-	emit_u64(e, "live_objects", st.live_objects);
+	emit_bytes(e, "committed_bytes", st->committed_bytes);
+	emit_bytes(e, "live_bytes", st->live_bytes);
+	emit_u64(e, "live_objects", st->live_objects);
 	emit_u64(e, "clients", reach_live_clients(r));
-	emit_u64(e, "threads", st.threads);
+	emit_u64(e, "threads", st->threads);
 }
 
 static void print_name(struct emit *e, const struct reach *r, const struct name_entry *entry)
@@ -96,20 +92,34 @@ static void print_names(struct emit *e, const struct reach *r)
 	emit_table_end(e);
 }
 
+static int print(const struct call *call, const struct reach *r)
+{
+	struct shma_stats st;
+	struct stats_detail *d = nodes_count(r, &st);
+	struct emit e;
+	int code;
+
+	if (!d)
+		return TOOL_FAILED;
+	emit_begin(&e, stdout, call->json);
+	print_identity(&e, r);
+	print_terms(&e, r);
+	print_fill(&e, r, &st);
+	nodes_print(&e, r, d);
+	print_names(&e, r);
+	code = tool_finish(&e, TOOL_OK);
+	nodes_free(d);
+	return code;
+}
+
 int verb_arena_show(const struct call *call)
 {
 	struct reach r;
-	struct emit e;
 	int code = reach_open(call, call->argv[0], &r);
 
 	if (code)
 		return code;
-	emit_begin(&e, stdout, call->json);
-	print_identity(&e, &r);
-	print_terms(&e, &r);
-	print_fill(&e, &r);
-	print_names(&e, &r);
-	code = tool_finish(&e, TOOL_OK);
+	code = print(call, &r);
 	reach_close(&r);
 	return code;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* verb_stats.c - how full an arena is: in all, by kind of page, class, client and zone. */
-#include <errno.h>
-#include <stdlib.h>
-
+/* verb_stats.c - how full an arena is: in all, by kind of page, class, client, NUMA node and zone. */
+#include "nodes.h"
+#include "placement.h"
 #include "reach.h"
 #include "ring.h"
 #include "sizeclass.h"
@@ -129,7 +128,7 @@ static void print_clients(struct emit *e, const struct reach *r, const struct st
 	emit_table_end(e);
 }
 
-static void print_zones(struct emit *e, const struct stats_detail *d)
+static void print_zones(struct emit *e, const struct reach *r, const struct stats_detail *d)
 {
 	static const char *const columns[] = { "zone",
 					       "bytes",
@@ -138,6 +137,7 @@ static void print_zones(struct emit *e, const struct stats_detail *d)
 					       "largest_free_bytes",
 					       "committed_bytes",
 					       "in_use",
+					       "node",
 					       NULL };
 
 	emit_table(e, "zones", columns);
@@ -155,6 +155,10 @@ static void print_zones(struct emit *e, const struct stats_detail *d)
 		emit_bytes(e, "largest_free_bytes", z->largest_free << PAGE_SHIFT);
 		emit_bytes(e, "committed_bytes", z->committed_pages << PAGE_SHIFT);
 		emit_bool(e, "in_use", z->active);
+		if (placement_node_of_zone(&r->arena, i) >= 0)
+			emit_u64(e, "node", (uint64_t)placement_node_of_zone(&r->arena, i));
+		else
+			emit_none(e, "node");
 		emit_row_end(e);
 	}
 	emit_table_end(e);
@@ -185,12 +189,15 @@ static void print_log(struct emit *e, const struct reach *r)
 	emit_section_end(e);
 }
 
-static int print(const struct call *call, const struct reach *r, struct stats_detail *d)
+static int print(const struct call *call, const struct reach *r)
 {
 	struct shma_stats st;
+	struct stats_detail *d = nodes_count(r, &st);
 	struct emit e;
+	int code;
 
-	stats_arena_detail(&r->arena, &st, d);
+	if (!d)
+		return TOOL_FAILED;
 	emit_begin_held(&e, stdout, call->json);
 	emit_string(&e, "arena", r->name);
 	print_totals(&e, r, &st, d);
@@ -198,32 +205,21 @@ static int print(const struct call *call, const struct reach *r, struct stats_de
 	print_pages(&e, d);
 	print_classes(&e, d);
 	print_clients(&e, r, d);
-	print_zones(&e, d);
-	return tool_finish(&e, TOOL_OK);
+	nodes_print(&e, r, d);
+	print_zones(&e, r, d);
+	code = tool_finish(&e, TOOL_OK);
+	nodes_free(d);
+	return code;
 }
 
 int verb_stats(const struct call *call)
 {
 	struct reach r;
-	struct stats_detail *d;
 	int code = reach_open(call, call->argv[0], &r);
 
 	if (code)
 		return code;
-	d = calloc(1, sizeof(*d));
-	if (d) {
-		d->zones_len = r.arena.g.zone_count;
-		d->zones = calloc(d->zones_len, sizeof(*d->zones));
-	}
-	if (d && d->zones) {
-		code = print(call, &r, d);
-	} else {
-		tool_errno("stats", ENOMEM);
-		code = TOOL_FAILED;
-	}
-	if (d)
-		free(d->zones);
-	free(d);
+	code = print(call, &r);
 	reach_close(&r);
 	return code;
 }

@@ -108,6 +108,8 @@ START_TEST(node_lists)
 	ck_assert_int_eq(parse_nodes("64", &v), -ERANGE);
 	ck_assert_int_eq(parse_nodes("0-99999999999999999999", &v), -ERANGE);
 	ck_assert_int_eq(parse_nodes("3-1", &v), -EINVAL);
+	ck_assert_int_eq(parse_nodes("2,0-3", &v), -EEXIST);
+	ck_assert_int_eq(parse_nodes("63,63", &v), -EEXIST);
 	ck_assert_int_eq(parse_nodes("", &v), -EINVAL);
 	ck_assert_int_eq(parse_nodes("1,", &v), -EINVAL);
 	ck_assert_int_eq(parse_nodes("1,,2", &v), -EINVAL);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* guest_far.c - --numa interleave and bind, what is refused, hugetlb, and the tool's own words. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "arena_file.h"
+#include "guest.h"
+#include "placement.h"
+
+#define UNEVEN 10.0 /* percent that a node's part may differ from the mean */
+
+static double worst_unevenness(const uint64_t pages[NODES])
+{
+	double mean = 0, worst = 0;
+
+	for (int n = 0; n < NODES; n++)
+		mean += (double)pages[n] / NODES;
+	for (int n = 0; n < NODES; n++) {
+		double off = mean > 0 ? 100.0 * ((double)pages[n] - mean) / mean : 100.0;
+
+		worst = off > worst ? off : -off > worst ? -off : worst;
+	}
+	return worst;
+}
+
+static void check_interleave(enum arena_backing backing, const char *name, uint64_t bytes)
+{
+	struct arena_config config = guest_config(name, MIB(256), backing);
+	struct hoard hoard = {0};
+	uint64_t pages[NODES];
+	struct arena a;
+
+	config.numa_mode = PLACEMENT_INTERLEAVE;
+	guest_open(&a, &config);
+	run_on(1);
+	hoard_fill(&hoard, &a, bytes, SIZES_PAGES);
+	hoard_pages(&hoard, &a, pages);
+	check(!hoard.error && placement_ask(&a, a.header) == PLACEMENT_KEPT && worst_unevenness(pages) <= UNEVEN,
+	      "%s: a thread on node 1 has %llu, %llu, %llu, %llu pages: %.1f %% off the mean at most", name,
+	      (unsigned long long)pages[0], (unsigned long long)pages[1], (unsigned long long)pages[2],
+	      (unsigned long long)pages[3], worst_unevenness(pages));
+	hoard_free(&hoard, &a);
+	guest_close(&a);
+}
+
+static void check_bind(void)
+{
+	struct arena_config config = guest_config("bind", MIB(256), BACKING_POSIX);
+	struct hoard hoard = {0};
+	uint64_t pages[NODES];
+	struct arena a;
+
+	config.numa_mode = PLACEMENT_BIND;
+	config.numa_nodes = 1 << 1 | 1 << 2;
+	guest_open(&a, &config);
+	run_on(0);
+	hoard_fill(&hoard, &a, MIB(32), SIZES_MIXED);
+	hoard_pages(&hoard, &a, pages);
+	check(pages[0] + pages[3] == 0 && pages[1] + pages[2] > 0,
+	      "bind to 1 and 2: a thread on node 0 has %llu, %llu, %llu, %llu pages",
+	      (unsigned long long)pages[0], (unsigned long long)pages[1], (unsigned long long)pages[2],
+	      (unsigned long long)pages[3]);
+	hoard_free(&hoard, &a);
+	guest_close(&a);
+}
+
+static void check_refusal(void)
+{
+	struct arena_config config = guest_config("refused", MIB(64), BACKING_POSIX);
+	struct arena_files files;
+	int r;
+
+	config.numa_mode = PLACEMENT_BIND;
+	config.numa_nodes = 1 << 1 | UINT64_C(1) << 9;
+	r = arena_create(&config, &files);
+	check(r == -ENODEV, "bind to node 9: refused, %s", strerror(-r));
+	config.numa_nodes = 0;
+	r = arena_create(&config, &files);
+	check(r == -EINVAL, "bind to no node: refused, %s", strerror(-r));
+}
+
+/* ---- hugetlb ---- */
+
+static bool reserve_huge_pages(const char *count)
+{
+	int fd = open("/proc/sys/vm/nr_hugepages", O_WRONLY);
+	bool ok = fd >= 0 && write(fd, count, strlen(count)) == (ssize_t)strlen(count);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static void check_hugetlb_bind(void)
+{
+	struct arena_config config = guest_config("hugetlb", MIB(64), BACKING_HUGETLB);
+	struct hoard hoard = {0};
+	uint64_t pages[NODES];
+	struct arena a;
+
+	config.numa_mode = PLACEMENT_BIND;
+	config.numa_nodes = 1 << 3;
+	guest_open(&a, &config);
+	run_on(0);
+	hoard_fill(&hoard, &a, MIB(16), SIZES_PAGES);
+	hoard_pages(&hoard, &a, pages);
+	check(!hoard.error && share_on(pages, 3) == 100.0,
+	      "hugetlb, bound to node 3: %.1f %% of the pages of a thread on node 0 are there",
+	      share_on(pages, 3));
+	hoard_free(&hoard, &a);
+	guest_close(&a);
+}
+
+static void check_hugetlb_local(void)
+{
+	struct arena_config config = guest_config("hugetlb", MIB(64), BACKING_HUGETLB);
+
+	for (int node = 0; node < NODES; node++) {
+		struct hoard hoard = {0};
+		uint64_t pages[NODES];
+		struct arena a;
+
+		guest_open(&a, &config);
+		run_on(node);
+		hoard_fill(&hoard, &a, MIB(8), SIZES_PAGES);
+		hoard_pages(&hoard, &a, pages);
+		check(!hoard.error && share_on(pages, node) >= 95.0,
+		      "hugetlb, local: %.1f %% of the pages of a thread on node %d are there",
+		      share_on(pages, node), node);
+		hoard_free(&hoard, &a);
+		guest_close(&a);
+	}
+}
+
+/* ---- the tool ---- */
+
+/* What it says, and its exit status. */
+static int run_tool(char *const argv[], char *to, size_t size)
+{
+	int ends[2], status;
+	size_t used = 0;
+	ssize_t n;
+	pid_t pid;
+
+	fflush(stdout);
+	if (pipe(ends) < 0 || (pid = fork()) < 0)
+		return -1;
+	if (pid == 0) {
+		dup2(ends[1], 1);
+		dup2(ends[1], 2);
+		close(ends[0]);
+		execv("/shmctl-tool", argv);
+		_exit(127);
+	}
+	close(ends[1]);
+	while (used + 1 < size && (n = read(ends[0], to + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	to[used] = '\0';
+	close(ends[0]);
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+#define TOOL(...) run_tool((char *[]){"shmctl-tool", "--embedded", __VA_ARGS__, NULL}, said, sizeof(said))
+
+static void check_tool(void)
+{
+	static char said[65536];
+	int r = TOOL("arena", "create", "t", "--size", "1G", "--numa", "bind:2,9");
+
+	printf("%s", said);
+	check(r == 1 && strstr(said, "no such NUMA node") && strstr(said, "0-3"),
+	      "tool: a node that does not exist is refused, and those that do are named");
+	r = TOOL("arena", "create", "t", "--size", "1G");
+	check(r == 0 && !said[0], "tool: local is the default");
+	r = TOOL("arena", "show", "t");
+	printf("%s", said);
+	check(r == 0 && strstr(said, "numa state:   kept") && strstr(said, "numa nodes:   0-3"),
+	      "tool: arena show says that zones have their nodes");
+	r = TOOL("stats", "t", "--json");
+	check(r == 0 && strstr(said, "{\"node\": 3, \"zones\": 4, \"capacity_bytes\": 268435456, "),
+	      "tool: stats has a row a node");
+	r = TOOL("arena", "destroy", "t");
+	check(r == 0, "tool: destroyed");
+}
+
+void check_far(void)
+{
+	check_interleave(BACKING_POSIX, "interleave", MIB(32));
+	check_interleave(BACKING_MEMFD, "interleave-memfd", MIB(32));
+	check_bind();
+	check_refusal();
+	check_tool();
+	check(reserve_huge_pages("64"), "64 huge pages are asked for, %d a node", 64 / NODES);
+	check_interleave(BACKING_HUGETLB, "interleave-hugetlb", MIB(96));
+	check_hugetlb_bind();
+	check_hugetlb_local();
+}
