@@ -13,6 +13,7 @@
 #define ALLOC_FLAGS (SHMA_ZERO | SHMA_SHARED | SHMA_PERSIST | SHMA_TEMP | SHMA_LARGE | 0x3f00u)
 /* Out of line, so that a fast path saves no registers for it. */
 #define SLOW __attribute__((noinline, cold))
+#define MIDDLE __attribute__((noinline)) /* the same, of what is called often */
 /* From the start of a cache line, wherever the linker puts it: begun in the middle of 32 bytes, a pair was
  * seen to take half as long again. */
 #define FAST __attribute__((aligned(64)))
@@ -51,7 +52,7 @@ SLOW static uint64_t alloc_of_the_dead(struct arena *a, const struct object_want
 	return handle;
 }
 
-SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
+SLOW static uint64_t alloc_long(struct shma *s, size_t size, unsigned flags)
 {
 	struct object_want want = {
 		.size = size,
@@ -72,6 +73,14 @@ SLOW static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 	if (!handle && err == -ENOMEM && thread_is_client(&s->arena))
 		handle = alloc_of_the_dead(&s->arena, &want, &err);
 	return handle ? handle : fail(err);
+}
+
+/* Above 64 KiB there is a cache as well, or there is none. */
+MIDDLE static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
+{
+	uint64_t handle = (flags & ~SHMA_TEMP) == 0 ? object_alloc_fast_large(&s->arena, size) : 0;
+
+	return handle ? handle : alloc_long(s, size, flags);
 }
 
 FAST shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
@@ -112,9 +121,9 @@ FAST int shma_free(shma *s, shma_handle h)
 	return __builtin_expect(object_free_fast(&s->arena, h, &ret), 1) ? ret : free_slow(s, h);
 }
 
-SLOW static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
+MIDDLE static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
-	uint64_t handle = shma_alloc(s, size, flags);
+	uint64_t handle = alloc_slow(s, size, flags);
 
 	if (h)
 		*h = handle;

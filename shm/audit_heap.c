@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The heap: extents, slabs and their records, objects and their owners. */
 #include "audit_run.h"
+#include "hint.h"
 #include "ring.h"
 
 static struct audit_spot spot_of(const struct walk_item *item)
@@ -86,7 +87,7 @@ static bool has_owner(uint32_t state)
 
 static void check_slab_pages(struct audit_run *run, const struct walk_item *item)
 {
-	for (uint64_t i = 1; i < item->length; i++) {
+	for (uint64_t i = 1; i < sizeclass_entries(item->class_index); i++) {
 		uint64_t w0, w1;
 
 		if (!walk_words(run->a, item->page + i, &w0, &w1))
@@ -218,7 +219,7 @@ static void check_record(struct audit_run *run, uint64_t offset)
 	if (owner == RECORD_LIVE)
 		check_live_record(run, &record);
 	else if (owner == RECORD_FREE) {
-		if (!audit_hinted(run, CLASSES + record.shape - 1, record.block))
+		if (!audit_hinted(run, hint_row_of_shape(record.shape), record.block))
 			audit_note(run, AUDIT_HINT_RECORD, spot,
 				   "record at %#llx is free, but no hint leads there",
 				   (unsigned long long)offset);
@@ -271,6 +272,8 @@ static void check_inside(struct audit_run *run, const struct walk_item *item)
 {
 	/* A slab in the making, or being taken apart. */
 	if (item->kind == PAGE_RAW && item->class_index >= RAW_SLAB)
+		return;
+	if (item->kind == PAGE_SLAB && sizeclass_entries(item->class_index) > 1)
 		return;
 	for (uint64_t page = item->page + 1; page < item->page + item->step; page++)
 		check_blank(run, item, page);
@@ -419,8 +422,7 @@ int audit_item(void *context, const struct walk_item *item)
 	}
 	check_commit(run, item);
 	check_by_kind(run, item);
-	if (item->kind != PAGE_SLAB)
-		check_inside(run, item);
+	check_inside(run, item);
 	if (item->length > item->step)
 		check_pieces(run, item);
 	return 0;

@@ -86,7 +86,7 @@ static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, 
 	return true;
 }
 
-/* ---- shares ---- */
+/* ---- putting back ---- */
 
 static int64_t drawn(const struct thread_block *t)
 {
@@ -97,68 +97,6 @@ static void drawn_add(struct thread_block *t, int64_t bytes)
 {
 	atomic_store_explicit(&t->owned_bytes, drawn(t) + bytes, memory_order_relaxed);
 }
-
-/* The client's record has what it lost to and won from others. */
-static uint64_t budget(struct arena *a, const struct thread_block *t)
-{
-	uint32_t threads = atomic_load_explicit(&a->threads, memory_order_relaxed);
-	int64_t sharers = threads ? threads : 1;
-	/* What this thread drew is its alone; only what belongs to none is shared out. */
-	int64_t owned = drawn(t) + client_owned(a, a->client) / sharers;
-	uint64_t part = owned > 0 ? (uint64_t)owned / CACHE_SHARE_PART : 0;
-	uint64_t least = CACHE_SHARE_MIN / (uint64_t)sharers;
-
-	/* Limits are counted against it, and caches are half full on average. */
-	return CACHE_LIMITS_PER_SHARE * (part > least ? part : least);
-}
-
-/* Takes half the limit of some other cache that does not use it. */
-static void steal(struct thread_block *t, uint32_t class, uint64_t wanted, uint64_t allowed)
-{
-	for (int i = 0; i < STEAL_TRIES && cached_bytes(t) + wanted > allowed; i++) {
-		uint32_t victim = t->steal_next++ % CLASSES;
-		struct cache *c = &t->caches[victim];
-
-		if (victim != class && cache_limit(c) > 1 && cache_count(c) <= cache_limit(c) / 3)
-			set_limit(t, victim, cache_limit(c) / 2);
-	}
-}
-
-/* Doubles a cache's limit if the thread's share allows. */
-static void grow(struct arena *a, struct thread_block *t, uint32_t class)
-{
-	struct cache *c = &t->caches[class];
-	uint32_t limit = cache_limit(c) ? cache_limit(c) * 2 : first_limit(class);
-	uint64_t wanted = (uint64_t)(limit - cache_limit(c)) * sizeclass_table[class].bytes;
-	uint64_t allowed = budget(a, t);
-
-	if (limit > CACHE_LIMIT_MAX)
-		return;
-	if (cached_bytes(t) + wanted > allowed)
-		steal(t, class, wanted, allowed);
-	/* A first array it gets in any case: without one nothing can be allocated. */
-	if (cache_limit(c) && cached_bytes(t) + wanted > allowed)
-		return;
-	if (c->capacity < limit &&
-	    !array_grow(a, t, class, limit < CAPACITY_MIN_SLOTS ? CAPACITY_MIN_SLOTS : limit))
-		return;
-	set_limit(t, class, limit);
-}
-
-/* At every miss of a new cache, and some of an old one. */
-static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
-{
-	struct cache *c = &t->caches[class];
-
-	if (cache_limit(c) && t->slow_calls++ % ADAPT_EVERY != 0)
-		return;
-	if (cache_limit(c) > first_limit(class) && cached_bytes(t) > budget(a, t))
-		set_limit(t, class, cache_limit(c) / 2); /* the client owns less than it did */
-	else
-		grow(a, t, class);
-}
-
-/* ---- refilling and flushing ---- */
 
 /* Puts the count oldest handles back. They leave the array before their objects are freed: the array
  * must not offer what another may claim. Modelled in tests/model/object.pml. */
@@ -182,6 +120,77 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	STOP_POINT(cache_put);
 	drawn_add(t, -(int64_t)(count * (uint64_t)sizeclass_table[class].bytes));
 }
+
+/* ---- shares ---- */
+
+/* The client's record has what it lost to and won from others. */
+static uint64_t budget(struct arena *a, const struct thread_block *t)
+{
+	uint32_t threads = atomic_load_explicit(&a->threads, memory_order_relaxed);
+	int64_t sharers = threads ? threads : 1;
+	/* What this thread drew is its alone; only what belongs to none is shared out. */
+	int64_t owned = drawn(t) + client_owned(a, a->client) / sharers;
+	uint64_t part = owned > 0 ? (uint64_t)owned / CACHE_SHARE_PART : 0;
+	uint64_t least = CACHE_SHARE_MIN / (uint64_t)sharers;
+
+	/* Limits are counted against it, and caches are half full on average. */
+	return CACHE_LIMITS_PER_SHARE * (part > least ? part : least);
+}
+
+/* Takes half the limit of some other cache that does not use it; of large objects, each of which weighs as
+ * much as all of a small one's, all that it has. */
+static void steal(struct arena *a, struct thread_block *t, uint32_t class, uint64_t wanted, uint64_t allowed)
+{
+	for (int i = 0; i < STEAL_TRIES && cached_bytes(t) + wanted > allowed; i++) {
+		uint32_t victim = t->steal_next++ % CLASSES;
+		struct cache *c = &t->caches[victim];
+
+		if (victim == class || !cache_limit(c))
+			continue;
+		if (sizeclass_table[victim].objects == 1 && cache_limit(c) == 1) {
+			put_oldest(a, t, victim, 1);
+			set_limit(t, victim, 0);
+		} else if (cache_limit(c) > 1 && cache_count(c) <= cache_limit(c) / 3) {
+			set_limit(t, victim, cache_limit(c) / 2);
+		}
+	}
+}
+
+/* Doubles a cache's limit if the thread's share allows. */
+static void grow(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	struct cache *c = &t->caches[class];
+	uint32_t limit = cache_limit(c) ? cache_limit(c) * 2 : first_limit(class);
+	uint64_t wanted = (uint64_t)(limit - cache_limit(c)) * sizeclass_table[class].bytes;
+	uint64_t allowed = budget(a, t);
+
+	if (limit > CACHE_LIMIT_MAX)
+		return;
+	if (cached_bytes(t) + wanted > allowed)
+		steal(a, t, class, wanted, allowed);
+	/* A first array it gets in any case: without one nothing can be allocated. */
+	if (cache_limit(c) && cached_bytes(t) + wanted > allowed)
+		return;
+	if (c->capacity < limit &&
+	    !array_grow(a, t, class, limit < CAPACITY_MIN_SLOTS ? CAPACITY_MIN_SLOTS : limit))
+		return;
+	set_limit(t, class, limit);
+}
+
+/* At every miss of a new cache, and some of an old one. */
+static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	struct cache *c = &t->caches[class];
+
+	if (cache_limit(c) && t->slow_calls++ % ADAPT_EVERY != 0)
+		return;
+	if (cache_limit(c) > first_limit(class) && cached_bytes(t) > budget(a, t))
+		set_limit(t, class, cache_limit(c) / 2); /* the client owns less than it did */
+	else
+		grow(a, t, class);
+}
+
+/* ---- refilling and flushing ---- */
 
 /* The daemon has asked for caches to shrink. */
 static void heed_shrink(struct arena *a, struct thread_block *t)

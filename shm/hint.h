@@ -10,10 +10,10 @@
 
 #include "arena.h"
 
-/* Rows: size classes, then shapes. */
+/* Rows: kinds of slabs, then shapes. */
 static inline uint32_t hint_row_of_shape(uint32_t shape)
 {
-	return CLASSES + shape - 1;
+	return KINDS + shape - 1;
 }
 
 /* Something may be free in the region of this page. Cheap when already set. */

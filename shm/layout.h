@@ -45,11 +45,12 @@
 #define NAME_BYTES 96u /* of a published name, terminator included */
 #define ARENA_NAME_BYTES 64u
 
-#define CLASSES 80u   /* size classes to 32 KiB, see sizeclass.h */
+#define CLASSES 108u  /* size classes to 1 MiB, see sizeclass.h */
+#define KINDS CLASSES /* of slabs: one a class */
 #define SHAPES 17u    /* slab records by their number of state words, in sixteens */
-#define HINT_ROWS (CLASSES + SHAPES)
+#define HINT_ROWS (KINDS + SHAPES)
 #define SLAB_OBJECTS_MAX 256u
-#define CACHES 104u /* per-thread caches: classes, then extents by page count; the last stays empty */
+#define CACHES (CLASSES + 1) /* per-thread caches: classes; the last stays empty */
 
 /*
  * Handles: heap offset / 16 in bits 0-39 | arena tag 40-47 | generation 48-63. The tag lies next to the
@@ -66,15 +67,15 @@ enum page_kind {
 	PAGE_RAW = 1,	   /* an extent owned by word 0's client, in no other use (or a use below) */
 	PAGE_RETURNED = 2, /* raw, given up by its owner: whoever holds the zone's lock frees it */
 	PAGE_LARGE = 3,	   /* one large object; word 0 is its state word */
-	PAGE_SLAB = 4,	   /* every page of a slab has an entry */
+	PAGE_SLAB = 4,	   /* every page of a slab has an entry; of a slab of one object only the first */
 	PAGE_STATE = 5,	   /* slab records; stays for the arena's life */
 	PAGE_SPAN = 6,	   /* a later zone's piece of a large extent, live while its head covers it */
 	PAGE_LOG = 7,	   /* holds one large log record */
 	PAGE_KINDS
 };
 
-/* What a raw extent is for (in the class field). From RAW_SLAB on: it is becoming a slab of class
- * (use - RAW_SLAB), or ceasing to be one; word 1 may be of either form, the length is the class's. */
+/* What a raw extent is for (in the class field). From RAW_SLAB on: it is becoming a slab of kind
+ * (use - RAW_SLAB), or ceasing to be one; word 1 may be of either form, the length is the kind's. */
 enum raw_use {
 	RAW_PLAIN = 0,
 	RAW_THREAD = 1,
@@ -84,11 +85,11 @@ enum raw_use {
 };
 
 /*
- * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | class, shape or use 36-43
+ * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | slab kind, shape or use 36-47
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
  * word 1, pages of slabs:    distance to head in pages 0-5 | slab record, heap offset, a multiple of 64,
- *                            6-43 | class 56-62 | 1 at 63. Enough to find an object's state word; the top
- *                            byte is its class's row in sizeclass_reciprocals
+ *                            6-43 | slab kind 55-62 | 1 at 63. Enough to find an object's state word; the
+ *                            top nine bits are its kind's row in sizeclass_reciprocals
  * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
  */
 #define PW0_KIND_SHIFT 0
@@ -96,14 +97,15 @@ enum raw_use {
 #define PW0_CLIENT_SHIFT 8
 #define PW0_GEN_SHIFT 20
 #define PW0_CLASS_SHIFT 36
+#define PW0_CLASS_BITS 12
 #define PW1_LENGTH_BITS 33
 #define PW1_NEXT_SHIFT 33
 #define PW1_NEXT_BITS 17
 #define PW1_SPAN_HEAD_SHIFT 17
 #define PW1_DIST_MASK UINT64_C(0x3f)
 #define PW1_RECORD_MASK UINT64_C(0xfffffffffc0)
-#define PW1_CLASS_SHIFT 56
-#define PW1_CLASS_BITS 7
+#define PW1_CLASS_SHIFT 55
+#define PW1_CLASS_BITS 8
 #define PW1_SLAB_SHIFT 63
 
 struct page_entry {
@@ -114,6 +116,7 @@ struct page_entry {
 	_Atomic uint64_t w1;
 };
 _Static_assert(sizeof(struct page_entry) == 16, "page entry");
+_Static_assert(KINDS <= 1u << PW1_CLASS_BITS && RAW_SLAB + KINDS <= 1u << PW0_CLASS_BITS, "kinds fit in");
 
 /* ---- state words: 32 bits an object: kind 0-3 | client 4-15 | generation 16-31 ---- */
 

@@ -185,6 +185,9 @@ static bool fits_in_place(const struct object *o, uint64_t size)
 {
 	if (size > o->bytes)
 		return false;
+	/* What is large is seldom worth copying for less than an eighth. */
+	if (o->small && o->bytes > SIZECLASS_MANY_BYTES)
+		return (o->bytes - size) * 8 <= o->bytes;
 	if (o->small)
 		return sizeclass_of(size) == o->class;
 	return (size + PAGE_SIZE - 1) >> PAGE_SHIFT == o->bytes >> PAGE_SHIFT;
@@ -266,7 +269,7 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 	if (fits_in_place(&o, size))
 		return handle;
 	/* Not what others may take or free at this moment. */
-	if (!o.small && size > SIZECLASS_MAX_BYTES && size < o.bytes &&
+	if (!o.small && size > SIZECLASS_MANY_BYTES && size < o.bytes &&
 	    (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN)) {
 		uint64_t keep = (size + PAGE_SIZE - 1) >> PAGE_SHIFT;
 

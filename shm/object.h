@@ -14,7 +14,7 @@
 #include "thread.h"
 #include "words.h"
 
-/* ---- fast paths: a private object of a small class, through this thread's cache ---- */
+/* ---- fast paths: a private object of some class, through this thread's cache ---- */
 
 /*
  * The state word of the small object at a place (a page whose entry is committed, and in it the lowest 8 bits
@@ -48,7 +48,7 @@ object_small_word(const struct arena *a, uint64_t handle, uint64_t *row)
 	return object_word_in(a, page, handle, row);
 }
 
-/* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 4 KiB do. */
+/* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 64 KiB do. */
 static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 {
 	struct thread_block *t = thread_peek(a);
@@ -58,6 +58,17 @@ static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct a
 	if (__builtin_expect(!t || steps > SIZECLASS_TABLE_BYTES / 16, 0))
 		return 0;
 	return cache_pop_from(a, cache_at(t, sizeclass_caches_by_size[steps]));
+}
+
+/* The same of a size above SIZECLASS_TABLE_BYTES: not in the way of the small ones. */
+static inline uint64_t object_alloc_fast_large(struct arena *a, uint64_t size)
+{
+	struct thread_block *t = thread_peek(a);
+
+	if (!t || size <= SIZECLASS_TABLE_BYTES || size > SIZECLASS_MAX_BYTES)
+		return 0;
+	/* Where no class serves, CLASSES is the cache that is always empty. */
+	return cache_pop(a, t, sizeclass_of_large(size));
 }
 
 /* The state word of an object that a cache has just given, if it is still as it came there; else NULL. Of an

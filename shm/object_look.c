@@ -82,7 +82,17 @@ uint64_t object_handle_of(struct arena *a, const void *start)
 	return pw0_kind(w0) == PAGE_LARGE ? handle_make(a->tag, pw0_gen(w0), offset) : 0;
 }
 
-/* The large extent that covers a page, by a walk back to its head; pages_known at most. */
+/* Pages of what begins at a page and is one object. */
+static uint64_t single_length(uint64_t w0, uint64_t w1)
+{
+	if (pw0_kind(w0) == PAGE_LARGE)
+		return pw1_length(w1);
+	if (pw0_kind(w0) == PAGE_SLAB && pw1_is_slab(w1) && sizeclass_entries(pw1_class(w1)) == 1)
+		return sizeclass_table[pw1_class(w1)].pages;
+	return 0;
+}
+
+/* The large object that covers a page, by a walk back to its head; pages_known at most. */
 static uint64_t large_head(struct arena *a, uint64_t page)
 {
 	uint64_t at = page, first = page / a->g.zone_pages * a->g.zone_pages;
@@ -95,8 +105,8 @@ static uint64_t large_head(struct arena *a, uint64_t page)
 			at = pw1_span_head(w1);
 			continue;
 		}
-		if (pw0_kind(w0) == PAGE_LARGE)
-			return page - at < pw1_length(w1) ? at : UINT64_MAX;
+		if (page - at < single_length(w0, w1))
+			return at;
 		if (pw0_kind(w0) != PAGE_FREE || at <= first)
 			return UINT64_MAX;
 		at--;
@@ -114,19 +124,23 @@ uint64_t object_containing(struct arena *a, uint64_t heap_offset)
 	if (page >= geometry_heap_pages(&a->g) || page >= arena_refresh(a) * a->g.zone_pages)
 		return 0;
 	r = slab_find(a, heap_offset, &p);
+	if (r == -ENOENT) {
+		page = large_head(a, page);
+		if (page == UINT64_MAX)
+			return 0;
+		heap_offset = page << PAGE_SHIFT;
+		r = slab_find(a, heap_offset, &p);
+	}
 	if (r == -EINVAL)
 		return 0;
 	if (r == 0) {
 		state = atomic_load_explicit(&p.record->words[p.index], memory_order_acquire);
 		handle = handle_make(a->tag, state_gen(state), heap_offset - p.offset);
 	} else {
-		page = large_head(a, page);
-		if (page == UINT64_MAX)
-			return 0;
 		handle = handle_make(
 			a->tag,
 			pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed)),
-			page << PAGE_SHIFT);
+			heap_offset);
 	}
 	return object_word_find_live(a, handle, &o, &state) ? 0 : handle;
 }

@@ -13,13 +13,13 @@ static inline uint64_t pagemap_length(uint64_t w0, uint64_t w1)
 
 	switch (pw0_kind(w0)) {
 	case PAGE_SLAB:
-		return pw1_dist(w1) == 0 && class < CLASSES ? sizeclass_table[class].pages : 0;
+		return pw1_dist(w1) == 0 && class < KINDS ? sizeclass_table[class].pages : 0;
 	case PAGE_RAW:
 		if (class == RAW_PIECE)
 			return pw1_span_length(w1);
 		if (class < RAW_SLAB)
 			return pw1_length(w1);
-		return class - RAW_SLAB < CLASSES ? sizeclass_table[class - RAW_SLAB].pages : 0;
+		return class - RAW_SLAB < KINDS ? sizeclass_table[class - RAW_SLAB].pages : 0;
 	case PAGE_SPAN:
 		return pw1_span_length(w1);
 	default:

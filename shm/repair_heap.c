@@ -105,8 +105,7 @@ static bool in_zone(const struct repair_run *r, uint64_t page, uint64_t pages)
 
 static bool slab_word(uint64_t w1)
 {
-	return pw1_is_slab(w1) && pw1_class(w1) < CLASSES &&
-	       pw1_dist(w1) < sizeclass_table[pw1_class(w1)].pages;
+	return pw1_is_slab(w1) && pw1_class(w1) < KINDS && pw1_dist(w1) < sizeclass_entries(pw1_class(w1));
 }
 
 static void note_references(struct repair_run *r)
@@ -215,7 +214,7 @@ static uint32_t votes(const struct repair_run *r, const struct slab_claim *c)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < sizeclass_table[c->class].pages; i++)
+	for (uint32_t i = 0; i < sizeclass_entries(c->class); i++)
 		n += word1(r, c->head + i) == pw1_slab(i, c->record, c->class);
 	return n;
 }
@@ -237,7 +236,7 @@ static void write_record(const struct slab_claim *c)
 
 static void take_slab(struct repair_run *r, const struct slab_claim *c)
 {
-	uint32_t pages = sizeclass_table[c->class].pages;
+	uint32_t pages = sizeclass_entries(c->class);
 	uint32_t owner = atomic_load_explicit(&c->at->owner, memory_order_relaxed);
 	bool agreed =
 		votes(r, c) == pages && (record_serves(c) || record_state(owner) == RECORD_BUSY);
@@ -250,6 +249,8 @@ static void take_slab(struct repair_run *r, const struct slab_claim *c)
 				   pw1_slab(i, c->record, c->class));
 	}
 	write_record(c);
+	/* What lies behind a single object's first page has no entries, as in a large object. */
+	repair_claim(r, c->head, sizeclass_table[c->class].pages, USE_LARGE);
 	repair_claim(r, c->head, pages, USE_SLAB);
 	if (!agreed)
 		repair_note(
@@ -268,7 +269,7 @@ static bool read_claim(struct repair_run *r, uint64_t record, uint32_t shape, st
 	owner = atomic_load_explicit(&c->at->owner, memory_order_relaxed);
 	c->head = atomic_load_explicit(&c->at->head, memory_order_relaxed);
 	c->class = atomic_load_explicit(&c->at->class_index, memory_order_relaxed);
-	return (owner == RECORD_LIVE || record_state(owner) == RECORD_BUSY) && c->class < CLASSES &&
+	return (owner == RECORD_LIVE || record_state(owner) == RECORD_BUSY) && c->class < KINDS &&
 	       sizeclass_table[c->class].shape == shape &&
 	       in_zone(r, c->head, sizeclass_table[c->class].pages) &&
 	       repair_in_file(r, c->head, 1);
@@ -286,7 +287,7 @@ static void find_slab(struct repair_run *r, uint64_t record, uint32_t shape, enu
 		return;
 	pages = sizeclass_table[c.class].pages;
 	n = votes(r, &c);
-	if ((told == TOLD_ALL && n < pages) || (told == TOLD_SOME && !n) ||
+	if ((told == TOLD_ALL && n < sizeclass_entries(c.class)) || (told == TOLD_SOME && !n) ||
 	    !repair_unused(r, c.head, pages))
 		return;
 	/* A record that is being filled or emptied says nothing against a page map without the slab. */
@@ -335,7 +336,8 @@ static void find_by_pages(struct repair_run *r)
 		    !repair_in_file(r, c.head, 1) || c.record >= r->a.g.capacity)
 			continue;
 		if (pw0_kind(word0(r, page)) == PAGE_SLAB &&
-		    votes(r, &c) * 2 > sizeclass_table[c.class].pages &&
+		    (sizeclass_entries(c.class) > 1 || pw0_class(word0(r, page)) == c.class) &&
+		    votes(r, &c) * 2 > sizeclass_entries(c.class) &&
 		    repair_unused(r, c.head, sizeclass_table[c.class].pages) &&
 		    record_free_for(r, &c)) {
 			c.at = record_at(&r->a, c.record);

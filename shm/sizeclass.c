@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each slab is the smallest of at least four pages and four objects, or of 256 objects, that leaves at
- * most 3 % of its bytes unused behind its last object; tests/unit/test_sizeclass.c computes it anew.
+ * Each slab of several objects is the smallest of at least four pages and four objects, or of 256 objects,
+ * that leaves at most 3 % of its bytes unused behind its last object; tests/unit/test_sizeclass.c computes it
+ * anew.
  */
 #include "sizeclass.h"
 
@@ -86,7 +87,35 @@
 	X(26624, 26, 4)                                                                            \
 	X(28672, 28, 4)                                                                            \
 	X(30720, 30, 4)                                                                            \
-	X(32768, 32, 4)
+	X(32768, 32, 4)                                                                            \
+	X(36864, 9, 1)                                                                             \
+	X(40960, 10, 1)                                                                            \
+	X(45056, 11, 1)                                                                            \
+	X(49152, 12, 1)                                                                            \
+	X(53248, 13, 1)                                                                            \
+	X(57344, 14, 1)                                                                            \
+	X(61440, 15, 1)                                                                            \
+	X(65536, 16, 1)                                                                            \
+	X(73728, 18, 1)                                                                            \
+	X(81920, 20, 1)                                                                            \
+	X(90112, 22, 1)                                                                            \
+	X(98304, 24, 1)                                                                            \
+	X(106496, 26, 1)                                                                           \
+	X(114688, 28, 1)                                                                           \
+	X(122880, 30, 1)                                                                           \
+	X(131072, 32, 1)                                                                           \
+	X(147456, 36, 1)                                                                           \
+	X(163840, 40, 1)                                                                           \
+	X(180224, 44, 1)                                                                           \
+	X(196608, 48, 1)                                                                           \
+	X(212992, 52, 1)                                                                           \
+	X(229376, 56, 1)                                                                           \
+	X(245760, 60, 1)                                                                           \
+	X(262144, 64, 1)                                                                           \
+	X(393216, 96, 1)                                                                           \
+	X(524288, 128, 1)                                                                          \
+	X(786432, 192, 1)                                                                          \
+	X(1048576, 256, 1)
 /* clang-format on */
 
 #define ROW(bytes_, pages_, objects_)                                                              \
@@ -96,9 +125,9 @@
 	},
 
 #define RECIPROCAL(bytes_, pages_, objects_)                                                       \
-	((1u << SIZECLASS_POINT) + (bytes_) / 16 - 1) / ((bytes_) / 16),
+	(objects_) == 1 ? 1 : ((1u << SIZECLASS_POINT) + (bytes_) / 16 - 1) / ((bytes_) / 16),
 
-const struct sizeclass sizeclass_table[CLASSES] = { SIZECLASSES(ROW) };
+const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] = { SIZECLASSES(ROW) };
 
 const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] = {
 	[(1 << PW1_CLASS_BITS) - 1] = 0, /* rows from here on */
@@ -111,6 +140,10 @@ const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] = {
 #define FOUR_TIMES(class_) ONCE(class_), ONCE(class_), ONCE(class_), ONCE(class_)
 #define EIGHT_TIMES(class_) FOUR_TIMES(class_), FOUR_TIMES(class_)
 #define SIXTEEN_TIMES(class_) EIGHT_TIMES(class_), EIGHT_TIMES(class_)
+#define TIMES_32(class_) SIXTEEN_TIMES(class_), SIXTEEN_TIMES(class_)
+#define TIMES_64(class_) TIMES_32(class_), TIMES_32(class_)
+#define TIMES_128(class_) TIMES_64(class_), TIMES_64(class_)
+#define TIMES_256(class_) TIMES_128(class_), TIMES_128(class_)
 #define EIGHT_CLASSES(times_, class_)                                                              \
 	times_(class_), times_((class_) + 1), times_((class_) + 2), times_((class_) + 3),          \
 		times_((class_) + 4), times_((class_) + 5), times_((class_) + 6),                  \
@@ -125,4 +158,8 @@ const uint16_t sizeclass_caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1] = {
 	EIGHT_CLASSES(FOUR_TIMES, 32),	  /* to 1 KiB */
 	EIGHT_CLASSES(EIGHT_TIMES, 40),	  /* to 2 KiB */
 	EIGHT_CLASSES(SIXTEEN_TIMES, 48), /* to 4 KiB */
+	EIGHT_CLASSES(TIMES_32, 56),
+	EIGHT_CLASSES(TIMES_64, 64),
+	EIGHT_CLASSES(TIMES_128, 72), /* to 32 KiB */
+	EIGHT_CLASSES(TIMES_256, 80), /* to 64 KiB */
 };

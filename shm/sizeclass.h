@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sizeclass.h - which size classes there are, and the slab of each: 16-byte steps to 512 bytes, then
- * eight classes to a doubling, to 32 KiB. Pure functions over one constant table.
+ * eight classes to a doubling, to 256 KiB, then two to 1 MiB. Above 32 KiB a slab is one object. Pure
+ * functions over one constant table.
  */
 #ifndef SHM_SIZECLASS_H
 #define SHM_SIZECLASS_H
@@ -11,7 +12,8 @@
 
 #include "layout.h"
 
-#define SIZECLASS_MAX_BYTES 32768u
+#define SIZECLASS_MAX_BYTES (1u << 20)
+#define SIZECLASS_MANY_BYTES 32768u /* of the last class with several objects to a slab */
 
 struct sizeclass {
 	uint32_t bytes;	  /* object size, a multiple of 16 */
@@ -22,16 +24,24 @@ struct sizeclass {
 };
 _Static_assert(sizeof(struct sizeclass) == 12, "size class");
 
-extern const struct sizeclass sizeclass_table[CLASSES] __attribute__((visibility("hidden")));
+/* A row for every kind that word 1 of a page map entry can tell of; zeros from KINDS on. */
+extern const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] __attribute__((visibility("hidden")));
+
+/* Pages of a slab that have entries in the page map: behind the first page of a single object there are
+ * none, so that making one costs no more than an extent. */
+static inline uint32_t sizeclass_entries(uint32_t kind)
+{
+	return sizeclass_table[kind].objects > 1 ? sizeclass_table[kind].pages : 1;
+}
 
 /*
  * Which object of a slab lies at an offset is told by one multiplication with 2^26 / (object size), rounded
  * up: the index is above the point, and below it lies less than the reciprocal just for multiples of the
- * size. A row for every top byte that word 1 of a page map entry can have; all but those of slabs, and of
- * classes that there are, are zeros: classes of no objects, in which nothing is found.
+ * size. A single object's reciprocal is 1: it starts at 0, and lies everywhere. A row for all that the top nine bits of word 1 of a page map entry can be; all but those of slabs,
+ * and of kinds that there are, are zeros: kinds of no objects, in which nothing is found.
  */
 #define SIZECLASS_POINT 26
-#define SIZECLASS_ROWS 256
+#define SIZECLASS_ROWS (2 << PW1_CLASS_BITS)
 extern const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] __attribute__((visibility("hidden")));
 
 static inline uint32_t sizeclass_row(uint32_t class)
@@ -83,19 +93,30 @@ static inline uint32_t shape_block_records(uint32_t shape)
  * Sizes to SIZECLASS_TABLE_BYTES by (size + 15) / 16: a program's sizes come in an order that no branch
  * predictor learns. What stands there is the place of the class's cache among a thread's, in bytes.
  */
-#define SIZECLASS_TABLE_BYTES 4096u
+#define SIZECLASS_TABLE_BYTES 65536u
 extern const uint16_t sizeclass_caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1]
 	__attribute__((visibility("hidden")));
 
-/* The smallest class of at least size bytes, 1 <= size <= SIZECLASS_MAX_BYTES. */
+/* The same of sizes above SIZECLASS_TABLE_BYTES, to SIZECLASS_MAX_BYTES: the smallest class; CLASSES where
+ * it would waste more than an eighth. */
+static inline uint32_t sizeclass_of_large(uint64_t size)
+{
+	/* The top three bits below the leading one of size - 1 choose among eight, above 256 KiB the top one
+	 * among two. */
+	uint32_t top = 63 - (uint32_t)__builtin_clzll(size - 1), class;
+
+	if (top < 18)
+		return 32 + (top - 9) * 8 + ((uint32_t)((size - 1) >> (top - 3)) & 7);
+	class = 104 + (top - 18) * 2 + ((uint32_t)((size - 1) >> (top - 1)) & 1);
+	return (sizeclass_table[class].bytes - size) * 8 <= sizeclass_table[class].bytes ? class : CLASSES;
+}
+
+/* The class for an object of this size, 1 <= size <= SIZECLASS_MAX_BYTES; CLASSES: none. */
 static inline uint32_t sizeclass_of(uint64_t size)
 {
 	if (__builtin_expect(size <= SIZECLASS_TABLE_BYTES, 1))
 		return sizeclass_caches_by_size[(size + 15) >> 4] / (uint32_t)sizeof(struct cache);
-	/* The top three bits below the leading one of size - 1 choose among eight. */
-	uint32_t top = 63 - (uint32_t)__builtin_clzll(size - 1);
-
-	return 32 + (top - 9) * 8 + ((uint32_t)((size - 1) >> (top - 3)) & 7);
+	return sizeclass_of_large(size);
 }
 
 #endif

@@ -268,7 +268,7 @@ static void set_raw_use(struct arena *a, uint64_t page, uint32_t use)
 
 static void enter_pages(struct arena *a, uint64_t head, uint32_t class, uint64_t record)
 {
-	for (uint32_t dist = sizeclass_table[class].pages; dist-- > 0;) {
+	for (uint32_t dist = sizeclass_entries(class); dist-- > 0;) {
 		struct page_entry *e = &a->pages[head + dist];
 		uint32_t gen = pw0_gen(atomic_load_explicit(&e->w0, memory_order_relaxed));
 
@@ -430,7 +430,7 @@ void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 	 * extent of ours. Either way recovery frees both. */
 	set_raw_use(a, head, RAW_SLAB + class);
 	STOP_POINT(slab_head_raw);
-	extent_clear_inside(a, head, pages);
+	extent_clear_inside(a, head, sizeclass_entries(class));
 	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
 	STOP_POINT(slab_raw);
 	set_raw_use(a, head, RAW_PLAIN);
@@ -487,7 +487,7 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 	uint64_t bits = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (slab_find(a, handle_offset(handles[i]), &p))
+		if (slab_find(a, handle_offset(handles[i]), &p) || slab_put_whole(a, &p, handles[i]))
 			continue;
 		/* Neighbours in one bitmap word are told of together; before any of theirs is freed
 		 * that lets the slab go. */
@@ -531,7 +531,9 @@ bool slab_rescan(struct arena *a, uint32_t class)
 			hint_set(a, class, page);
 			any = true;
 		}
-		if (pw0_kind(w0) == PAGE_LARGE || pw0_kind(w0) == PAGE_RAW)
+		if (r)
+			length = sizeclass_table[class].pages;
+		else if (pw0_kind(w0) == PAGE_LARGE || pw0_kind(w0) == PAGE_RAW)
 			length = pagemap_length(w0, atomic_load_explicit(&a->pages[page].w1,
 									 memory_order_relaxed));
 		page += length ? length : 1;

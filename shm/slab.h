@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * slab.h - slabs of one size class each: runs of pages cut into objects, whose states lie in a record
- * apart from them. Nobody owns a slab; its objects are claimed and put back one compare-and-swap or
+ * slab.h - slabs of one size class each: runs of pages cut into objects, or one object each, whose states
+ * lie in a record apart from them. Nobody owns a slab; its objects are claimed and put back one compare-and-swap or
  * store each, without a lock. An empty slab's pages go back to the buddy.
  */
 #ifndef SHM_SLAB_H
@@ -48,7 +48,8 @@ struct slab_place {
 	uint32_t offset; /* within the object */
 };
 
-/* 0; -ENOENT: not in a slab; -EINVAL: in a slab, but behind its last object. */
+/* 0; -ENOENT: not in a slab, or behind the first page of a single object; -EINVAL: in a slab, but behind its
+ * last object. */
 static inline int slab_find(const struct arena *a, uint64_t heap_offset, struct slab_place *place)
 {
 	uint64_t page = heap_offset >> PAGE_SHIFT, w1, at, delta;
@@ -58,7 +59,7 @@ static inline int slab_find(const struct arena *a, uint64_t heap_offset, struct 
 		return -ENOENT;
 	/* One word says class, distance and record, so a slab that changes meanwhile cannot mix them. */
 	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	if (!pw1_is_slab(w1) || pw1_class(w1) >= CLASSES || pw1_dist(w1) > page)
+	if (!pw1_is_slab(w1) || pw1_class(w1) >= KINDS || pw1_dist(w1) > page)
 		return -ENOENT;
 	c = &sizeclass_table[pw1_class(w1)];
 	at = pw1_record(w1);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* slab_inside.h - what slab.c has for slab_reclaim.c, and nobody else. */
+/* slab_inside.h - what slab.c, slab_reclaim.c and slab_whole.c have for one another. */
 #ifndef SHM_SLAB_INSIDE_H
 #define SHM_SLAB_INSIDE_H
 
 #include "client.h"
 #include "record.h"
+#include "slab.h"
 
 /* The record of the slab whose head this page is, if it is one of this class; else NULL. */
 struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class);
@@ -36,5 +37,9 @@ void slab_retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t
 /* Of a slab that nobody but us can have an object of: its pages become a raw extent of ours, its record is
  * free. slab_mark() first. */
 void slab_unmake(struct arena *a, uint64_t head, uint32_t class);
+
+/* Of an object private to this client that is all of its slab: gives the slab back. False: it is not all, put
+ * it back by itself. (slab_whole.c) */
+bool slab_put_whole(struct arena *a, const struct slab_place *p, uint64_t handle);
 
 #endif

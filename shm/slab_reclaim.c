@@ -192,15 +192,14 @@ static void prefetch_next(const struct arena *a, uint64_t page)
 	if (!pw1_is_slab(w1) || !record_plausible(a, pw1_record(w1), SHAPES))
 		return;
 	record = (const char *)record_at(a, pw1_record(w1));
-	for (uint32_t at = 0; at < shape_record_bytes(sizeclass_table[pw1_class(w1) % CLASSES].shape);
-	     at += 64)
+	for (uint32_t at = 0; at < shape_record_bytes(sizeclass_table[pw1_class(w1)].shape); at += 64)
 		__builtin_prefetch(record + at, 1);
 }
 
 uint32_t slab_recover(struct slab_heir *h, uint64_t head)
 {
 	uint32_t class = pw0_class(atomic_load_explicit(&h->a->pages[head].w0, memory_order_acquire));
-	struct slab_record *r = class < CLASSES ? slab_at(h->a, head, class) : NULL;
+	struct slab_record *r = class < KINDS ? slab_at(h->a, head, class) : NULL;
 	uint32_t busy = record_busy(h->client);
 
 	if (!r)

@@ -85,6 +85,9 @@
 	X(slab_head_raw, "a slab's head is raw again, its other pages not") \
 	X(slab_raw, "a slab is a raw extent again, its record busy") \
 	X(slab_unmade, "a slab's pages are raw, its record is free") \
+	/* slab_whole.c */ \
+	X(slab_whole_marked, "a single object's slab is about to be given back") \
+	X(slab_whole_unmade, "a single object's pages are raw, its record is free") \
 	/* slab_reclaim.c */ \
 	X(slab_taking_over, "some of a slab's free objects are claimed for a dead client") \
 	X(slab_closed, "a dead client's slab is closed to claimers") \

@@ -89,7 +89,7 @@ static enum walk_problem judge_state(const struct arena *a, struct walk_item *it
 static enum walk_problem judge_slab(const struct arena *a, struct walk_item *it)
 {
 	it->record = pw1_record(it->w1);
-	if (it->class_index >= CLASSES || pw1_class(it->w1) != it->class_index)
+	if (it->class_index >= KINDS || pw1_class(it->w1) != it->class_index)
 		return WALK_CLASS;
 	if (!pw1_is_slab(it->w1))
 		return WALK_RECORD;

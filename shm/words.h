@@ -86,10 +86,10 @@ static inline uint32_t pw0_gen(uint64_t w0)
 	return (uint32_t)(w0 >> PW0_GEN_SHIFT) & 0xffff;
 }
 
-/* Class of a slab page, shape of a state block, use of a raw extent. */
+/* Kind of a slab page, shape of a state block, use of a raw extent. */
 static inline uint32_t pw0_class(uint64_t w0)
 {
-	return (uint32_t)(w0 >> PW0_CLASS_SHIFT) & 0xff;
+	return (uint32_t)(w0 >> PW0_CLASS_SHIFT) & ((1u << PW0_CLASS_BITS) - 1);
 }
 
 static inline uint64_t pw0_make(enum page_kind kind, uint32_t client, uint32_t gen, uint32_t class)

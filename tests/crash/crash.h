@@ -151,6 +151,8 @@ enum {
 	T_NAMED,
 	T_NAMED_LARGE,
 	T_SHARED_SPAN,
+	T_SHARED_SINGLE, /* of a class whose slabs are one object each */
+	T_PERSISTENT_SINGLE,
 	T_FIRST_OTHER
 };
 
@@ -183,9 +185,10 @@ struct op {
 #define OP_AFTER(survive, name, path, prepare, run, took) \
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
-extern const struct op heap_ops[], resize_ops[], hand_ops[], log_ops[], life_ops[], daemon_ops[];
+extern const struct op heap_ops[], single_ops[], resize_ops[], hand_ops[], log_ops[], life_ops[],
+	daemon_ops[];
 /* Whether this process's operation got what it asked for, by whichever path. */
-bool heap_op_worked(void), resize_op_worked(void), hand_op_worked(void), log_op_worked(void),
+bool heap_op_worked(void), single_op_worked(void), resize_op_worked(void), hand_op_worked(void), log_op_worked(void),
 	life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 

@@ -74,7 +74,7 @@ static void work(void)
 
 	watch_start();
 	small = make_thing(64, 0, FATE_GONE);
-	large = make_thing(36864, 0, FATE_GONE);
+	large = make_thing(36864, SHMA_LARGE, FATE_GONE);
 	watch_stop("allocating");
 	watch_start();
 	drop_thing(small);

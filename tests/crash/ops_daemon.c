@@ -261,6 +261,7 @@ static void live(const struct shma_options *opt)
 	for (uint32_t i = 0; i < 20; i++)
 		make_thing(i % 3 ? 100 : 3000, i % 5 ? 0 : SHMA_SHARED, FATE_GONE);
 	make_thing(40960, 0, FATE_GONE);
+	make_thing(40960, SHMA_LARGE, FATE_GONE);
 	make_thing(UINT64_C(3) << 20, 0, FATE_GONE);
 	note_label("left", make_thing(200, 0, FATE_KEPT), FATE_KEPT, true);
 	must(shma_publish(self, "left", thing_at(board->account.things - 1)->handle), "publishing");

@@ -60,7 +60,7 @@ static void my_small(void)
 }
 static void my_large(void)
 {
-	mine(40960, 0, FATE_GONE);
+	mine(40960, SHMA_LARGE, FATE_GONE);
 }
 static void others_small(void)
 {
@@ -200,7 +200,7 @@ static void small_to_persist(void)
 
 static void large_to_persist(void)
 {
-	mine(40960, 0, FATE_EITHER);
+	mine(40960, SHMA_LARGE, FATE_EITHER);
 	with_cell(T_NAMED_LARGE);
 }
 

@@ -14,6 +14,7 @@
 #include "zone.h"
 
 #define UNUSED_CLASS_BYTES 448u /* nobody else uses it */
+#define LARGE_BYTES	   300000u /* of no class, and so an extent */
 #define EXTENT_BYTES	   (UINT64_C(100) << PAGE_SHIFT)
 #define SPAN_BYTES	   (UINT64_C(3) << 20)
 
@@ -93,7 +94,7 @@ static void alloc_small_ptr(void)
 
 static void alloc_large_ptr(void)
 {
-	start = shma_alloc_ptr(self, 40960, 0, &handle);
+	start = shma_alloc_ptr(self, LARGE_BYTES, 0, &handle);
 }
 
 static void alloc_small_zeroed(void)
@@ -269,17 +270,17 @@ static bool split(void)
 
 static void alloc_large(void)
 {
-	handle = shma_alloc(self, 40960, 0);
+	handle = shma_alloc(self, LARGE_BYTES, 0);
 }
 
 static void alloc_large_zeroed(void)
 {
-	handle = shma_alloc(self, 40960, SHMA_ZERO | SHMA_SHARED);
+	handle = shma_alloc(self, 40960, SHMA_LARGE | SHMA_ZERO | SHMA_SHARED);
 }
 
 static void alloc_large_persistent(void)
 {
-	handle = shma_alloc(self, 40960, SHMA_PERSIST);
+	handle = shma_alloc(self, 40960, SHMA_LARGE | SHMA_PERSIST);
 }
 
 static void alloc_large_aligned(void)
@@ -391,7 +392,7 @@ static bool slab_went(void)
 
 static void one_large(void)
 {
-	thing = make_thing(40960, 0, FATE_GONE);
+	thing = make_thing(40960, SHMA_LARGE, FATE_GONE);
 }
 
 static void find_start(void)
@@ -444,7 +445,7 @@ static void one_large_in_busy_zone(void)
 
 static void two_large_in_busy_zone(void)
 {
-	uint32_t other = make_thing(40960, 0, FATE_GONE);
+	uint32_t other = make_thing(40960, SHMA_LARGE, FATE_GONE);
 
 	one_large_in_busy_zone();
 	drop_thing(other);
@@ -478,7 +479,7 @@ static void leave_pending(void)
 	if (shma_share(self, thing_at(thing)->handle))
 		broken("cannot share");
 	op_number[0] = page_of(thing_at(thing)->handle) / zone_pages();
-	mine = make_thing(40960, 0, FATE_GONE);
+	mine = make_thing(40960, SHMA_LARGE, FATE_GONE);
 	if (page_of(thing_at(mine)->handle) / zone_pages() != op_number[0] ||
 	    zone_trylock(&self->arena, (uint32_t)op_number[0]))
 		broken("not in one zone, or that is busy");

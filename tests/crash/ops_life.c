@@ -66,6 +66,7 @@ static void come_and_go(void)
 	for (uint32_t i = 0; i < 20; i++)
 		drop_thing(some[i]);
 	drop_thing(make_thing(40960, 0, FATE_GONE));
+	drop_thing(make_thing(40960, SHMA_LARGE, FATE_GONE));
 }
 
 static void come_and_stay(void)
@@ -73,6 +74,7 @@ static void come_and_stay(void)
 	come_and_go();
 	make_thing(100, 0, FATE_GONE);
 	make_thing(40960, 0, FATE_GONE);
+	make_thing(40960, SHMA_LARGE, FATE_GONE);
 }
 
 /* ---- threads ---- */
@@ -196,7 +198,7 @@ static void come(void)
 
 static void alloc_large(void)
 {
-	handle = shma_alloc(self, 40960, 0);
+	handle = shma_alloc(self, 40960, SHMA_LARGE);
 }
 
 /* Who looks a name up may finish what its owner began. */

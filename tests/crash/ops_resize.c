@@ -4,6 +4,9 @@
 
 #define SMALL_BYTES 448u /* of a class that nobody else uses */
 #define SPAN_BYTES  (UINT64_C(3) << 20)
+/* Of no class, and so extents. */
+#define LARGE_BYTES  300000u
+#define LARGER_BYTES 600000u
 
 static uint64_t handle = 1; /* what the operation has made */
 static uint32_t thing;
@@ -31,19 +34,19 @@ static void small_to_small(void)
 }
 static void small_to_large(void)
 {
-	resize_of(1000, 40960);
+	resize_of(1000, LARGE_BYTES);
 }
 static void large_to_small(void)
 {
-	resize_of(40960, 1000);
+	resize_of(LARGE_BYTES, 1000);
 }
 static void large_trimmed(void)
 {
-	resize_of(81920, 40960);
+	resize_of(LARGER_BYTES, LARGE_BYTES);
 }
 static void large_to_larger(void)
 {
-	resize_of(40960, 81920);
+	resize_of(LARGE_BYTES, LARGER_BYTES);
 }
 static void span_trimmed(void)
 {
@@ -52,7 +55,7 @@ static void span_trimmed(void)
 
 static void large_to_span(void)
 {
-	thing = make_thing(40960, 0, FATE_GONE);
+	thing = make_thing(LARGE_BYTES, 0, FATE_GONE);
 	new_size = SPAN_BYTES;
 }
 

@@ -14,7 +14,7 @@
 
 #define STAGE_SMALL  150u /* persistent, of many sizes */
 #define STAGE_NAMES  12u
-#define STAGE_LARGE  4u /* persistent: within a zone, and over two; the last one published */
+#define STAGE_LARGE  6u /* persistent: within a zone, and over two, one published; two of a class, likewise */
 #define STAGE_KNOWN  (STAGE_SMALL + STAGE_NAMES + STAGE_LARGE)
 #define STAGE_LOGGED 120u
 
@@ -144,8 +144,9 @@ static int stage_make(void)
 	}
 	for (; n < STAGE_SMALL + STAGE_NAMES && good; n++)
 		good = stage_object(s, n, 100 + 10 * (uint64_t)n, true);
-	good = good && stage_object(s, n, 40000, false) && stage_object(s, n + 1, 200000, false) &&
-	       stage_object(s, n + 2, MIB(3), false) && stage_object(s, n + 3, 70000, true) &&
+	good = good && stage_object(s, n, 300001, false) && stage_object(s, n + 1, 270000, false) &&
+	       stage_object(s, n + 2, MIB(3), false) && stage_object(s, n + 3, 280000, true) &&
+	       stage_object(s, n + 4, 200000, false) && stage_object(s, n + 5, 40000, true) &&
 	       shma_alloc(s, 300000, 0);
 	return good ? 0 : 2;
 }

@@ -34,7 +34,7 @@
 /* An arena with one of everything. */
 static struct arena a;
 static uint32_t home;
-static uint64_t raw, large, spanning, hole; /* pages */
+static uint64_t raw, large, single, spanning, hole; /* pages */
 static uint64_t objects[OBJECTS];
 static uint64_t published, array, thread_page;
 static struct slab_place place; /* of objects[0] */
@@ -181,6 +181,8 @@ static void make_arena(void)
 	hole = extent(5, RAW_PLAIN);
 	large = extent(10, RAW_PLAIN);
 	make_large(large, OBJECT_PRIVATE);
+	ck_assert_uint_eq(claim(sizeclass_of(65536), 1, OBJECT_PRIVATE, &single), 1);
+	single = handle_offset(single) >> PAGE_SHIFT;
 	make_objects();
 	make_thread();
 	spanning = extent(a.g.zone_pages + 7, RAW_PLAIN);
@@ -317,6 +319,17 @@ static void entry_inside(void)
 {
 	*w1(large + 4) = pw1_extent(1, 0);
 	*w0(large + 4) = pw0_make(PAGE_RAW, a.client, 0, 0);
+}
+
+static void entry_inside_single(void)
+{
+	*w1(single + 4) = pw1_extent(1, 0);
+	*w0(single + 4) = pw0_make(PAGE_RAW, a.client, 0, 0);
+}
+
+static void lead_astray_inside_single(void)
+{
+	*w1(single + 1) = *w1(single);
 }
 
 static void strange_raw_owner(void)
@@ -761,6 +774,7 @@ static const struct breakage breakages[] = {
 	{ "a slab's head of two classes", AUDIT_ENTRY, break_slab_class },
 	{ "an extent over another", AUDIT_OVERLAP, lengthen },
 	{ "an entry inside an extent", AUDIT_OVERLAP, entry_inside },
+	{ "an entry inside a single object", AUDIT_OVERLAP, entry_inside_single },
 	{ "an extent of nobody", AUDIT_OWNER, nobodys_raw },
 	{ "an extent of a client that does not exist", AUDIT_OWNER, strange_raw_owner },
 	{ "a large object likewise", AUDIT_OWNER, strange_large_owner },
@@ -776,6 +790,7 @@ static const struct breakage breakages[] = {
 	{ "a slab's page free", AUDIT_SLAB, free_slab_page },
 	{ "a free page with a slab's word", AUDIT_SLAB_WORD, lead_astray },
 	{ "a large object's page with a slab's word", AUDIT_SLAB_WORD, lead_astray_inside },
+	{ "a single object's page with a slab's word", AUDIT_SLAB_WORD, lead_astray_inside_single },
 	{ "a record where none lies", AUDIT_RECORD, break_record_place },
 	{ "a slab's record free", AUDIT_RECORD, free_record },
 	{ "a record's owner word", AUDIT_RECORD, break_record_owner },

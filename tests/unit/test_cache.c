@@ -14,7 +14,7 @@ static shma *heap;
 
 static void setup(void)
 {
-	heap = heap_open(MIB(64), 0);
+	heap = heap_open(MIB(128), 0);
 }
 
 static void teardown(void)
@@ -58,6 +58,14 @@ static void check_bounds(void)
 }
 
 static shma_handle all[20000];
+
+/* How many of a class come together at most: to 32 MiB. */
+static int some(uint32_t class, int n)
+{
+	int most = (int)(MIB(32) / sizeclass_table[class].bytes);
+
+	return n < most ? n : most;
+}
 
 static void take_and_give(size_t size, int n)
 {
@@ -107,7 +115,7 @@ START_TEST(caches_stay_within_their_share)
 		first += first_limit(sizeclass_table[i].bytes) * (uint64_t)sizeclass_table[i].bytes;
 	for (int round = 0; round < 3; round++)
 		for (uint32_t i = 0; i < CLASSES; i++) {
-			take_and_give(sizeclass_table[i].bytes, i < 48 ? 500 : 30);
+			take_and_give(sizeclass_table[i].bytes, some(i, i < 48 ? 500 : 30));
 			check_bounds();
 		}
 	/* Each class has its first few in any case. */
@@ -142,7 +150,7 @@ START_TEST(asked_to_shrink_a_thread_empties_its_caches_at_its_next_slow_call)
 
 	for (uint32_t i = 0; i < CLASSES; i++)
 		for (int k = 0; k < 10; k++)
-			take_and_give(sizeclass_table[i].bytes, 100);
+			take_and_give(sizeclass_table[i].bytes, some(i, 100));
 	ck_assert_uint_gt(heap_stats(heap).cached_bytes, 50000);
 	atomic_fetch_add(&r->shrink, 1);
 	take_and_give(16, 2000); /* misses, and meets the wish */
@@ -161,7 +169,7 @@ END_TEST
 START_TEST(everything_is_handed_back_when_the_thread_is_done)
 {
 	for (uint32_t i = 0; i < CLASSES; i++)
-		take_and_give(sizeclass_table[i].bytes, 200);
+		take_and_give(sizeclass_table[i].bytes, some(i, 200));
 	cache_release_all(&heap->arena, block());
 	ck_assert_uint_eq(heap_stats(heap).cached_objects, 0);
 	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
@@ -176,7 +184,7 @@ END_TEST
 START_TEST(emptied_caches_keep_their_arrays_and_nothing_else)
 {
 	for (uint32_t i = 0; i < CLASSES; i++)
-		take_and_give(sizeclass_table[i].bytes, 200);
+		take_and_give(sizeclass_table[i].bytes, some(i, 200));
 	cache_empty_all(&heap->arena, block());
 	ck_assert_uint_eq(heap_stats(heap).cached_objects, 0);
 	for (uint32_t i = 0; i < CLASSES; i++)

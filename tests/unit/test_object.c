@@ -589,13 +589,68 @@ END_TEST
 
 START_TEST(a_large_object_shrinks_in_place_and_its_end_is_free)
 {
-	shma_handle h = shma_alloc(heap, 1000000, 0);
+	shma_handle h = shma_alloc(heap, 1500000, 0);
 	uint64_t before = heap_all_free_pages(&heap->arena);
 
 	ck_assert_uint_eq(shma_resize(heap, h, 500000), h);
-	ck_assert_uint_eq(heap_all_free_pages(&heap->arena), before + 1000000 / 4096 - 500000 / 4096);
+	ck_assert_uint_eq(heap_all_free_pages(&heap->arena), before + 1500000 / 4096 - 500000 / 4096);
 	ck_assert_uint_eq(heap_stats(heap).live_bytes, shma_size(heap, h));
 	ck_assert_int_eq(shma_free(heap, h), 0);
+}
+END_TEST
+
+START_TEST(a_large_object_of_a_class_is_copied_only_for_more_than_an_eighth)
+{
+	shma_handle h = shma_alloc(heap, MIB(1), 0), less;
+
+	memset(shma_ptr(heap, h), 7, MIB(1));
+	ck_assert_uint_eq(shma_size(heap, h), MIB(1));
+	ck_assert_uint_eq(shma_resize(heap, h, MIB(1) - MIB(1) / 8), h);
+	ck_assert_uint_eq(shma_resize(heap, h, MIB(1)), h);
+	less = shma_resize(heap, h, MIB(1) - MIB(1) / 8 - 1);
+	ck_assert_uint_ne(less, SHMA_NULL);
+	ck_assert_uint_ne(less, h);
+	ck_assert(shma_ptr(heap, h) == NULL && errno == ESTALE);
+	ck_assert_uint_lt(shma_size(heap, less), MIB(1) - MIB(1) / 8 + 4096);
+	ck_assert_int_eq(((char *)shma_ptr(heap, less))[900000], 7);
+	ck_assert_uint_eq(heap_stats(heap).live_bytes, shma_size(heap, less));
+	ck_assert_int_eq(shma_free(heap, less), 0);
+}
+END_TEST
+
+/* What a large class costs is its one object, and its one entry. */
+START_TEST(a_large_object_goes_to_the_cache_and_from_there_back_to_its_zone)
+{
+	int err;
+
+	for (size_t size = 36864; size <= MIB(1); size += size / 3) {
+		uint32_t class = sizeclass_of(size);
+		uint64_t pages = class < CLASSES ? sizeclass_table[class].pages : 0;
+		uint64_t before = heap_all_free_pages(&heap->arena), cached;
+		shma_handle h = shma_alloc(heap, size, 0), again;
+
+		if (!pages)
+			pages = (size + 4095) / 4096;
+		ck_assert_uint_ne(h, SHMA_NULL);
+		ck_assert_uint_eq(handle_offset(h) % 4096, 0);
+		ck_assert_uint_eq(shma_size(heap, h), pages * 4096);
+		ck_assert_uint_le(pages * 4096 - size, pages * 4096 / 8);
+		cached = heap_stats(heap).cached_bytes;
+		ck_assert_int_eq(shma_free(heap, h), 0);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		ck_assert(shma_ptr(heap, h) == NULL);
+		ck_assert_uint_eq(heap_stats(heap).cached_bytes - cached,
+				  class < CLASSES ? pages * 4096 : 0);
+		again = shma_alloc(heap, size, 0);
+		ck_assert_uint_ne(again, h);
+		if (class < CLASSES)
+			ck_assert_uint_eq(handle_offset(again), handle_offset(h));
+		ck_assert_int_eq(shma_free(heap, again), 0);
+		cache_release_all(&heap->arena, thread_self(&heap->arena, &err));
+		ck_assert_uint_eq(heap_stats(heap).slab_bytes, 0);
+		ck_assert_uint_ge(heap_all_free_pages(&heap->arena) + 8, before); /* state blocks stay */
+		heap_check(&heap->arena);
+	}
 }
 END_TEST
 
@@ -732,6 +787,8 @@ int main(void)
 	tcase_add_test(t, a_full_arena_is_enomem_and_afterwards_all_of_it_is_there_again);
 	tcase_add_test(t, a_resized_object_keeps_its_contents_and_an_old_handle_is_stale);
 	tcase_add_test(t, a_large_object_shrinks_in_place_and_its_end_is_free);
+	tcase_add_test(t, a_large_object_of_a_class_is_copied_only_for_more_than_an_eighth);
+	tcase_add_test(t, a_large_object_goes_to_the_cache_and_from_there_back_to_its_zone);
 	tcase_add_test(t, a_resize_that_fails_leaves_the_object_as_it_was);
 	tcase_add_test(t, a_resized_object_stays_what_it_was_to_others);
 	tcase_add_test(t, reads_stop_at_the_end_of_the_object);

@@ -135,6 +135,27 @@ START_TEST(a_cell_may_lie_in_a_published_or_a_large_object)
 }
 END_TEST
 
+START_TEST(a_cell_may_lie_anywhere_in_a_large_object_of_a_class)
+{
+	uint64_t large = object_of(1 << 20, OBJECT_PERSISTENT), other = object_of(1 << 20, OBJECT_PRIVATE);
+
+	for (uint64_t offset = 0; offset < 1 << 20; offset += 65528) {
+		uint64_t h = object(OBJECT_PRIVATE);
+		_Atomic uint64_t *cell = (_Atomic uint64_t *)((char *)at(large) + offset);
+
+		ck_assert_int_eq(persist_object(&arena, block(), h, cell), 0);
+		ck_assert_uint_eq(*cell, h);
+		ck_assert_uint_eq(object_containing(&arena, handle_offset(large) + offset), large);
+		cell = (_Atomic uint64_t *)((char *)at(other) + offset);
+		h = object(OBJECT_PRIVATE);
+		ck_assert_int_eq(persist_object(&arena, block(), h, cell), -EINVAL);
+	}
+	ck_assert_int_eq(object_free(&arena, large), 0);
+	ck_assert_uint_ne(object_containing(&arena, handle_offset(large) + 65536), large);
+	ck_assert_int_eq(object_free(&arena, other), 0);
+}
+END_TEST
+
 START_TEST(a_cell_elsewhere_is_refused)
 {
 	uint64_t h = object(OBJECT_PRIVATE), private = object(OBJECT_PRIVATE), freed = object(OBJECT_PERSISTENT);
@@ -459,6 +480,7 @@ int main(void)
 	tcase_add_test(t, the_object_is_the_arenas_and_its_handle_in_the_cell);
 	tcase_add_test(t, what_is_the_arenas_already_gets_its_cell);
 	tcase_add_test(t, a_cell_may_lie_in_a_published_or_a_large_object);
+	tcase_add_test(t, a_cell_may_lie_anywhere_in_a_large_object_of_a_class);
 	tcase_add_test(t, a_cell_elsewhere_is_refused);
 	tcase_add_test(t, an_object_not_mine_to_give_is_refused_and_the_cell_untouched);
 	tcase_add_test(t, anothers_object_is_refused);

@@ -28,6 +28,7 @@ static uint64_t page_of(uint32_t i)
 
 #define FIRST_NAME  STAGE_SMALL
 #define FIRST_LARGE (STAGE_SMALL + STAGE_NAMES)
+#define SINGLE	    (FIRST_LARGE + 4) /* all of its slab */
 
 static struct slab_place place_of(uint32_t i)
 {
@@ -154,6 +155,43 @@ static void lose_slab_pages(void)
 
 	for (uint64_t i = 0; i < sizeclass_table[p.class].pages; i++)
 		*w0(p.head + i) = *w1(p.head + i) = 0;
+}
+
+static void lose_single(void)
+{
+	*w0(page_of(SINGLE)) = *w1(page_of(SINGLE)) = 0;
+}
+
+static void single_of_another_class(void)
+{
+	*w1(page_of(SINGLE)) ^= UINT64_C(1) << PW1_CLASS_SHIFT;
+}
+
+static void free_single_record(void)
+{
+	atomic_store(&place_of(SINGLE).record->owner, RECORD_FREE);
+}
+
+static void strange_single_record(void)
+{
+	struct slab_record *record = place_of(SINGLE).record;
+
+	atomic_store(&record->head, 0xdddddddd);
+	atomic_store(&record->class_index, 0xdddddddd);
+}
+
+static void stray_in_single(void)
+{
+	uint64_t page = page_of(SINGLE);
+
+	*w0(page + 5) = pw0_make(PAGE_RAW, 3, 1, 0);
+	*w1(page + 5) = pw1_extent(3, 0);
+	*w1(page + 9) = *w1(page);
+}
+
+static void state_of_named_single(void)
+{
+	atomic_store(state_of(SINGLE + 1), 0);
 }
 
 static void lose_slab_head(void)
@@ -415,6 +453,12 @@ static const struct damage {
 	{ "a large object over others", large_over_others, ANY, 0, 0 },
 	{ "a piece of a large object lost", lose_piece, ANY, 0, 0 },
 	{ "an entry inside a large object", stray_in_large, ANY, 0, 0 },
+	{ "a single object's entry lost", lose_single, REPAIR_SLAB, 0, 0 },
+	{ "a single object of another class", single_of_another_class, REPAIR_SLAB, 0, 0 },
+	{ "a single object's record free", free_single_record, REPAIR_SLAB, 0, 0 },
+	{ "a single object's record nonsense", strange_single_record, REPAIR_SLAB, 0, 0 },
+	{ "entries inside a single object", stray_in_single, ANY, 0, 0 },
+	{ "a named single object's state word", state_of_named_single, REPAIR_PUBLISHED, 0, 0 },
 	{ "a name of no state", name_of_no_state, REPAIR_NAME, 0, 0 },
 	{ "a name's word lost", lose_name_word, REPAIR_NAME, 0, 0 },
 	{ "a name lost", lose_name, REPAIR_UNNAMED, 0, 1 },

@@ -117,15 +117,31 @@ END_TEST
 
 START_TEST(a_large_object_counts_in_whole_pages)
 {
+	uint64_t handle = alloc(300001);
+
+	look();
+	ck_assert_uint_eq(st.live_objects, 1);
+	ck_assert_uint_eq(st.live_bytes, 74 * 4096);
+	ck_assert_uint_eq(st.live_bytes, usable(handle));
+	ck_assert_uint_eq(d->clients[a.client].owned_bytes, 74 * 4096);
+	ck_assert_uint_ge(st.committed_bytes, 74 * 4096);
+	ck_assert_uint_eq(st.committed_bytes % (1u << REGION_SHIFT), 0);
+}
+END_TEST
+
+START_TEST(a_large_object_of_a_class_counts_with_what_its_class_gives)
+{
 	uint64_t handle = alloc(100001);
 
 	look();
 	ck_assert_uint_eq(st.live_objects, 1);
-	ck_assert_uint_eq(st.live_bytes, 25 * 4096);
+	ck_assert_uint_eq(st.live_bytes, 26 * 4096);
 	ck_assert_uint_eq(st.live_bytes, usable(handle));
-	ck_assert_uint_eq(d->clients[a.client].owned_bytes, 25 * 4096);
-	ck_assert_uint_ge(st.committed_bytes, 25 * 4096);
-	ck_assert_uint_eq(st.committed_bytes % (1u << REGION_SHIFT), 0);
+	ck_assert_uint_ge(st.slab_bytes, 26 * 4096);
+	ck_assert_uint_eq(object_free(&a, handle), 0);
+	look();
+	ck_assert_uint_eq(st.live_bytes, 0);
+	ck_assert_uint_eq(st.cached_bytes, 26 * 4096);
 }
 END_TEST
 
@@ -378,6 +394,7 @@ int main(void)
 	tcase_add_test(t, an_empty_arena_has_nothing);
 	tcase_add_test(t, one_object_counts_with_its_usable_bytes);
 	tcase_add_test(t, a_large_object_counts_in_whole_pages);
+	tcase_add_test(t, a_large_object_of_a_class_counts_with_what_its_class_gives);
 	tcase_add_test(t, what_is_the_arenas_is_no_clients);
 	tcase_add_test(t, random_work_is_counted_exactly_and_leaves_the_arena_whole);
 	tcase_add_test(t, a_thread_that_has_ended_holds_nothing);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slabs of one object, of the classes above 32 KiB. Who has the object has the whole slab, and gives it back
+ * at once: its word is never free in between, for others to find, and its pages are not kept for later. That
+ * is what caches are for.
+ */
+#include "extent.h"
+#include "slab.h"
+#include "slab_inside.h"
+#include "stop_point.h"
+
+bool slab_put_whole(struct arena *a, const struct slab_place *p, uint64_t handle)
+{
+	uint32_t gen = handle_gen(handle), seen = state_make(OBJECT_PRIVATE, a->client, gen);
+
+	/* Without marks it is put back as one of many would be, and stays. */
+	if (sizeclass_table[p->class].objects > 1 || p->offset || slab_mark(a, p->record, p->head))
+		return false;
+	STOP_POINT(slab_whole_marked);
+	/* By exchange: of two threads that free one object at once, only one has the handle that counts.
+	 * Crash: before, cached no more and this client's; after, so too, but live no more for anybody:
+	 * either way the slab returns with the client. */
+	if (!atomic_compare_exchange_strong_explicit(&p->record->words[p->index], &seen,
+						     state_make(OBJECT_INTERNAL, a->client, gen),
+						     memory_order_acq_rel, memory_order_relaxed))
+		return true;
+	slab_unmake(a, p->head, p->class);
+	STOP_POINT(slab_whole_unmade);
+	extent_free(a, p->head);
+	return true;
+}
