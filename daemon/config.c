@@ -152,6 +152,12 @@ static int set_max_arenas(struct config *c, const char *v)
 	return parse_number(v, 10, 1, 1u << 16, &c->max_arenas);
 }
 
+static int set_decay(struct config *c, const char *v)
+{
+	c->decay = 0;
+	return strcmp(v, "never") == 0 ? 0 : parse_number(v, 10, 1, 86400, &c->decay);
+}
+
 static int set_arena_size(struct config *c, const char *v)
 {
 	return config_size(v, &c->arena.capacity);
@@ -184,6 +190,7 @@ static const struct key {
 	{ "daemon", "log-level", set_log_level },
 	{ "daemon", "max-connections", set_max_connections },
 	{ "daemon", "max-arenas", set_max_arenas },
+	{ "daemon", "decay", set_decay },
 	{ "arena", "size", set_arena_size },
 	{ "arena", "log-size", set_arena_log_size },
 	{ "arena", "client-quota", set_arena_quota },
@@ -299,6 +306,7 @@ static int set_defaults(struct config *c, char *error)
 	c->log_level = LOG_INFO;
 	c->max_connections = 4096;
 	c->max_arenas = 1024;
+	c->decay = 2;
 	if (connect_socket_path(c->socket, sizeof c->socket, NULL))
 		return fail(error, -ENAMETOOLONG, "the default socket's path is too long");
 	if (default_state_dir(c->state_dir, sizeof c->state_dir))

@@ -27,6 +27,7 @@ struct config {
 	uint32_t
 		max_connections; /* half of them for one user other than the daemon's own and root */
 	uint32_t max_arenas;
+	uint32_t decay; /* seconds; 0: never */
 	struct arena_terms arena; /* where a request says 0 */
 };
 

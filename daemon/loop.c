@@ -97,6 +97,21 @@ void loop_timer(struct loop *loop, struct loop_op *op, uint64_t nanoseconds)
 	start(loop, op, LOOP_TIMER, -1);
 }
 
+void loop_punch(struct loop *loop, struct loop_op *op, int fd, uint64_t offset, uint64_t length)
+{
+	op->offset = offset;
+	op->length = length;
+	start(loop, op, LOOP_PUNCH, fd);
+}
+
+void loop_settle(struct loop *loop, struct loop_op *op)
+{
+	if (!op->pending)
+		return;
+	assert(op->kind == LOOP_PUNCH);
+	loop->backend->settle(loop, op);
+}
+
 void loop_cancel(struct loop *loop, struct loop_op *op)
 {
 	if (!op->pending || op->cancelled)

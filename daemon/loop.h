@@ -15,7 +15,7 @@
 
 enum loop_io { LOOP_AUTO = 0, LOOP_URING = 1, LOOP_EPOLL = 2 };
 
-enum loop_kind { LOOP_ACCEPT, LOOP_RECEIVE, LOOP_POLL, LOOP_TIMER };
+enum loop_kind { LOOP_ACCEPT, LOOP_RECEIVE, LOOP_POLL, LOOP_TIMER, LOOP_PUNCH };
 
 struct loop_op {
 	void (*done)(struct loop_op *op, int result); /* set by the caller, before the start */
@@ -27,8 +27,10 @@ struct loop_op {
 	int fd;
 	uint32_t events;
 	struct msghdr *message;
+	uint64_t offset, length;
+	int result;		       /* uring: of one that loop_settle() has waited for */
 	struct __kernel_timespec time; /* uring: to wait; epoll: the moment */
-	struct loop_op *next, **link;  /* epoll: timers, cancelled ones */
+	struct loop_op *next, **link;  /* epoll: timers, cancelled ones, punches; uring: settled ones */
 };
 
 struct loop;
@@ -50,6 +52,12 @@ void loop_receive(struct loop *loop, struct loop_op *op, int fd, struct msghdr *
 void loop_poll(struct loop *loop, struct loop_op *op, int fd, uint32_t events);
 /* Result: 0 once the time has passed. */
 void loop_timer(struct loop *loop, struct loop_op *op, uint64_t nanoseconds);
+/* Punches a hole into a file, once and whole; others are served meanwhile. Result: 0. The descriptor stays
+ * open until done(). */
+void loop_punch(struct loop *loop, struct loop_op *op, int fd, uint64_t offset, uint64_t length);
+/* Waits until nothing is done for a punch any more: it is made, or never will be. done() comes later, as
+ * always. */
+void loop_settle(struct loop *loop, struct loop_op *op);
 /* done() comes, with -ECANCELED or with what had come before. Nothing happens if it is not pending. */
 void loop_cancel(struct loop *loop, struct loop_op *op);
 
@@ -61,6 +69,7 @@ struct loop_backend {
 	void (*close)(struct loop *loop);
 	void (*start)(struct loop *loop, struct loop_op *op);
 	void (*cancel)(struct loop *loop, struct loop_op *op);
+	void (*settle)(struct loop *loop, struct loop_op *op);
 	/* Waits for something, calls loop_done() for it. */
 	int (*turn)(struct loop *loop);
 };

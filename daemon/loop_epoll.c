@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop_epoll.c - the same operations by readiness: armed once, and carried out when epoll says that
- * they will not wait. Timers are a list in order of time; there are a handful.
+ * they will not wait. Timers are a list in order of time; there are a handful. Punches always would wait,
+ * for themselves: some are made a turn.
  */
 #include "loop.h"
 
@@ -12,12 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 64
+#define BATCH	 64
+#define PUNCH_NS 1000000 /* of a turn; others are waiting */
 
 struct epoll_state {
 	int fd;
 	struct loop_op *timers;	   /* earliest first */
 	struct loop_op *cancelled; /* done() due at the next turn; also what could not be armed */
+	struct loop_op *punches, **last;
 };
 
 static int epoll_open(struct loop *loop)
@@ -33,6 +36,7 @@ static int epoll_open(struct loop *loop)
 		free(s);
 		return -err;
 	}
+	s->last = &s->punches;
 	loop->state = s;
 	return 0;
 }
@@ -110,12 +114,31 @@ static void arm(struct epoll_state *s, struct loop_op *op)
 	list_insert(&s->cancelled, op);
 }
 
+static void add_punch(struct epoll_state *s, struct loop_op *op)
+{
+	op->next = NULL;
+	op->link = s->last;
+	*s->last = op;
+	s->last = &op->next;
+}
+
+static void remove_punch(struct epoll_state *s, struct loop_op *op)
+{
+	if (s->last == &op->next)
+		s->last = op->link;
+	list_remove(op);
+}
+
 static void epoll_start(struct loop *loop, struct loop_op *op)
 {
 	struct epoll_state *s = loop->state;
 
 	if (op->kind == LOOP_TIMER) {
 		start_timer(s, op);
+		return;
+	}
+	if (op->kind == LOOP_PUNCH) {
+		add_punch(s, op);
 		return;
 	}
 	/* The connection may be gone again before it is accepted. */
@@ -130,10 +153,18 @@ static void epoll_cancel(struct loop *loop, struct loop_op *op)
 
 	if (op->kind == LOOP_TIMER)
 		list_remove(op);
+	else if (op->kind == LOOP_PUNCH)
+		remove_punch(s, op);
 	else if (epoll_ctl(s->fd, EPOLL_CTL_DEL, op->fd, NULL) < 0)
 		return; /* could not be armed: is in the list already */
 	op->events = ECANCELED;
 	list_insert(&s->cancelled, op);
+}
+
+/* Nothing is done for one but in a turn. */
+static void epoll_settle(struct loop *loop, struct loop_op *op)
+{
+	loop_cancel(loop, op);
 }
 
 /* What the operation is, now that it does not wait. -EAGAIN: it would have. */
@@ -146,6 +177,10 @@ static int carry_out(struct loop_op *op, uint32_t events)
 	case LOOP_RECEIVE: n = recvmsg(op->fd, op->message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC); break;
 	case LOOP_POLL: return (int)events;
 	case LOOP_TIMER: return 0;
+	case LOOP_PUNCH:
+		n = fallocate(op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)op->offset,
+			      (off_t)op->length);
+		break;
 	}
 	return n < 0 ? -errno : (int)n;
 }
@@ -185,13 +220,29 @@ static void deliver_timers(struct loop *loop)
 	}
 }
 
+static void deliver_punches(struct loop *loop)
+{
+	struct epoll_state *s = loop->state;
+	struct __kernel_timespec until = now(), t;
+
+	for (until.tv_nsec += PUNCH_NS; s->punches && !loop->stop;) {
+		struct loop_op *op = s->punches;
+
+		remove_punch(s, op);
+		loop_done(op, carry_out(op, 0));
+		t = now();
+		if ((t.tv_sec - until.tv_sec) * 1000000000 + t.tv_nsec >= until.tv_nsec)
+			break;
+	}
+}
+
 /* Milliseconds to the next timer, rounded up. */
 static int patience(const struct epoll_state *s)
 {
 	struct __kernel_timespec t;
 	int64_t ms;
 
-	if (s->cancelled)
+	if (s->cancelled || s->punches)
 		return 0;
 	if (!s->timers)
 		return -1;
@@ -219,6 +270,7 @@ static int epoll_turn(struct loop *loop)
 	}
 	deliver_cancelled(loop);
 	deliver_timers(loop);
+	deliver_punches(loop);
 	return 0;
 }
 
@@ -228,5 +280,6 @@ const struct loop_backend loop_epoll = {
 	.close = epoll_close,
 	.start = epoll_start,
 	.cancel = epoll_cancel,
+	.settle = epoll_settle,
 	.turn = epoll_turn,
 };

@@ -94,9 +94,11 @@ static void reload(void)
 	d.config.socket_mode = fresh->socket_mode;
 	d.config.max_connections = fresh->max_connections;
 	d.config.max_arenas = fresh->max_arenas;
+	d.config.decay = fresh->decay;
 	d.config.arena = fresh->arena;
 	free(fresh);
 	msg_level(d.config.log_level);
+	purger_decay(d.config.decay);
 	listener_mode(d.config.socket, d.config.socket_mode);
 	d.service.max_connections = raise_descriptor_limit(d.config.max_connections);
 	msg_notice("configuration reloaded");
@@ -299,6 +301,7 @@ static int start(void)
 		return err;
 	reaper_start(d.loop, &d.registry);
 	purger_start(d.loop, &d.registry);
+	purger_decay(d.config.decay);
 	return open_service();
 }
 

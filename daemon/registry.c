@@ -75,14 +75,14 @@ static void unserve(struct served *s)
 	if (s->status != ARENA_SERVED)
 		return;
 	reaper_forget(s);
-	purger_forget(s);
+	purger_forget(s, true);
 	served_unmap(s);
 }
 
 void registry_refuse(struct registry *r, struct served *s, int why)
 {
 	reaper_forget(s);
-	purger_forget(s);
+	purger_forget(s, false);
 	served_abandon(s);
 	set_status(r, s, ARENA_REFUSED, why);
 	msg_error("arena %s: no longer served: %s", s->record.name, strerror(-why));

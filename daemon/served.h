@@ -13,10 +13,10 @@
 
 #include "arena.h"
 #include "protocol.h"
-#include "purge.h"
 #include "state.h"
 
 struct watch;
+struct purging;
 
 struct served {
 	struct served *next; /* by name */
@@ -34,10 +34,7 @@ struct served {
 	uint32_t sweep_hurry; /* sweeps still to be made in quick succession */
 	bool unwatched;	      /* some client's process could not be watched */
 
-	/* The purger's. */
-	struct purge purge;
-	uint64_t purge_seen; /* what the zones looked like at its last look */
-	uint32_t purge_idle; /* looks since anything changed */
+	struct purging *purging; /* the purger's; NULL: no memory for it */
 };
 
 /* Whether its backing is a file with a name. */

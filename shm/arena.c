@@ -98,7 +98,9 @@ static void note_parts(struct zone_parts *p, const struct arena_geometry *g)
 		p->free_bits[order] = geometry_free_bits(g, order);
 		p->free_summary[order] = geometry_free_summary(g, order);
 	}
+	p->idle_bits = geometry_idle_bits(g);
 	p->commit_bits = geometry_commit_bits(g);
+	p->purged_bits = geometry_purged_bits(g);
 	p->hint_bits = geometry_hint_bits(g, 0);
 	p->hint_summary = geometry_hint_summary(g, 0);
 	p->region_words = geometry_words(g->zone_pages / REGION_PAGES);
@@ -185,8 +187,7 @@ static int allocate_range(int fd, uint64_t offset, uint64_t length)
 	return r;
 }
 
-/* The descriptor of a part of the arena; -EBADF: it is no longer that. */
-static int file_of(const struct arena *a, uint64_t file_offset)
+int arena_file_of(const struct arena *a, uint64_t file_offset)
 {
 	bool heap = a->files.heap_fd >= 0;
 	struct stat st;
@@ -223,7 +224,7 @@ int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length)
 {
 	uint64_t start = file_offset & ~(uint64_t)(PAGE_SIZE - 1);
 	uint64_t end = (file_offset + length + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-	int fd = file_of(a, start);
+	int fd = arena_file_of(a, start);
 
 	if (fd < 0)
 		return fd;
@@ -251,7 +252,7 @@ bool arena_readable(const struct arena *a, uint64_t file_offset, uint64_t length
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length)
 {
 	/* Huge pages are kept: a region is smaller than one. */
-	int fd = file_of(a, file_offset);
+	int fd = arena_file_of(a, file_offset);
 
 	if (a->files.heap_fd >= 0)
 		return 0;
@@ -265,7 +266,7 @@ int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length)
 
 int64_t arena_read(const struct arena *a, uint64_t file_offset, void *to, uint64_t len)
 {
-	int fd = file_of(a, file_offset);
+	int fd = arena_file_of(a, file_offset);
 	bool own_file = a->files.heap_fd >= 0 && file_offset >= a->g.heap;
 	uint64_t at = file_offset - (own_file ? a->g.heap : 0), done = 0;
 

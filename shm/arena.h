@@ -27,7 +27,7 @@ void arena_files_close(struct arena_files *files);
 struct zone_parts {
 	uint64_t free_bits[ZONE_ORDERS];
 	uint64_t free_summary[ZONE_ORDERS];
-	uint64_t commit_bits, hint_bits, hint_summary;
+	uint64_t idle_bits, commit_bits, purged_bits, hint_bits, hint_summary;
 	uint64_t region_words; /* of one row of hints, and of the commit bits */
 };
 
@@ -81,7 +81,9 @@ int arena_commit(struct arena *a, uint64_t file_offset, uint64_t length);
 /* Whether reading a range of the mapping is safe: not behind the file's end, nor a hole that no memory is
  * left for. True where the kernel cannot tell (before 5.14). */
 bool arena_readable(const struct arena *a, uint64_t file_offset, uint64_t length);
-/* Gives it back. */
+/* The descriptor of the part of the arena that a range begins in; -EBADF: it is no longer that. */
+int arena_file_of(const struct arena *a, uint64_t file_offset);
+/* Gives memory back. */
 int arena_punch(struct arena *a, uint64_t file_offset, uint64_t length);
 
 /* Copies bytes, whatever happens to their pages meanwhile: those of a hole are zeros, where a load might fault.

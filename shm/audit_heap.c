@@ -145,9 +145,26 @@ static void check_free_object(struct audit_run *run, const struct walk_slab *sla
 			   (unsigned long long)offset);
 }
 
+/* Whoever gives a slab out again claims its objects, and needs no memory for that. */
+static void check_object_memory(struct audit_run *run, const struct walk_slab *slab, uint32_t object)
+{
+	uint64_t offset = walk_object_offset(slab, object), end = offset + slab->bytes - 1;
+	uint64_t page = offset >> PAGE_SHIFT, pages = (end >> PAGE_SHIFT) - page + 1;
+	uint32_t state = walk_state(slab, object);
+	struct audit_spot spot = { .page = page,
+				   .handle = handle_of(run, offset, state),
+				   .evidence = state };
+
+	if (state_kind(state) == OBJECT_INTERNAL || walk_committed(run->a, page, pages))
+		return;
+	audit_note(run, AUDIT_COMMIT, spot, "object at %#llx: its memory was given back",
+		   (unsigned long long)offset);
+}
+
 static void check_slab_objects(struct audit_run *run, const struct walk_slab *slab)
 {
 	uint64_t seen[CLIENTS_MAX / 64] = { 0 };
+	bool whole = walk_committed(run->a, slab->page, sizeclass_table[slab->class_index].pages);
 	uint32_t free_objects = 0;
 
 	for (uint32_t i = 0; i < slab->objects; i++) {
@@ -159,6 +176,8 @@ static void check_slab_objects(struct audit_run *run, const struct walk_slab *sl
 			continue;
 		}
 		check_object(run, slab->page, walk_object_offset(slab, i), state);
+		if (!whole)
+			check_object_memory(run, slab, i);
 		if (!has_owner(state) || audit_bit(seen, client))
 			continue;
 		audit_set(seen, client);
@@ -385,11 +404,12 @@ static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 	}
 }
 
-/* Extents in use have their memory; a raw one's owner may be about to take it, or give it back. */
+/* Extents in use have their memory, slabs where their objects are; a raw one's owner may be about to take
+ * it, or give it back. */
 static void check_commit(struct audit_run *run, const struct walk_item *item)
 {
 	if (item->kind == PAGE_RAW || item->kind == PAGE_RETURNED || item->kind == PAGE_SPAN ||
-	    walk_committed(run->a, item->page, item->length))
+	    item->kind == PAGE_SLAB || walk_committed(run->a, item->page, item->length))
 		return;
 	audit_note(run, AUDIT_COMMIT, spot_of(item),
 		   "page %#llx: %llu pages in use, not all of them there",

@@ -28,6 +28,11 @@ static uint64_t *summary_words(struct arena *a, uint32_t zone, uint32_t order)
 	return (uint64_t *)(zone_index(a, zone) + a->parts.free_summary[order]);
 }
 
+static uint64_t *idle_words(struct arena *a, uint32_t zone)
+{
+	return (uint64_t *)(zone_index(a, zone) + a->parts.idle_bits);
+}
+
 static uint32_t zone_orders(const struct arena *a)
 {
 	return a->zone_shift + 1;
@@ -67,6 +72,20 @@ static void bit_clear(struct arena *a, uint32_t zone, uint32_t order, uint32_t i
 		if (summary[w])
 			return;
 	order_note(a, zone, order, false);
+}
+
+/* Pages that are taken have not been idle. */
+static void idle_forget(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+{
+	uint64_t *words = idle_words(a, zone);
+
+	for (uint32_t at = start, end = start + pages; at < end; at = (at / 64 + 1) * 64) {
+		uint32_t n = end - at < 64 - at % 64 ? end - at : 64 - at % 64;
+		uint64_t bits = (n < 64 ? (UINT64_C(1) << n) - 1 : UINT64_MAX) << (at % 64);
+
+		if (words[at / 64] & bits)
+			words[at / 64] &= ~bits;
+	}
 }
 
 /* The lowest free block of an order; BUDDY_NONE. */
@@ -147,6 +166,7 @@ uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t ali
 	if (start + (1u << order) > geometry_zone_span(&a->g, zone))
 		return BUDDY_NONE; /* damage: no such block */
 	bit_clear(a, zone, order, i);
+	idle_forget(a, zone, start, pages);
 	STOP_POINT(buddy_block_taken);
 	run_put(a, zone, start + pages, (1u << order) - pages);
 	STOP_POINT(buddy_taken_uncounted);
@@ -195,8 +215,49 @@ bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t page
 			run_put(a, zone, end, last - end);
 		at = last;
 	}
+	idle_forget(a, zone, start, pages);
 	free_count_add(a, zone, -pages);
 	return true;
+}
+
+/* Each bit of the lower half becomes two. */
+static uint64_t double_bits(uint64_t x)
+{
+	x = (x | x << 16) & UINT64_C(0x0000ffff0000ffff);
+	x = (x | x << 8) & UINT64_C(0x00ff00ff00ff00ff);
+	x = (x | x << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	x = (x | x << 2) & UINT64_C(0x3333333333333333);
+	x = (x | x << 1) & UINT64_C(0x5555555555555555);
+	return x | x << 1;
+}
+
+uint64_t buddy_free_pages(struct arena *a, uint32_t zone, uint32_t word)
+{
+	uint64_t pages = 0;
+
+	for (uint32_t order = zone_orders(a) - 1; order >= 6; order--)
+		if (bit_test(a, zone, order, word * 64 >> order))
+			return UINT64_MAX;
+	for (uint32_t order = 6; order-- > 0;) {
+		uint32_t blocks = 64u >> order, first = word * blocks;
+		uint64_t bits = free_words(a, zone, order)[first / 64] >> (first % 64);
+
+		if (blocks < 64)
+			bits &= (UINT64_C(1) << blocks) - 1;
+		pages = double_bits(pages) | bits;
+	}
+	return pages;
+}
+
+uint64_t buddy_idle_pages(struct arena *a, uint32_t zone, uint32_t word)
+{
+	return idle_words(a, zone)[word];
+}
+
+void buddy_note_idle(struct arena *a, uint32_t zone, uint32_t word, uint64_t pages)
+{
+	if (idle_words(a, zone)[word] != pages)
+		idle_words(a, zone)[word] = pages;
 }
 
 /* Pages that the entry at page p (of the whole heap) takes in its zone; 0: the page is free. A continued

@@ -18,6 +18,11 @@ uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t ali
 bool buddy_is_free(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
 /* Takes just this run; false if any page of it is not free. */
 bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
+/* Of pages 64 * word to 64 * word + 63: those that are free. */
+uint64_t buddy_free_pages(struct arena *a, uint32_t zone, uint32_t word);
+/* Those of them that were noted as idle and not taken since; to note them. */
+uint64_t buddy_idle_pages(struct arena *a, uint32_t zone, uint32_t word);
+void buddy_note_idle(struct arena *a, uint32_t zone, uint32_t word, uint64_t pages);
 /* Puts a run back, merged with its neighbours as far as it goes. */
 void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
 /* All bitmaps anew from the page map. Idempotent: whoever is killed in it leaves a dead lock holder,

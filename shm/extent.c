@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <sys/mman.h>
 
 #include "buddy.h"
 #include "client.h"
+#include "commit.h"
 #include "geometry.h"
 #include "span.h"
 #include "pagemap.h"
@@ -14,72 +14,7 @@
 #include "stop_point.h"
 #include "zone.h"
 
-#define ROUNDS 3	  /* over all zones, when some were busy and none had room */
-#define POPULATE_MAX 512u /* pages whose page tables are made at once */
-
-/* ---- committing ---- */
-
-static _Atomic uint64_t *commit_word(struct arena *a, uint64_t region)
-{
-	uint64_t in_zone = region & (a->g.zone_pages / REGION_PAGES - 1);
-	char *bits = zone_index(a, zone_of_page(a, region * REGION_PAGES)) + a->parts.commit_bits;
-
-	return (_Atomic uint64_t *)bits + in_zone / 64;
-}
-
-static uint64_t commit_bit(const struct arena *a, uint64_t region)
-{
-	return UINT64_C(1) << ((region & (a->g.zone_pages / REGION_PAGES - 1)) % 64);
-}
-
-bool extent_region_committed(struct arena *a, uint64_t region)
-{
-	/* PAIR(commit): seen set by an owner of a page of it, whose ownership keeps it set. */
-	return atomic_load_explicit(commit_word(a, region), memory_order_acquire) &
-	       commit_bit(a, region);
-}
-
-void extent_forget_commit(struct arena *a, uint64_t region)
-{
-	atomic_fetch_and_explicit(commit_word(a, region), ~commit_bit(a, region), memory_order_acq_rel);
-}
-
-static int commit_regions(struct arena *a, uint64_t first, uint64_t count)
-{
-	uint64_t start = a->g.heap + (first << REGION_SHIFT), length = count << REGION_SHIFT;
-	int r = arena_commit(a, start, length);
-
-	if (r)
-		return r;
-	if (count * REGION_PAGES <= POPULATE_MAX)
-		madvise(arena_at(a, start), length, MADV_POPULATE_WRITE);
-	STOP_POINT(commit_unmarked);
-	/* PAIR(commit): the pages, then their bit. Crash: before, pages that the next owner commits again. */
-	for (uint64_t region = first; region < first + count; region++)
-		atomic_fetch_or_explicit(commit_word(a, region), commit_bit(a, region),
-					 memory_order_release);
-	return 0;
-}
-
-/* Outside any lock, by the owner of the pages. */
-static int commit_pages(struct arena *a, uint64_t page, uint64_t pages)
-{
-	uint64_t region = page / REGION_PAGES, end = (page + pages - 1) / REGION_PAGES + 1;
-	int r = 0;
-
-	while (!r && region < end) {
-		uint64_t from = region;
-
-		if (extent_region_committed(a, region)) {
-			region++;
-			continue;
-		}
-		while (region < end && !extent_region_committed(a, region))
-			region++;
-		r = commit_regions(a, from, region - from);
-	}
-	return r;
-}
+#define ROUNDS 3 /* over all zones, when some were busy and none had room */
 
 /* ---- taking ---- */
 
@@ -234,7 +169,7 @@ static uint64_t take_anywhere(struct search *s)
 /* What was taken, with its memory; or EXTENT_NONE with *err. */
 static uint64_t with_memory(struct arena *a, uint64_t page, uint64_t pages, int *err)
 {
-	if (page != EXTENT_NONE && commit_pages(a, page, pages)) {
+	if (page != EXTENT_NONE && commit_take(a, page, pages)) {
 		extent_free(a, page);
 		page = EXTENT_NONE;
 	}

@@ -40,11 +40,6 @@ void extent_free_all(struct arena *a, const uint64_t *pages, uint32_t count);
  * one zone, and only while word 0 of its entry is w0; false if it cannot be done now. */
 bool extent_trim(struct arena *a, uint64_t page, uint64_t w0, uint64_t keep);
 
-/* Whether a region's pages have been taken from the system. */
-bool extent_region_committed(struct arena *a, uint64_t region);
-/* By the owner of all of the region's pages, who is about to give them back. */
-void extent_forget_commit(struct arena *a, uint64_t region);
-
 /* Makes the slab entries behind the head of a raw extent free ones. Idempotent. */
 void extent_clear_inside(struct arena *a, uint64_t page, uint64_t pages);
 

@@ -41,9 +41,14 @@ uint64_t geometry_free_summary(const struct arena_geometry *g, uint32_t order)
 	return offset;
 }
 
-uint64_t geometry_commit_bits(const struct arena_geometry *g)
+uint64_t geometry_idle_bits(const struct arena_geometry *g)
 {
 	return geometry_free_summary(g, ZONE_ORDERS);
+}
+
+uint64_t geometry_commit_bits(const struct arena_geometry *g)
+{
+	return geometry_idle_bits(g) + 8 * geometry_order_words(g, 0);
 }
 
 static uint64_t region_words(const struct arena_geometry *g)
@@ -51,9 +56,14 @@ static uint64_t region_words(const struct arena_geometry *g)
 	return geometry_words(g->zone_pages / REGION_PAGES);
 }
 
+uint64_t geometry_purged_bits(const struct arena_geometry *g)
+{
+	return geometry_commit_bits(g) + 8 * region_words(g);
+}
+
 uint64_t geometry_hint_bits(const struct arena_geometry *g, uint32_t row)
 {
-	return geometry_commit_bits(g) + 8 * region_words(g) * (1 + (uint64_t)row);
+	return geometry_purged_bits(g) + 8 * geometry_order_words(g, 0) + 8 * region_words(g) * row;
 }
 
 uint64_t geometry_hint_summary(const struct arena_geometry *g, uint32_t row)

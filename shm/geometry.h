@@ -39,7 +39,9 @@ static inline uint64_t geometry_order_words(const struct arena_geometry *g, uint
 
 uint64_t geometry_free_bits(const struct arena_geometry *g, uint32_t order);
 uint64_t geometry_free_summary(const struct arena_geometry *g, uint32_t order);
+uint64_t geometry_idle_bits(const struct arena_geometry *g);
 uint64_t geometry_commit_bits(const struct arena_geometry *g);
+uint64_t geometry_purged_bits(const struct arena_geometry *g);
 uint64_t geometry_hint_bits(const struct arena_geometry *g, uint32_t row);
 uint64_t geometry_hint_summary(const struct arena_geometry *g, uint32_t row);
 

@@ -184,8 +184,14 @@ _Static_assert(sizeof(struct zone) == 128, "zone");
  * A zone's index, in this order (each part a multiple of 8 bytes; sizes in struct arena_geometry):
  *   free bits     per order k: zone_pages >> k bits, in 64-bit words. INDEX. W: lock holder
  *   free summary  per order: a bit a word of the above, in 64-bit words. INDEX. W: lock holder
+ *   idle bits     a bit a page. INDEX. W: lock holder: set by a purger for pages that it finds free,
+ *                 cleared by who takes them. So what is set at its next look was free all the while
  *   commit bits   a bit a region. TRUTH. W: set by an owner of a page of the region after its
  *                 fallocate (fetch_or); cleared by the owner of the whole region before its punch
+ *   purged bits   a bit a page. TRUTH in one direction: a page whose bit is clear has memory, if its
+ *                 region's is set. W: the page's only owner (of its raw extent; of a slab's page the
+ *                 holder of its record): set before its punch, cleared after its fallocate (fetch_or,
+ *                 fetch_and: others own its neighbours)
  *   hint bits     HINT_ROWS x one bit a region. INDEX. W: anyone (fetch_or, fetch_and)
  *   hint summary  HINT_ROWS x one word: a bit a word of the above. INDEX. W: likewise
  */

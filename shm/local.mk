@@ -19,6 +19,7 @@ libshm_la_SOURCES = \
 	%D%/liveness.h %D%/liveness.c \
 	%D%/zone.h %D%/zone.c \
 	%D%/buddy.h %D%/buddy.c \
+	%D%/commit.h %D%/commit.c \
 	%D%/extent.h %D%/extent.c \
 	%D%/span.h %D%/span.c \
 	%D%/hint.h %D%/hint.c \

@@ -1,134 +1,241 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "purge.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 #include "buddy.h"
 #include "client.h"
+#include "commit.h"
 #include "extent.h"
 #include "geometry.h"
 #include "stop_point.h"
 #include "words.h"
 #include "zone.h"
 
-#define LOOKS 64
+#define LOOKS_LOCKED 32u /* words looked at under one lock: others want it */
+#define LOOKS_STEP   1024u
+#define REGION_ALL   UINT64_C(0xffff)
+_Static_assert(REGION_PAGES == 16, "a region's pages");
 
-int purge_init(struct purge *p, const struct arena *a)
+/* ---- what is idle ---- */
+
+/*
+ * Of 64 pages, those to be given back: free, with memory, idle since the last round; now notes the others.
+ * Of a region whose every page is free, and was idle if it has memory, all: then it goes back as a whole,
+ * and is had again by one call. Lock held.
+ */
+static uint64_t ripe_pages(struct arena *a, uint32_t zone, uint32_t word, uint64_t *idle)
 {
-	p->idle = calloc(geometry_words(geometry_regions(&a->g)), sizeof(*p->idle));
-	return p->idle ? 0 : -ENOMEM;
+	uint64_t free = buddy_free_pages(a, zone, word), ripe;
+
+	*idle = free ? free & commit_word(a, zone, word) : 0;
+	ripe = *idle & buddy_idle_pages(a, zone, word);
+	for (uint64_t region = REGION_ALL; ripe && region; region <<= REGION_PAGES)
+		if ((free & region) == region && (ripe & region) && (ripe & region) == (*idle & region))
+			ripe |= region;
+	return ripe;
 }
 
-void purge_fini(struct purge *p)
+/* The length of the run of ripe pages that begins with this one, which is one. Lock held. */
+static uint32_t ripe_run(struct arena *a, uint32_t zone, uint32_t start, uint64_t ripe)
 {
-	free(p->idle);
-	p->idle = NULL;
+	uint32_t page = start;
+	uint64_t idle;
+
+	while (page - start < PURGE_PART_PAGES) {
+		uint64_t rest = ~(ripe >> (page % 64));
+		uint32_t left = 64 - page % 64, run = rest ? (uint32_t)__builtin_ctzll(rest) : left;
+
+		page += run < left ? run : left;
+		if (run < left || page >= geometry_zone_span(&a->g, zone))
+			break;
+		ripe = ripe_pages(a, zone, page / 64, &idle);
+	}
+	return page - start < PURGE_PART_PAGES ? page - start : PURGE_PART_PAGES;
 }
 
-static bool was_idle(const struct purge *p, uint64_t region)
-{
-	return p->idle[region / 64] >> (region % 64) & 1;
-}
-
-static void note_idle(struct purge *p, uint64_t region, bool idle)
-{
-	uint64_t bit = UINT64_C(1) << (region % 64);
-
-	p->idle[region / 64] = idle ? p->idle[region / 64] | bit : p->idle[region / 64] & ~bit;
-}
+/* ---- a step ---- */
 
 /* Lock held. */
-static bool is_idle(struct arena *a, uint32_t zone, uint64_t region)
+static void take_run(struct purge *p, struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
 {
-	uint64_t in_zone = region * REGION_PAGES - zone * a->g.zone_pages;
+	uint64_t page = zone * a->g.zone_pages + start;
 
-	return extent_region_committed(a, region) &&
-	       buddy_is_free(a, zone, (uint32_t)in_zone, REGION_PAGES);
-}
-
-/* Lock held: takes the run of regions that were and are idle, from region on. Its length; 0: none. */
-static uint64_t take_run(struct purge *p, struct arena *a, uint32_t zone, uint64_t region, uint64_t end)
-{
-	uint64_t first = region, page = region * REGION_PAGES, pages;
-
-	while (region < end && was_idle(p, region) && is_idle(a, zone, region))
-		note_idle(p, region++, false);
-	pages = (region - first) * REGION_PAGES;
-	if (!pages || !buddy_take_at(a, zone, (uint32_t)(page - zone * a->g.zone_pages), (uint32_t)pages))
-		return 0;
+	if (!buddy_take_at(a, zone, start, pages))
+		return;
 	client_mark(a, page);
-	extent_note_taken(a, page, pages, pw0_make(PAGE_RAW, a->client, 0, RAW_PURGE),
-			  pw1_extent(pages, 0));
-	return region - first;
+	extent_note_taken(a, page, pages, pw0_make(PAGE_RAW, a->client, 0, RAW_PURGE), pw1_extent(pages, 0));
+	p->parts[p->count++] = (struct purge_part){ .page = page, .pages = pages };
 }
 
-/* The extent is ours, all of its regions with it. */
-static void give_back(struct arena *a, uint64_t region, uint64_t count)
+/* Whether all that is ripe there was taken. Lock held. */
+static bool look_at_word(struct purge *p, struct arena *a, uint32_t zone, uint32_t word)
+{
+	uint64_t idle, ripe = ripe_pages(a, zone, word, &idle);
+
+	while (ripe && p->count < PURGE_PARTS) {
+		uint32_t from = (uint32_t)__builtin_ctzll(ripe), end;
+
+		end = from + ripe_run(a, zone, word * 64 + from, ripe);
+		take_run(p, a, zone, word * 64 + from, end - from);
+		ripe &= end < 64 ? ~UINT64_C(0) << end : 0;
+	}
+	if (ripe)
+		return false;
+	ripe_pages(a, zone, word, &idle);
+	buddy_note_idle(a, zone, word, idle);
+	return true;
+}
+
+/* Some words of a zone, up to end. False: the lock is held by another. */
+static bool look_at_words(struct purge *p, struct arena *a, uint32_t end)
+{
+	uint32_t stop = end - p->word < LOOKS_LOCKED ? end : p->word + LOOKS_LOCKED;
+
+	if (zone_trylock_patiently(a, p->zone))
+		return false;
+	while (p->word < stop && look_at_word(p, a, p->zone, p->word))
+		p->word++;
+	zone_unlock(a, p->zone);
+	return true;
+}
+
+/* Above the high mark no page was ever taken; memory may be there up to its region's end. */
+static uint32_t words_used(const struct arena *a, uint32_t zone)
+{
+	const struct zone *z = zone_of(a, zone);
+	uint64_t high = atomic_load_explicit(&z->high, memory_order_relaxed);
+	uint64_t span = geometry_zone_span(&a->g, zone);
+
+	if (!atomic_load_explicit(&z->ready, memory_order_relaxed))
+		return 0;
+	return (uint32_t)geometry_words(high < span ? high : span);
+}
+
+static void next_zone(struct purge *p)
+{
+	p->zone++;
+	p->word = 0;
+}
+
+static void give(struct purge *p, struct arena *a)
 {
 	STOP_POINT(purge_taken);
-	/* Crash: before, committed pages of a raw extent of ours; between, pages that the next owner
-	 * commits, whether they are there or not; after, free and given back. */
-	for (uint64_t i = region; i < region + count; i++)
-		extent_forget_commit(a, i);
+	for (uint32_t i = 0; i < p->count; i++)
+		commit_give(a, p->parts[i].page, p->parts[i].pages);
 	STOP_POINT(purge_unmarked);
-	arena_punch(a, a->g.heap + (region << REGION_SHIFT), count << REGION_SHIFT);
-	STOP_POINT(purge_punched);
-	extent_free(a, region * REGION_PAGES);
 }
 
-/* Looks for the next run from *region on, for no longer than a look at LOOKS regions: others want the
- * lock. */
-static uint64_t next_run(struct purge *p, struct arena *a, uint32_t zone, uint64_t *region, uint64_t end,
-			 uint64_t most)
-{
-	uint64_t count = 0;
-
-	if (zone_trylock_patiently(a, zone)) {
-		*region = end;
-		return 0;
-	}
-	for (int looks = 0; *region < end && !count && looks < LOOKS; looks++) {
-		uint64_t last = *region + most < end ? *region + most : end;
-
-		count = most ? take_run(p, a, zone, *region, last) : 0;
-		if (!count) {
-			note_idle(p, *region, is_idle(a, zone, *region));
-			++*region;
-		}
-	}
-	zone_unlock(a, zone);
-	return count;
-}
-
-static uint64_t purge_zone(struct purge *p, struct arena *a, uint32_t zone, uint64_t max_regions)
-{
-	uint64_t per_zone = a->g.zone_pages / REGION_PAGES;
-	uint64_t region = zone * per_zone, end = region + geometry_zone_span(&a->g, zone) / REGION_PAGES;
-	uint64_t done = 0, count;
-
-	if (!atomic_load_explicit(&zone_of(a, zone)->ready, memory_order_relaxed) ||
-	    client_prepare_zone(a, zone))
-		return 0;
-	while (region < end) {
-		count = next_run(p, a, zone, &region, end, max_regions - done);
-		if (!count)
-			continue;
-		give_back(a, region, count);
-		region += count;
-		done += count;
-	}
-	return done;
-}
-
-uint64_t purge_idle(struct purge *p, struct arena *a, uint64_t max_bytes)
+bool purge_gather(struct purge *p, struct arena *a)
 {
 	uint32_t zones = arena_refresh(a);
-	uint64_t most = max_bytes >> REGION_SHIFT, done = 0;
 
+	p->count = 0;
 	if (!a->client || a->files.heap_fd >= 0)
-		return 0;
-	for (uint32_t zone = 0; zone < zones; zone++)
-		done += purge_zone(p, a, zone, most - done);
-	return done << REGION_SHIFT;
+		return false;
+	if (!p->under_way)
+		p->zone = p->word = 0;
+	p->under_way = true;
+	for (uint32_t looks = 0; p->zone < zones && looks < LOOKS_STEP; looks += LOOKS_LOCKED) {
+		uint32_t end = words_used(a, p->zone);
+
+		if (p->word >= end || client_prepare_zone(a, p->zone) || !look_at_words(p, a, end))
+			next_zone(p);
+		if (p->count == PURGE_PARTS || (p->count && p->word == 0))
+			break;
+	}
+	p->under_way = p->zone < zones;
+	give(p, a);
+	return p->under_way;
+}
+
+uint64_t purge_offset(const struct arena *a, const struct purge_part *part)
+{
+	return a->g.heap + (part->page << PAGE_SHIFT);
+}
+
+uint64_t purge_punch(const struct purge *p, struct arena *a)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < p->count; i++) {
+		const struct purge_part *part = &p->parts[i];
+
+		/* Crash: before or after, pages that the next owner takes memory for. */
+		if (arena_punch(a, purge_offset(a, part), part->pages << PAGE_SHIFT) == 0)
+			bytes += part->pages << PAGE_SHIFT;
+	}
+	return bytes;
+}
+
+void purge_settle(struct purge *p, struct arena *a)
+{
+	uint64_t pages[PURGE_PARTS];
+
+	STOP_POINT(purge_punched);
+	for (uint32_t i = 0; i < p->count; i++)
+		pages[i] = p->parts[i].page;
+	extent_free_all(a, pages, p->count);
+	p->count = 0;
+}
+
+/* ---- whether there is anything to do ---- */
+
+static uint64_t fold(uint64_t sum, uint64_t value)
+{
+	return (sum ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static uint64_t fold_words(uint64_t sum, const _Atomic uint64_t *words, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		sum = fold(sum, atomic_load_explicit(&words[i], memory_order_relaxed));
+	return sum;
+}
+
+/* What a thread's slow calls leave in its block: its caches' fast ones move no page's objects. Copied: the
+ * block may be given back meanwhile. */
+static uint64_t fold_thread(uint64_t sum, const struct arena *a, uint64_t word)
+{
+	uint64_t head[offsetof(struct thread_block, intent) / 8], at = thread_word_page(word) << PAGE_SHIFT;
+
+	if (thread_word_state(word) != THREAD_LIVE || at >= a->g.capacity ||
+	    arena_read(a, a->g.heap + at, head, sizeof(head)) != sizeof(head))
+		return sum;
+	for (uint32_t i = 0; i < sizeof(head) / sizeof(head[0]); i++)
+		sum = fold(sum, head[i]);
+	return sum;
+}
+
+uint64_t purge_activity(const struct arena *a)
+{
+	const _Atomic uint64_t *threads = arena_at(a, a->g.thread_words);
+	uint32_t zones = atomic_load_explicit(&a->header->active_zones, memory_order_relaxed);
+	uint32_t high = atomic_load_explicit(&a->header->threads_high, memory_order_relaxed);
+	uint64_t sum = fold(zones, high);
+
+	for (uint32_t i = 0; i < zones && i < a->g.zone_count; i++) {
+		const struct zone *z = zone_of(a, i);
+
+		sum = fold(sum, atomic_load_explicit(&z->free_pages, memory_order_relaxed));
+		sum = fold(sum, atomic_load_explicit(&z->high, memory_order_relaxed));
+		sum = fold(sum, atomic_load_explicit(&z->pending, memory_order_relaxed));
+	}
+	sum = fold_words(sum, arena_at(a, a->g.client_words), client_high(a));
+	high = high < THREADS_MAX ? high : THREADS_MAX;
+	sum = fold_words(sum, threads, high);
+	for (uint32_t i = 0; i < high; i++)
+		sum = fold_thread(sum, a, atomic_load_explicit(&threads[i], memory_order_relaxed));
+	return sum;
+}
+
+uint64_t purge_round(struct purge *p, struct arena *a)
+{
+	uint64_t bytes = 0;
+	bool more;
+
+	do {
+		more = purge_gather(p, a);
+		bytes += purge_punch(p, a);
+		purge_settle(p, a);
+	} while (more);
+	return bytes;
 }

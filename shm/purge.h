@@ -1,27 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * purge.h - gives memory of idle pages back to the system. A purger is a client like any other: it
- * takes the pages as an extent, forgets that they are committed, punches them out of the file, and
- * frees the extent. So nobody can be given a page that is being punched.
+ * takes free pages as extents, tells that they are without memory, has them punched out of the file, and
+ * frees the extents. So nobody can be given a page that is being punched.
+ *
+ * It goes over the arena in rounds. What a round finds free it notes as idle, and whoever takes pages
+ * takes the note off: so what bears it in the next round was free, and untouched, since the last. The time
+ * between two rounds is the decay time.
+ *
+ * A round is made in steps, and a step's punches by whoever calls: at once, or left to the kernel. Between
+ * purge_gather() and purge_settle() the pages are the purger's. For one thread.
  */
 #ifndef SHM_PURGE_H
 #define SHM_PURGE_H
 
 #include "arena.h"
 
-/* What a purger remembers of an arena between two calls: which regions were idle. Private memory. */
-struct purge {
-	uint64_t *idle; /* bit a region */
+#define PURGE_PARTS 32u
+#define PURGE_PART_PAGES 512u /* 2 MiB: who commits waits for the punch that is under way */
+
+/* One run of pages to be punched out of the arena's file. */
+struct purge_part {
+	uint64_t page, pages;
 };
 
-/* -ENOMEM. */
-int purge_init(struct purge *p, const struct arena *a);
-void purge_fini(struct purge *p);
+struct purge {
+	uint32_t zone, word; /* where the round is */
+	bool under_way;
+	/* A step's: extents of this process's, of one zone. */
+	uint32_t count;
+	struct purge_part parts[PURGE_PARTS];
+};
 
 /*
- * Gives back regions that were wholly free at the last call and are so still, at most about max_bytes
- * of them; bytes given back. Zones whose lock is held are left for the next call. For one thread.
+ * A step of a round, the first one of a new round if none is under way: takes some idle pages, perhaps
+ * none. Whether the round goes on. Zones whose lock is held are left for the next round.
  */
-uint64_t purge_idle(struct purge *p, struct arena *a, uint64_t max_bytes);
+bool purge_gather(struct purge *p, struct arena *a);
+/* Where a part lies in the file that arena_file_of() gives. */
+uint64_t purge_offset(const struct arena *a, const struct purge_part *part);
+/* Punches a step's parts. Bytes. */
+uint64_t purge_punch(const struct purge *p, struct arena *a);
+/* When no punch is under way any more: the pages are free for all. */
+void purge_settle(struct purge *p, struct arena *a);
+
+/* Something that is another value once pages or objects were taken or freed, caches and their threads being
+ * what they are. A change and its exact opposite may pass unseen, which leaves what was idle as idle. */
+uint64_t purge_activity(const struct arena *a);
+
+/* A whole round. Bytes given back. */
+uint64_t purge_round(struct purge *p, struct arena *a);
 
 #endif

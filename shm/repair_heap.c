@@ -53,19 +53,27 @@ int repair_commit(struct repair_run *r, uint64_t page, uint64_t pages)
 	return err;
 }
 
+/* The word of a zone's commit or purged bits, by the bit's number. */
+static _Atomic uint64_t *bits_word(struct repair_run *r, uint64_t page, uint64_t part, uint64_t bit)
+{
+	return (_Atomic uint64_t *)(zone_index(&r->a, zone_of_page(&r->a, page)) + part) + bit / 64;
+}
+
 /* Crash: the pages are there before their bit is set, and go after it is cleared. */
 void repair_note_commit(struct repair_run *r, uint64_t region, bool there)
 {
-	uint32_t zone = zone_of_page(&r->a, region * REGION_PAGES);
-	uint64_t at = region & (r->a.g.zone_pages / REGION_PAGES - 1);
-	uint64_t bit = UINT64_C(1) << (at % 64);
-	_Atomic uint64_t *word =
-		(_Atomic uint64_t *)(zone_index(&r->a, zone) + r->a.parts.commit_bits) + at / 64;
+	uint64_t page = region * REGION_PAGES, in_zone = page & (r->a.g.zone_pages - 1);
+	uint64_t at = in_zone / REGION_PAGES, bit = UINT64_C(1) << (at % 64);
+	uint64_t purged = ((UINT64_C(1) << REGION_PAGES) - 1) << (in_zone % 64);
+	_Atomic uint64_t *word = bits_word(r, page, r->a.parts.commit_bits, at);
 
 	if (there)
 		atomic_fetch_or_explicit(word, bit, memory_order_release);
 	else
 		atomic_fetch_and_explicit(word, ~bit, memory_order_release);
+	/* Nothing of a region is without memory that the region has. */
+	atomic_fetch_and_explicit(bits_word(r, page, r->a.parts.purged_bits, in_zone), ~purged,
+				  memory_order_release);
 }
 
 void repair_write_entry(struct repair_run *r, uint64_t page, uint64_t w0, uint64_t w1)

@@ -178,23 +178,13 @@ static void count_thread(struct count *c, uint32_t index, uint64_t word)
 	}
 }
 
-static uint64_t committed_pages(const struct arena *a, uint64_t zone)
-{
-	uint64_t start = zone * a->g.zone_pages, end = start + geometry_zone_span(&a->g, zone);
-	uint64_t pages = 0;
-
-	for (uint64_t page = start; page < end; page += REGION_PAGES)
-		if (walk_committed(a, page, 1))
-			pages += end - page < REGION_PAGES ? end - page : REGION_PAGES;
-	return pages;
-}
-
 static void count_zones(struct count *c)
 {
 	uint64_t active = walk_zones(c->a);
 
 	for (uint64_t z = 0; z < active; z++) {
-		uint64_t pages = committed_pages(c->a, z);
+		uint64_t pages = walk_resident(c->a, z * c->a->g.zone_pages,
+					       geometry_zone_span(&c->a->g, z));
 
 		c->st->committed_bytes += pages << PAGE_SHIFT;
 		if (c->d && z < c->d->zones_len)

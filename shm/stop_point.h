@@ -34,8 +34,11 @@
 	X(buddy_block_taken, "a block is in no bitmap, its tail not back") \
 	X(buddy_taken_uncounted, "pages are off the bitmaps, still counted as free") \
 	X(buddy_rebuilding, "a zone's bitmaps are empty") \
-	/* extent.c */ \
+	/* commit.c */ \
 	X(commit_unmarked, "pages have memory, their bits do not say so") \
+	X(commit_still_purged, "purged pages have memory again, their bits do not say so") \
+	X(commit_region_given, "a region's bit is off, its pages' not") \
+	/* extent.c */ \
 	X(extent_high_raised, "a zone's high-water mark is raised, nothing is entered") \
 	X(extent_half_entered, "an entry has its length, not its owner") \
 	X(extent_taken, "an extent is entered, its zone's lock held") \

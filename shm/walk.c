@@ -185,15 +185,29 @@ int walk_extents(const struct arena *a, walk_fn visit, void *context)
 	return r;
 }
 
-static bool region_committed(const struct arena *a, uint64_t page)
+static const _Atomic uint64_t *index_words(const struct arena *a, uint64_t page, uint64_t part)
 {
 	uint64_t zone = page / a->g.zone_pages;
-	uint64_t region = page % a->g.zone_pages / REGION_PAGES;
-	const _Atomic uint64_t *bits = arena_at(a, a->g.zone_indexes + zone * a->g.zone_index_size +
-							   geometry_commit_bits(&a->g));
 
+	return arena_at(a, a->g.zone_indexes + zone * a->g.zone_index_size + part);
+}
+
+static bool index_bit(const struct arena *a, uint64_t page, uint64_t part, uint64_t bit)
+{
 	/* PAIR(commit): the bit was set after the pages were there. */
-	return atomic_load_explicit(&bits[region / 64], memory_order_acquire) >> region % 64 & 1;
+	return atomic_load_explicit(&index_words(a, page, part)[bit / 64], memory_order_acquire) >>
+		       bit % 64 &
+	       1;
+}
+
+static bool region_committed(const struct arena *a, uint64_t page)
+{
+	return index_bit(a, page, a->parts.commit_bits, page % a->g.zone_pages / REGION_PAGES);
+}
+
+static bool page_purged(const struct arena *a, uint64_t page)
+{
+	return index_bit(a, page, a->parts.purged_bits, page % a->g.zone_pages);
 }
 
 bool walk_committed(const struct arena *a, uint64_t page, uint64_t pages)
@@ -202,11 +216,38 @@ bool walk_committed(const struct arena *a, uint64_t page, uint64_t pages)
 
 	if (page > limit || pages > limit - page)
 		return false;
-	for (uint64_t at = page & ~(uint64_t)(REGION_PAGES - 1); at < page + pages;
-	     at += REGION_PAGES)
-		if (!region_committed(a, at))
+	for (uint64_t at = page; at < page + pages; at++)
+		if (page_purged(a, at) ||
+		    ((at == page || at % REGION_PAGES == 0) && !region_committed(a, at)))
 			return false;
 	return true;
+}
+
+/* Of one region. */
+static uint64_t resident_in_region(const struct arena *a, uint64_t page, uint64_t pages)
+{
+	uint64_t in_zone = page % a->g.zone_pages, purged;
+	const _Atomic uint64_t *bits = index_words(a, page, a->parts.purged_bits);
+
+	if (!region_committed(a, page))
+		return 0;
+	purged = atomic_load_explicit(&bits[in_zone / 64], memory_order_relaxed) >> in_zone % 64;
+	purged &= (UINT64_C(1) << pages) - 1;
+	return pages - (uint64_t)__builtin_popcountll(purged);
+}
+
+uint64_t walk_resident(const struct arena *a, uint64_t page, uint64_t pages)
+{
+	uint64_t limit = pages_in_use(a), end = page + pages < limit ? page + pages : limit, n = 0;
+
+	while (page < end) {
+		uint64_t next = (page / REGION_PAGES + 1) * REGION_PAGES;
+
+		next = next < end ? next : end;
+		n += resident_in_region(a, page, next - page);
+		page = next;
+	}
+	return n;
 }
 
 /* Reading a hole through the mapping would take memory for it, or fault where none is left. */

@@ -63,6 +63,8 @@ bool walk_words(const struct arena *a, uint64_t page, uint64_t *w0, uint64_t *w1
 
 /* Whether memory is taken for these pages, all of them. */
 bool walk_committed(const struct arena *a, uint64_t page, uint64_t pages);
+/* Of how many of them. */
+uint64_t walk_resident(const struct arena *a, uint64_t page, uint64_t pages);
 /* Copies out of the arena's file, or its heap, whatever becomes of those pages meanwhile; what was
  * never committed reads as zeros. False: not all of it is there. */
 bool walk_copy(const struct arena *a, uint64_t file_offset, void *to, size_t length);

@@ -44,6 +44,7 @@ unit_tests = \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
 	%D%/unit/test_pointer \
+	%D%/unit/test_purge \
 	%D%/unit/test_quota \
 	%D%/unit/test_record \
 	%D%/unit/test_repair \

@@ -84,8 +84,7 @@ static void add_free(struct map *m, uint64_t page, uint64_t pages)
 
 		if (group_end < stop)
 			stop = group_end;
-		if (walk_committed(m->a, page, 1))
-			g->committed += stop - page;
+		g->committed += walk_resident(m->a, page, stop - page);
 		g->touched += stop - page;
 		page = stop;
 	}

@@ -174,13 +174,49 @@ static void leave_idle_pages(void)
 		some[i] = make_thing(UINT64_C(1) << 20, SHMA_LARGE, FATE_GONE);
 	for (int i = 0; i < 4; i++)
 		drop_thing(some[i]);
-	if (purge_init(&purger, &self->arena) || purge_idle(&purger, &self->arena, UINT64_MAX))
+	if (purge_round(&purger, &self->arena))
 		broken("purged at the first look");
+}
+
+static uint32_t kept[4];
+
+/* Pages between used ones: no region of theirs goes as a whole. */
+static void leave_pages_between(void)
+{
+	uint32_t some[12];
+
+	for (int i = 0; i < 12; i++)
+		some[i] = make_thing(PAGE_SIZE, SHMA_LARGE, FATE_GONE);
+	for (int i = 0; i < 12; i++)
+		if (i % 3)
+			drop_thing(some[i]);
+		else
+			kept[i / 3] = some[i];
+	if (purge_round(&purger, &self->arena))
+		broken("purged at the first look");
+}
+
+static void give_pages_between(void)
+{
+	leave_pages_between();
+	if (!purge_round(&purger, &self->arena))
+		broken("nothing was purged");
+}
+
+static void alloc_page(void)
+{
+	handle = shma_alloc(self, PAGE_SIZE, SHMA_LARGE);
+}
+
+/* Its place was a hole, beside a page in use. */
+static bool took_hole(void)
+{
+	return handle != 0 && handle_offset(handle) < handle_offset(board->account.thing[kept[3]].handle);
 }
 
 static void purge(void)
 {
-	handle = purge_idle(&purger, &self->arena, UINT64_MAX);
+	handle = purge_round(&purger, &self->arena);
 }
 
 /* ---- recovery ---- */
@@ -248,6 +284,8 @@ const struct op life_ops[] = {
 	OP_SO(OP_STEPS | OP_FORK, "fork", "child's first alloc", have_things, fork_child, done),
 	OP_SO(OP_STEPS | OP_FORK, "fork", "child's first record", have_things, fork_log, done),
 	OP("purge", "idle pages", leave_idle_pages, purge, got),
+	OP("purge", "idle pages between used ones", leave_pages_between, purge, got),
+	OP("alloc", "page that was given back", give_pages_between, alloc_page, took_hole),
 	RECOVERY("alloc", "new slab", 1, 3),
 	RECOVERY("alloc", "new slab", 2, 3),
 	RECOVERY("alloc", "first of class, new state block", 1, 2),

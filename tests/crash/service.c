@@ -120,6 +120,7 @@ static void configure(void)
 	config.io = LOOP_EPOLL;
 	config.socket_mode = 0600;
 	config.max_connections = config.max_arenas = 64;
+	config.decay = 1;
 	config.arena.capacity = CRASH_CAPACITY;
 	config.arena.log_capacity = CRASH_LOG;
 	config.arena.mode = 0600;
@@ -154,6 +155,7 @@ int service_start(void)
 		return r;
 	reaper_start(loop, &registry);
 	purger_start(loop, &registry);
+	purger_decay(config.decay);
 	r = registry_open(&registry, &config);
 	if (r)
 		return r;

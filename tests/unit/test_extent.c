@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 
 #include "arena_file.h"
+#include "commit.h"
 #include "extent.h"
 #include "heap.h"
 #include "liveness.h"
@@ -58,7 +59,7 @@ static void check_entry(uint64_t page, uint64_t pages, enum raw_use use)
 	ck_assert_uint_eq(pw0_class(w0), use);
 	ck_assert_uint_eq(pw1_length(atomic_load(&arena.pages[page].w1)), pages);
 	for (uint64_t p = page; p < page + pages; p++) {
-		ck_assert(extent_region_committed(&arena, p / REGION_PAGES));
+		ck_assert(commit_has_region(&arena, p / REGION_PAGES));
 		if (p > page)
 			ck_assert_int_eq(pw0_kind(atomic_load(&arena.pages[p].w0)), PAGE_FREE);
 	}

@@ -74,8 +74,12 @@ static void check_index(const struct arena_geometry *g)
 		ck_assert_uint_eq(geometry_free_summary(g, k), at);
 		at += 8 * geometry_words(geometry_order_words(g, k));
 	}
+	ck_assert_uint_eq(geometry_idle_bits(g), at);
+	at += g->zone_pages / 8;
 	ck_assert_uint_eq(geometry_commit_bits(g), at);
 	at += 8 * geometry_words(regions);
+	ck_assert_uint_eq(geometry_purged_bits(g), at);
+	at += g->zone_pages / 8;
 	for (uint32_t row = 0; row < HINT_ROWS; row++) {
 		ck_assert_uint_eq(geometry_hint_bits(g, row), at);
 		at += 8 * geometry_words(regions);

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Giving memory back: what was idle goes, what is used or was used lately stays, and comes back when it is taken. */
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "commit.h"
+#include "extent.h"
+#include "heap.h"
+#include "purge.h"
+#include "shmalloc.h"
+#include "walk.h"
+
+#define MANY 4096
+
+static struct arena arena;
+static struct purge purge;
+static uint64_t base; /* blocks of the arena's file that are not the heap's */
+static struct {
+	uint64_t page, pages;
+} live[MANY];
+static uint32_t live_count;
+
+static uint64_t resident(const struct arena *a)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(a->files.fd, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static uint64_t committed(const struct arena *a)
+{
+	struct shma_stats st;
+
+	stats_arena(a, &st);
+	return st.committed_bytes;
+}
+
+static void setup(void)
+{
+	heap_attach(&arena, MIB(64));
+	while (zone_activate(&arena) == 0)
+		;
+	for (uint32_t zone = 0; zone < arena.g.zone_count; zone++)
+		ck_assert_int_eq(client_prepare_zone(&arena, zone), 0);
+	memset(&purge, 0, sizeof(purge));
+	base = resident(&arena) - committed(&arena);
+	live_count = 0;
+}
+
+static void teardown(void)
+{
+	heap_check(&arena);
+	heap_detach(&arena);
+}
+
+static uint64_t *words_of(uint64_t page)
+{
+	return (uint64_t *)(arena.heap + (page << PAGE_SHIFT));
+}
+
+/* Each page bears its own number. */
+static bool take(uint64_t pages)
+{
+	uint32_t home = 1;
+	int err = 0;
+	uint64_t page = extent_alloc(&arena, pages, 1, RAW_PLAIN, &home, &err);
+
+	if (page == EXTENT_NONE)
+		return false;
+	ck_assert_uint_eq(walk_resident(&arena, page, pages), pages);
+	for (uint64_t p = page; p < page + pages; p++)
+		words_of(p)[0] = words_of(p)[511] = p;
+	live[live_count].page = page;
+	live[live_count++].pages = pages;
+	return true;
+}
+
+static void give(uint32_t i)
+{
+	for (uint64_t p = live[i].page; p < live[i].page + live[i].pages; p++)
+		if (words_of(p)[0] != p || words_of(p)[511] != p)
+			ck_abort_msg("page %#llx is not as it was", (unsigned long long)p);
+	extent_free(&arena, live[i].page);
+	live[i] = live[--live_count];
+}
+
+static void give_all(void)
+{
+	while (live_count)
+		give(live_count - 1);
+}
+
+/* Two rounds: all that is idle now. */
+static uint64_t purge_all(void)
+{
+	uint64_t bytes = purge_round(&purge, &arena);
+
+	return bytes + purge_round(&purge, &arena);
+}
+
+/* What the bits say is what the file has. */
+static void check_resident(void)
+{
+	ck_assert_uint_eq(committed(&arena) + base, resident(&arena));
+}
+
+START_TEST(what_is_idle_goes_in_the_second_round)
+{
+	uint64_t before;
+
+	purge_all();
+	before = resident(&arena);
+	ck_assert(take(1024));
+	ck_assert(take(100));
+	give(0);
+	ck_assert_uint_eq(purge_round(&purge, &arena), 0);
+	ck_assert_uint_ge(purge_round(&purge, &arena), MIB(4));
+	check_resident();
+	ck_assert_uint_le(resident(&arena), before + (112 << PAGE_SHIFT));
+	ck_assert_uint_eq(purge_all(), 0);
+	give_all();
+}
+END_TEST
+
+START_TEST(what_is_taken_between_two_rounds_stays)
+{
+	purge_all();
+	for (int i = 0; i < 5; i++) {
+		ck_assert(take(512));
+		give_all();
+		ck_assert_uint_eq(purge_round(&purge, &arena), 0);
+	}
+	ck_assert_uint_ge(purge_round(&purge, &arena), MIB(2));
+	check_resident();
+}
+END_TEST
+
+START_TEST(pages_around_a_used_one_go_and_come_back_with_memory)
+{
+	uint64_t used, before;
+
+	for (int i = 0; i < 640; i++)
+		ck_assert(take(1));
+	purge_all();
+	before = resident(&arena);
+	for (uint32_t i = 640; i-- > 0;)
+		if (live[i].page % REGION_PAGES != 5)
+			give(i);
+	used = live_count;
+	ck_assert_uint_eq(used, 40);
+	ck_assert_uint_eq(purge_all(), 600 << PAGE_SHIFT);
+	ck_assert_uint_eq(resident(&arena), before - (600 << PAGE_SHIFT));
+	check_resident();
+	heap_check(&arena);
+	for (int i = 0; i < 600; i++) {
+		ck_assert(take(1));
+		check_resident();
+	}
+	ck_assert_uint_eq(resident(&arena), before);
+	give_all();
+}
+END_TEST
+
+START_TEST(a_region_that_is_free_at_last_goes_as_a_whole)
+{
+	uint64_t region;
+
+	for (int i = 0; i < 64; i++)
+		ck_assert(take(1));
+	while (live_count > 1)
+		give(live_count - 1);
+	region = live[0].page / REGION_PAGES;
+	purge_all();
+	ck_assert(commit_has_region(&arena, region));
+	ck_assert_uint_eq(walk_resident(&arena, region * REGION_PAGES, REGION_PAGES), 1);
+	give_all();
+	purge_all();
+	ck_assert(!commit_has_region(&arena, region));
+	ck_assert_uint_eq(commit_purged(&arena, region * REGION_PAGES) & 0xffff, 0);
+	check_resident();
+}
+END_TEST
+
+START_TEST(pages_of_a_zone_are_seen_across_its_words)
+{
+	uint64_t bits, first;
+
+	ck_assert(take(512));
+	first = live[0].page;
+	for (uint64_t p = first; p < first + 512; p += 3)
+		commit_give(&arena, p, 1);
+	for (uint64_t p = first; p + 64 < first + 512; p += 7) {
+		bits = commit_purged(&arena, p);
+		for (uint64_t i = 0; i < 64; i++)
+			ck_assert_uint_eq(bits >> i & 1, (p + i - first) % 3 == 0);
+	}
+	ck_assert_int_eq(commit_retake(&arena, first, 512), 0);
+	for (uint64_t p = first; p < first + 512; p++)
+		ck_assert_uint_eq(commit_purged(&arena, p) & 1, 0);
+	give_all();
+}
+END_TEST
+
+START_TEST(random_extents_keep_their_bytes_while_all_else_is_given_back)
+{
+	uint64_t bytes = 0;
+
+	heap_seed("random_extents_keep_their_bytes_while_all_else_is_given_back");
+	for (int i = 0; i < 30000; i++) {
+		uint64_t pages = heap_below(20) ? 1 + heap_below(8) : 1 + heap_below(700);
+
+		if (live_count && heap_below(100) < (live_count > 1000 ? 70 : 45))
+			give((uint32_t)heap_below(live_count));
+		else if (live_count < MANY && !take(pages))
+			give((uint32_t)heap_below(live_count));
+		if (heap_below(200) == 0)
+			bytes += purge_round(&purge, &arena);
+		if (heap_below(2000) == 0) {
+			check_resident();
+			heap_check(&arena);
+		}
+	}
+	ck_assert_uint_gt(bytes, MIB(16));
+	give_all();
+	purge_all();
+	check_resident();
+	ck_assert_uint_eq(committed(&arena), 0);
+}
+END_TEST
+
+START_TEST(a_zone_that_is_held_is_left_for_the_next_round)
+{
+	uint32_t zone;
+
+	ck_assert(take(256));
+	zone = zone_of_page(&arena, live[0].page);
+	purge_all();
+	give_all();
+	ck_assert_int_eq(zone_trylock(&arena, zone), 0);
+	ck_assert_uint_eq(purge_all(), 0);
+	zone_unlock(&arena, zone);
+	ck_assert_uint_ge(purge_all(), MIB(1));
+	check_resident();
+}
+END_TEST
+
+START_TEST(a_dead_purgers_pages_come_back_and_take_memory_again)
+{
+	struct board *board = board_new();
+	pid_t pid;
+
+	ck_assert(take(3));
+	ck_assert(take(1000));
+	give(0);
+	give(0);
+	purge_round(&purge, &arena);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		/* Half of what it took is punched. */
+		if (client_fork_child(&arena) == 0 && !purge_gather(&purge, &arena) && purge.count)
+			arena_punch(&arena, purge_offset(&arena, &purge.parts[0]), 65536);
+		atomic_store(&board->count, purge.count);
+		die();
+	}
+	child_dies(pid);
+	ck_assert_uint_gt(atomic_load(&board->count), 0);
+	ck_assert_uint_eq(reap(&arena), 1);
+	for (int i = 0; i < 15; i++)
+		ck_assert(take(1000));
+	heap_check(&arena);
+	ck_assert_uint_ge(resident(&arena), committed(&arena) + base);
+	give_all();
+}
+END_TEST
+
+/* ---- no memory left in the system ---- */
+
+#define SMALL_DIR "/dev/shm"
+
+static int open_small_system(uint64_t capacity)
+{
+	struct arena_config config = {.name = "x", .path = SMALL_DIR "/x", .backing = BACKING_FILE,
+				      .capacity = capacity, .log_capacity = 65536};
+	struct arena_files files;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", SMALL_DIR, "tmpfs", 0, "size=8m") < 0)
+		return 77;
+	return arena_create(&config, &files) || arena_map(&arena, files, false) ||
+	       thread_attach_arena(&arena) || thread_become_client(&arena);
+}
+
+/* Takes what the system has left. */
+static int fill_rest(void)
+{
+	static const char bytes[4096];
+	int fd = open(SMALL_DIR "/rest", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	int r;
+
+	while (write(fd, bytes, sizeof(bytes)) == sizeof(bytes))
+		;
+	r = errno == ENOSPC ? 0 : 1;
+	close(fd);
+	return r;
+}
+
+static int purge_in_small_system(void *arg)
+{
+	uint32_t taken = 0;
+	int r = open_small_system(MIB(64));
+
+	(void)arg;
+	if (r)
+		return r;
+	memset(&purge, 0, sizeof(purge));
+	for (int i = 0; i < 512; i++)
+		if (!take(1))
+			return 1;
+	for (uint32_t i = 512; i-- > 0;)
+		if (live[i].page % REGION_PAGES)
+			give(i);
+	if (purge_all() < 400 << PAGE_SHIFT || fill_rest())
+		return 2;
+	while (take(1))
+		taken++;
+	if (taken > 2 || heap_findings(&arena)) /* the last region's, that were never idle */
+		return 3;
+	if (unlink(SMALL_DIR "/rest"))
+		return 4;
+	for (int i = 0; i < 400; i++)
+		if (!take(1))
+			return 5;
+	give_all();
+	r = heap_findings(&arena) ? 6 : 0;
+	heap_detach(&arena);
+	return r;
+}
+
+START_TEST(pages_given_back_are_not_handed_out_when_the_system_is_full)
+{
+	int r = in_child(purge_in_small_system, NULL);
+
+	if (r == 77)
+		printf("pages_given_back_…: skipped, cannot mount here\n");
+	else
+		ck_assert_int_eq(r, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("purge");
+	TCase *t = tcase_create("purge");
+
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, what_is_idle_goes_in_the_second_round);
+	tcase_add_test(t, what_is_taken_between_two_rounds_stays);
+	tcase_add_test(t, pages_around_a_used_one_go_and_come_back_with_memory);
+	tcase_add_test(t, a_region_that_is_free_at_last_goes_as_a_whole);
+	tcase_add_test(t, pages_of_a_zone_are_seen_across_its_words);
+	tcase_add_test(t, random_extents_keep_their_bytes_while_all_else_is_given_back);
+	tcase_add_test(t, a_zone_that_is_held_is_left_for_the_next_round);
+	tcase_add_test(t, a_dead_purgers_pages_come_back_and_take_memory_again);
+	tcase_add_test(t, pages_given_back_are_not_handed_out_when_the_system_is_full);
+	suite_add_tcase(s, t);
+	return run_suite(s);
+}
