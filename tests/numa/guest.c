@@ -105,15 +105,10 @@ void guest_close(struct arena *a)
 
 uint64_t guest_purge(struct arena *a)
 {
-	struct purge p;
-	uint64_t bytes = 0;
+	struct purge p = {0};
 
-	if (purge_init(&p, a))
-		give_up("purge", ENOMEM);
-	purge_idle(&p, a, UINT64_MAX);
-	bytes = purge_idle(&p, a, UINT64_MAX);
-	purge_fini(&p);
-	return bytes;
+	purge_round(&p, a);
+	return purge_round(&p, a);
 }
 
 /* ---- objects ---- */
