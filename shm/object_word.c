@@ -10,6 +10,13 @@
 
 #define ATTEMPTS 64
 
+/* Where no object starts. A handle that was moved into its object bears its generation; any other was one
+ * of an object that is gone, and what lies there now begins elsewhere. */
+static int no_start(uint32_t state, uint32_t gen)
+{
+	return state_kind(state) != OBJECT_FREE && state_gen(state) == gen ? -EINVAL : -ESTALE;
+}
+
 static int find_large(struct arena *a, uint64_t offset, struct object *o)
 {
 	uint64_t page = offset >> PAGE_SHIFT, w0;
@@ -17,12 +24,10 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return -EINVAL;
 	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
-	if (pw0_kind(w0) == PAGE_STATE || pw0_kind(w0) == PAGE_LOG)
-		return -EINVAL;
 	if (pw0_kind(w0) != PAGE_LARGE)
 		return -ESTALE; /* free by now, or in other use */
 	if (offset & (PAGE_SIZE - 1))
-		return -EINVAL;
+		return no_start(pw0_state(w0), o->gen);
 	o->large = &a->pages[page].w0;
 	o->page = page;
 	o->bytes = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed))
@@ -46,8 +51,8 @@ static int find(struct arena *a, uint64_t handle, struct object *o)
 	r = slab_find(a, offset, &p);
 	if (r == -ENOENT)
 		return find_large(a, offset, o);
-	if (r || p.offset != 0)
-		return -EINVAL;
+	if (r || p.offset != 0) /* behind the last object: the spare word */
+		return no_start(atomic_load_explicit(&p.record->words[p.index], memory_order_relaxed), o->gen);
 	o->small = &p.record->words[p.index];
 	o->page = p.head;
 	o->class = p.class;

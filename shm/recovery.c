@@ -20,6 +20,7 @@
 #include "slab.h"
 #include "span.h"
 #include "stop_point.h"
+#include "thread.h"
 #include "zone.h"
 
 #define SLICE_REGIONS 16
@@ -256,8 +257,9 @@ static int run(struct arena *a, uint32_t client, const struct scope *scope)
 	bool expected = false;
 	int r = 0, cancel;
 
-	/* One thread of a process at a time: the client word says which process, no more. */
-	if (!a->client || client == a->client ||
+	/* One thread of a process at a time: the client word says which process, no more. A forked child that
+	 * is no client yet would recover in its parent's name, beside its parent. */
+	if (!a->client || client == a->client || !(thread_is_client(a) || a->spare) ||
 	    !atomic_compare_exchange_strong(&a->recovering, &expected, true))
 		return 0;
 	/* A cancelled thread would be recovering for ever. */

@@ -540,6 +540,57 @@ static int own_one_and_die(void *arg)
 	return 0;
 }
 
+static int die_holding(void *arg)
+{
+	(void)arg;
+	shma_alloc(heap, 100, 0);
+	raise(SIGKILL);
+	return 1;
+}
+
+/* No client yet, with its parent's number. */
+static int recover_as_a_child(void *arg)
+{
+	(void)arg;
+	return recovery_reap_all(&heap->arena) != 0 || recovery_tick(&heap->arena);
+}
+
+START_TEST(a_forked_child_that_is_no_client_recovers_nobody_in_its_parents_name)
+{
+	child_dies(child_start(die_holding, NULL));
+	ck_assert_uint_eq(slots(), 2);
+	child_expect(child_start(recover_as_a_child, NULL), 0);
+	ck_assert_uint_eq(slots(), 2);
+	ck_assert_uint_eq(reap(&heap->arena), 1);
+	check_stats_are_as_before();
+}
+END_TEST
+
+START_TEST(a_handle_is_stale_whatever_came_to_lie_in_its_place)
+{
+	static const size_t later[] = {48, 208, 1000, 4000, 9000, 32768, 200000};
+
+	for (size_t i = 0; i < LENGTH(later); i++) {
+		shma_handle old[200], now;
+
+		for (size_t j = 0; j < LENGTH(old); j++)
+			old[j] = shma_alloc(heap, 144, SHMA_SHARED);
+		for (size_t j = 0; j < LENGTH(old); j++)
+			ck_assert_int_eq(shma_free(heap, old[j]), 0);
+		ck_assert_uint_eq(heap_stats(heap).live_objects, before.live_objects);
+		thread_detach_arena(&heap->arena); /* cached ones, too */
+		thread_attach_again(&heap->arena);
+		now = shma_alloc(heap, later[i], 0);
+		ck_assert_uint_ne(now, SHMA_NULL);
+		for (size_t j = 0; j < LENGTH(old); j++) {
+			ck_assert_int_eq(shma_take(heap, old[j]), -ESTALE);
+			ck_assert_int_eq(shma_free(heap, old[j]), -ESTALE);
+		}
+		ck_assert_int_eq(shma_free(heap, now), 0);
+	}
+}
+END_TEST
+
 START_TEST(handles_of_the_dead_stay_stale_when_their_places_are_used_again)
 {
 	for (int i = 0; i < 30; i++) {
@@ -585,6 +636,8 @@ int main(int argc, char **argv)
 	tcase_add_test(t, without_a_reaper_the_living_recover_in_passing);
 	tcase_add_test(t, memory_of_the_dead_serves_before_there_is_none);
 	tcase_add_test(t, recovery_goes_on_when_locks_that_were_held_are_free);
+	tcase_add_test(t, a_forked_child_that_is_no_client_recovers_nobody_in_its_parents_name);
+	tcase_add_test(t, a_handle_is_stale_whatever_came_to_lie_in_its_place);
 	tcase_add_test(t, handles_of_the_dead_stay_stale_when_their_places_are_used_again);
 	suite_add_tcase(s, t);
 	return run_suite(s);
