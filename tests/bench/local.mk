@@ -20,6 +20,13 @@ check_PROGRAMS += %D%/death
 %C%_death_SOURCES = %D%/death.h %D%/death.c %D%/death_role.c
 %C%_death_LDADD = libclient.la
 
+# What a model of many cores needs: times calls inside the heap, which are wrapped for it.
+check_PROGRAMS += %D%/scaling
+%C%_scaling_SOURCES = %D%/scaling.h %D%/scaling.c %D%/scaling_machine.c %D%/scaling_model.c
+%C%_scaling_LDADD = libclient.la
+%C%_scaling_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cache_refill -Wl,--wrap=cache_flush -Wl,--wrap=zone_trylock \
+	-Wl,--wrap=zone_trylock_patiently -Wl,--wrap=zone_unlock
+
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
 bench_flags = $(DEFS) -I$(top_srcdir)/libclient -D_GNU_SOURCE $(CPPFLAGS)
@@ -76,14 +83,19 @@ bench-short: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) --short $(bench_results) --title bench-short $(BENCH_FLAGS)
 bench-callgrind: $(bench_ready)
 	$(AM_V_at)bash $(srcdir)/%D%/callgrind.sh %D%/bench$(EXEEXT)
+# The run that is kept beside the sources: text, CSV and plots.
+bench-report: $(bench_ready) %D%/scaling$(EXEEXT)
+	$(AM_V_at)bash $(srcdir)/%D%/report.sh %D% $(srcdir)/%D%/results reference $(BENCH_FLAGS)
+bench-scaling: %D%/scaling$(EXEEXT)
+	$(AM_V_at)%D%/scaling$(EXEEXT)
 # Against the table in this folder; .ci/run does it as well. After a change that is meant: update.
 check-instructions: %D%/bench$(EXEEXT) $(bench_plugins)
 	$(AM_V_at)bash $(srcdir)/%D%/instructions.sh check %D%/bench$(EXEEXT) $(srcdir)/%D%/instructions.csv
 update-instructions: %D%/bench$(EXEEXT) $(bench_plugins)
 	$(AM_V_at)bash $(srcdir)/%D%/instructions.sh update %D%/bench$(EXEEXT) $(srcdir)/%D%/instructions.csv
-.PHONY: bench bench-short bench-callgrind check-instructions update-instructions
+.PHONY: bench bench-short bench-report bench-scaling bench-callgrind check-instructions update-instructions
 
 CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so %D%/results/*.csv
 EXTRA_DIST += %D%/README.md %D%/callgrind.sh %D%/instructions.sh \
-	%D%/instructions.csv %D%/peer_null.c %D%/peer_malloc.c \
+	%D%/instructions.csv %D%/plots.sh %D%/report.sh %D%/peer_null.c %D%/peer_malloc.c \
 	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c

@@ -30,3 +30,9 @@ grep -q '^procs2,,rate,M/s,shmalloc-handle,1,0,' "$results/smoke.csv"
 grep -q '^pair128,,ns,"128 B pair",shmalloc,.*,x,at most,1.2000,' "$results/smoke-bars.csv"
 grep -q '^memory,,above,.*,%,at most,8.0000,5.0000,,' "$results/smoke-bars.csv"
 grep -q '^pass_procs,,rate,.*,rte_mempool,unknown,' "$results/smoke-bars.csv"
+
+# The program behind the model of many cores; it needs two.
+status=0
+"$top_builddir/tests/bench/scaling" --tiny >"$results/scaling" || status=$?
+[ "$status" = 77 ] || grep -q '^log mix  *2  *[0-9.]* ' "$results/scaling"
+[ "$status" = 77 ] || [ "$status" = 0 ]
