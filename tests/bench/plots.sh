@@ -65,7 +65,7 @@ series() {
 draw() { # NAME TITLE YLABEL ; the plot commands on stdin
 	{
 		cat <<-END
-			set terminal svg size 1200,620 font 'sans-serif,12' background '#ffffff'
+			set terminal svg size 1300,720 font 'sans-serif,12' background '#ffffff'
 			set output '$base-$1.svg'
 			set title "$2" noenhanced
 			set ylabel "$3"
@@ -75,10 +75,11 @@ draw() { # NAME TITLE YLABEL ; the plot commands on stdin
 			set boxwidth 0.95
 			set datafile missing '?'
 			set grid ytics linecolor rgb '#dddddd'
-			set xtics rotate by -35 left nomirror noenhanced
+			set xtics rotate by -40 left nomirror noenhanced
+			set ytics add (0.2, 0.5, 2, 5, 20, 50)
 			set logscale y
 			set key top center horizontal outside
-			set rmargin 12
+			set rmargin 20
 		END
 		cat
 	} >"$folder/$1.gp"
@@ -108,7 +109,7 @@ plot_bars() {
 			}
 		}' "$base-bars.csv" >"$folder/bars"
 	draw bars "How each figure stands to its bar: below the line it is met" "multiple of what the bar allows" <<-END
-		set bmargin 16
+		set bmargin 17
 		set arrow from graph 0, first 1 to graph 1, first 1 nohead linewidth 2 linecolor rgb '#cc0000' front
 		set label 'the bar' at graph 1.005, first 1 textcolor rgb '#cc0000'
 		plot $(series "$folder/bars" "$forms")
@@ -184,6 +185,7 @@ plot_traces() {
 	draw traces "Real traces: speed and memory of one heap" "ns an event" <<-END
 		set xlabel "memory above peak live bytes, percent"
 		set xtics norotate autofreq
+		set ytics add (2, 3, 5, 7, 20, 30, 50, 200)
 		set xrange [0:*]
 		set grid xtics
 		plot $plots
