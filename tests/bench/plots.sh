@@ -57,7 +57,7 @@ colour() {
 series() {
 	local column=2 peer sep=
 	for peer in $2; do
-		printf "%s'%s' using %d:xtic(1) title '%s' linecolor rgb '%s'" "$sep" "$1" "$column" "${peer//_/\\\\_}" "$(colour "$peer")"
+		printf "%s'%s' using %d:xtic(1) title '%s' linecolor rgb '%s'" "$sep" "$1" "$column" "$peer" "$(colour "$peer")"
 		column=$((column + 1)) sep=', '
 	done
 }
@@ -78,7 +78,7 @@ draw() { # NAME TITLE YLABEL ; the plot commands on stdin
 			set xtics rotate by -40 left nomirror noenhanced
 			set ytics add (0.2, 0.5, 2, 5, 20, 50)
 			set logscale y
-			set key top center horizontal outside
+			set key top center horizontal outside noenhanced
 			set rmargin 20
 		END
 		cat

@@ -62,7 +62,7 @@ const struct workload workloads[] = {
 	{"latency_pair", ONE_SIZE, work_latency_pair, 4096,
 	 {NS("p50", "a 128 B pair by itself: p50", NO_BAR), NS("p99", "  … p99", NO_BAR),
 	  NS("p99.9", "a 128 B pair by itself: p99.9", BEST(1.0, 0.5)),
-	  NS("worst", "worst of 2 million, never preempted", BEST(1.0, 0.5))}},
+	  NS("worst", "worst of 2 million, noise left out", BEST(1.0, 0.5))}},
 	{"latency", ONE_SIZE, work_latency, 4096,
 	 {NS("p50", "128 B of 4,096, each call: p50", NO_BAR), NS("p99", "  … p99", NO_BAR),
 	  NS("p99.9", "  … p99.9", NO_BAR)}},
