@@ -115,17 +115,18 @@ static size_t size_logmix(uint64_t *random)
 	return percent < 98 ? 4096 : 1u << 20;
 }
 
-static size_t size_64k(uint64_t *random)
+/* Beyond all size classes: a run of pages, taken under a zone's lock and given back under it. */
+static size_t size_2m(uint64_t *random)
 {
 	(void)random;
-	return 65536;
+	return 2u << 20;
 }
 
 /* With one live object replacing is a pair. */
 static const struct workload workloads[] = {
 	{ "random replace, 16-1024 B", 4096, 2000000, size_small },
 	{ "log mix", LIVE_MAX, 400000, size_logmix },
-	{ "64 KiB pair", 1, 400000, size_64k },
+	{ "2 MiB pair", 1, 400000, size_2m },
 };
 #define WORKLOADS ((int)(sizeof(workloads) / sizeof(workloads[0])))
 
