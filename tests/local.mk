@@ -43,6 +43,7 @@ unit_tests = \
 	%D%/unit/test_open \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
+	%D%/unit/test_placement \
 	%D%/unit/test_pointer \
 	%D%/unit/test_purge \
 	%D%/unit/test_quota \

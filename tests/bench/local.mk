@@ -9,7 +9,7 @@ check_PROGRAMS += %D%/bench
 	%D%/report.c %D%/report.h %D%/report_table.c %D%/bars.c %D%/machine.c \
 	%D%/work.c %D%/work.h \
 	%D%/work_one.c %D%/work_latency.c %D%/work_many.c %D%/work_memory.c \
-	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c \
+	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c \
 	%D%/peer.h
 # Flags are part of what instructions are counted for.
 %C%_bench_CPPFLAGS = $(AM_CPPFLAGS) -DBENCH_CFLAGS='"$(CFLAGS)"'
@@ -26,6 +26,11 @@ check_PROGRAMS += %D%/scaling
 %C%_scaling_LDADD = libclient.la
 %C%_scaling_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cache_refill -Wl,--wrap=cache_flush -Wl,--wrap=zone_trylock \
 	-Wl,--wrap=zone_trylock_patiently -Wl,--wrap=zone_unlock
+
+# Large pages: a program of its own, since no public call makes an arena of a chosen backing.
+check_PROGRAMS += %D%/huge
+%C%_huge_SOURCES = %D%/huge.c
+%C%_huge_LDADD = libclient.la
 
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
@@ -75,7 +80,7 @@ script_tests += %D%/smoke.sh %D%/instructions_gate.sh
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
 bench_results = --results $(abs_builddir)/%D%/results
-bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so
+bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) %D%/huge$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so
 
 bench: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) $(bench_results) --title bench $(BENCH_FLAGS)

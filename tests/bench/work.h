@@ -248,6 +248,8 @@ int work_trace_cold(struct run *r);
 int work_clients(struct run *r);  /* arg: clients */
 int work_capacity(struct run *r); /* arg: GiB, against 1 */
 int work_look_up(struct run *r);
+/* work_huge.c */
+int work_huge(struct run *r);
 /* work_recovery.c: arg: percent of all objects that the dead one had */
 int work_recovery(struct run *r);
 

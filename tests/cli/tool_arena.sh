@@ -70,17 +70,52 @@ expect 0 $e arena list --json
 keys "d['arenas'][0]" name backing capacity_bytes log_bytes clients mode uid created status why
 expect 0 $e arena show "$id-a" --json
 keys d name uuid created version backing uid gid mode handle_tag damaged file_bytes capacity_bytes \
-	client_quota_bytes numa huge log_bytes log_policy zones zones_in_use zone_bytes committed_bytes live_bytes \
+	client_quota_bytes numa numa_nodes numa_state huge huge_state huge_setting nodes log_bytes log_policy zones zones_in_use zone_bytes committed_bytes live_bytes \
 	live_objects clients threads names
 expect 0 $e stats "$id-a" --json
 keys d arena capacity_bytes committed_bytes live_bytes live_objects cached_bytes cached_objects \
 	persistent_objects names clients threads slabs slab_bytes extents extent_bytes state_bytes \
-	log_capacity_bytes problems log pages classes owners zones
+	log_capacity_bytes problems log pages classes owners nodes zones
+keys "d['nodes'][0]" node zones capacity_bytes used_bytes committed_bytes resident_bytes
 keys "d['log']" records record_bytes written overwritten dropped blocks block_bytes consumer
 expect 0 $e arena map "$id-a" --json
 keys d arena capacity_bytes group_bytes group_pages shown_bytes never_taken_bytes groups
 expect 0 $e arena check "$id-a" --json
 keys d arena result sound damage stale seconds findings
+
+# Nodes and large pages: what is not there is refused, what cannot be had is said.
+expect 1 $e arena create "$id-n" --size 16M --numa bind:63
+err_has 'no such NUMA node'
+err_has 'nodes that this process may use: 0'
+expect 1 $e arena create "$dir/n.arena" --size 16M --numa bind:63
+case $(stat -f -c %T "$dir") in
+tmpfs) ;;
+*)
+	expect 1 $e arena create "$dir/n.arena" --size 16M --numa bind:0
+	err_has 'cannot be bound'
+	expect 0 $e arena create "$dir/n.arena" --size 16M --huge always
+	err_has 'huge always: no huge pages, the file is not in a tmpfs'
+	expect 0 $e arena show "$dir/n.arena" --json
+	json_has "d['huge'] == 'always' and d['huge_state'] == 'no tmpfs'"
+	expect 0 $e arena destroy "$dir/n.arena"
+	;;
+esac
+[ "$(find "$dir" -name 'n.arena*')" = "" ] || fail "something is left of a refused arena"
+expect 0 $e arena create "$id-n" --size 16M --numa interleave --huge advise
+expect 0 $e arena show "$id-n" --json
+json_has "d['numa'] == 'interleave' and d['numa_state'] in ('kept', 'one node', 'forbidden', 'not kept')"
+json_has "d['huge'] == 'advise' and d['huge_state'] in ('granted', 'forbidden', 'unknown here')"
+json_has "[n['node'] for n in d['nodes']][0] == 0 and all(n['zones'] is None for n in d['nodes'])"
+expect 0 $e arena show "$id-n"
+out_has '^NODE  *ZONES  *CAPACITY  *USED  *COMMITTED  *RESIDENT'
+expect 0 $e arena destroy "$id-n"
+if $SHMCTL $e arena create "$id-n" --size 16M --numa bind:0 2>"$dir/err"; then
+	expect 0 $e arena show "$id-n" --json
+	json_has "d['numa'] == 'bind' and d['numa_nodes'] == '0' and d['numa_state'] == 'kept'"
+	expect 0 $e arena destroy "$id-n"
+else
+	err_has 'cannot be bound' # a container without the right to set policies
+fi
 
 # File arenas, by path; with and without --embedded, since a path needs no daemon.
 expect 0 $e arena create "$dir/f.arena" --size 16M

@@ -14,6 +14,8 @@ for arguments in "" "nonsense" "arena" "arena nonsense" "--nonsense" "arena list
 done
 for option in "--size 1X" "--size 15M" "--size 17T" "--size 99999999999T" "--size 16M --mode 888" \
 	"--size 16M --backing cloth" "--size 16M --numa bind:" "--size 16M --numa bind:64" \
+	"--size 16M --numa bind:0,0" "--size 16M --numa bind:1,0-3" "--size 16M --numa bind:0-" "--size 16M --numa bind" \
+	"--size 16M --numa bind:0x1" "--size 16M --numa everywhere" "--size 16M --numa=" \
 	"--size 16M --huge often" "--size 16M --log-policy forget" "--size 16M --log-size x"; do
 	# shellcheck disable=SC2086
 	expect 2 --embedded arena create "$id" $option
