@@ -45,7 +45,11 @@ for backing in posix memfd; do
 	expect 0 log cat "$name" --json
 	json_lines_valid
 done
+expect 1 arena create "$id-node" --size 64M --numa bind:63
+err_has 'no such NUMA node'
+err_has 'nodes that this process may use: 0'
 expect 0 arena list
+out_lacks "^$id-node"
 out_has "^$id-memfd  *memfd"
 out_has "^$id-posix  *posix"
 

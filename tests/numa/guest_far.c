@@ -12,6 +12,7 @@
 #include "arena_file.h"
 #include "guest.h"
 #include "placement.h"
+#include "thread.h"
 
 #define UNEVEN 10.0 /* percent that a node's part may differ from the mean */
 
@@ -170,6 +171,49 @@ static int run_tool(char *const argv[], char *to, size_t size)
 
 #define TOOL(...) run_tool((char *[]){"shmctl-tool", "--embedded", __VA_ARGS__, NULL}, said, sizeof(said))
 
+/* Of a node's row in what stats --json printed. */
+static unsigned long long row_value(const char *said, int node, const char *key)
+{
+	char row[32], name[64];
+	const char *at;
+
+	snprintf(row, sizeof(row), "{\"node\": %d, ", node);
+	snprintf(name, sizeof(name), "\"%s\": ", key);
+	at = strstr(said, row);
+	at = at ? strstr(at, name) : NULL;
+	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* Has 32 MiB of the tool's arena, and asks the tool. */
+static int fill_and_ask(void *unused)
+{
+	static char said[65536];
+	struct arena_files files;
+	struct hoard hoard = {0};
+	struct arena a;
+	char path[256];
+	bool ok = !arena_path(path, sizeof(path), "t") && !arena_open(path, false, &files) &&
+		  !arena_map(&a, files, false) && !thread_attach_arena(&a);
+
+	(void)unused;
+	if (!ok)
+		return 1;
+	hoard_fill(&hoard, &a, MIB(32), SIZES_MIXED);
+	if (TOOL("stats", "t") == 0)
+		printf("%s", strstr(said, "NODE "));
+	if (TOOL("stats", "t", "--json"))
+		return 1;
+	for (int node = 0; node < NODES; node++) {
+		unsigned long long resident = row_value(said, node, "resident_bytes");
+
+		ok &= row_value(said, node, "zones") == 4 &&
+		      row_value(said, node, "capacity_bytes") == MIB(256) &&
+		      (node == 2 ? resident >= MIB(32) : resident < MIB(1)) &&
+		      (node == 2 ? row_value(said, node, "used_bytes") >= MIB(32) : 1);
+	}
+	return ok ? 0 : 1;
+}
+
 static void check_tool(void)
 {
 	static char said[65536];
@@ -184,9 +228,8 @@ static void check_tool(void)
 	printf("%s", said);
 	check(r == 0 && strstr(said, "numa state:   kept") && strstr(said, "numa nodes:   0-3"),
 	      "tool: arena show says that zones have their nodes");
-	r = TOOL("stats", "t", "--json");
-	check(r == 0 && strstr(said, "{\"node\": 3, \"zones\": 4, \"capacity_bytes\": 268435456, "),
-	      "tool: stats has a row a node");
+	r = in_process(2, fill_and_ask, NULL);
+	check(r == 0, "tool: stats has a row a node, and the memory of a process on node 2 in that node's row");
 	r = TOOL("arena", "destroy", "t");
 	check(r == 0, "tool: destroyed");
 }
