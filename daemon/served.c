@@ -92,8 +92,6 @@ int served_map(struct served *s, struct arena_files files)
 		s->arena.files = (struct arena_files){ -1, -1, -1 };
 		return err;
 	}
-	/* The daemon's own number is for recovering and purging: it has no threads of the arena's. */
-	atomic_store_explicit(&s->arena.spare, true, memory_order_relaxed);
 	err = open_readers(s);
 	if (!err)
 		err = guard_run(&s->arena, claim_slot, &claiming);

@@ -46,7 +46,7 @@ struct arena {
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
 	uint32_t cell;		      /* its place in each thread's table of thread blocks, see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */
-	_Atomic bool spare;	      /* client recovers the dead, with no thread block: borrowed, or the daemon's */
+	int32_t claimant;	      /* the process that client is the number of; a forked child has it from its parent */
 	_Atomic bool recovering;      /* a thread of this process is recovering a dead client */
 	_Atomic uint64_t pages_known; /* page map entries below are committed; grows by arena_refresh() */
 	char *base;		      /* of the mapping, at header */

@@ -215,8 +215,10 @@ static int claim_from(struct arena *a, uint32_t first, uint32_t end)
 	for (uint32_t client = first; client < end; client++) {
 		int r = claim_slot(a, client);
 
-		if (r == 0)
+		if (r == 0) {
+			a->claimant = getpid();
 			a->client = client;
+		}
 		if (r != -EBUSY)
 			return r;
 	}

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "extent.h"
@@ -20,7 +21,6 @@
 #include "slab.h"
 #include "span.h"
 #include "stop_point.h"
-#include "thread.h"
 #include "zone.h"
 
 #define SLICE_REGIONS 16
@@ -259,7 +259,7 @@ static int run(struct arena *a, uint32_t client, const struct scope *scope)
 
 	/* One thread of a process at a time: the client word says which process, no more. A forked child that
 	 * is no client yet would recover in its parent's name, beside its parent. */
-	if (!a->client || client == a->client || !(thread_is_client(a) || a->spare) ||
+	if (!a->client || client == a->client || a->claimant != getpid() ||
 	    !atomic_compare_exchange_strong(&a->recovering, &expected, true))
 		return 0;
 	/* A cancelled thread would be recovering for ever. */

@@ -278,9 +278,7 @@ static int claim_after_reaping(struct arena *a)
 
 	if (r)
 		return r;
-	atomic_store_explicit(&a->spare, true, memory_order_relaxed);
 	freed = recovery_reap_all(a);
-	atomic_store_explicit(&a->spare, false, memory_order_relaxed);
 	/* Whoever recovers marks regions. Where the spare slot cannot be released, it serves. */
 	if (!recovery_drop_own_marks(a) || client_release(a))
 		return 0;
