@@ -3,16 +3,17 @@
  * Truth: the page map says what is a slab; each object's state word says whose it is. Index: the
  * record's bitmap of free objects, and the hints (hint.h) of regions with such slabs.
  *
- * A claimer takes bits off the bitmap first, which keeps claimers apart, and then tries each object's
- * word. The word's generation makes that safe when the slab was given back and its record reused in
- * between: every new slab starts each word at another generation, so the compare-and-swap fails.
+ * Who claims objects of a slab, or gives the slab back, holds its record (busy with this client) for that
+ * long, by one compare-and-swap; the free objects' words are then its alone, to be changed by plain
+ * stores. Nobody waits for a record: a busy one is passed by. Owners put objects back whoever holds it.
  *
  * Modelled in tests/model/: object.pml has claim_object() and put_word(), one object's life; hint.pml has
- * claim_by_hints(), put_bits(), slab_retire() and slab_refresh_bits(), bits and hints.
+ * slab_hold(), slab_open(), claim_by_hints(), put_bits(), slab_retire() and slab_refresh_bits().
  */
 #include "slab.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 #include "client.h"
@@ -26,6 +27,7 @@
 #include "stop_point.h"
 
 #define RETIRE_TRIES 8
+#define BUSY_TRIES 4 /* rounds when all that is free is in slabs that others draw from */
 
 /* ---- finding ---- */
 
@@ -50,6 +52,58 @@ static uint64_t object_handle(const struct arena *a, uint64_t head, uint32_t cla
 			   (head << PAGE_SHIFT) + (uint64_t)index * sizeclass_table[class].bytes);
 }
 
+/* ---- holding ---- */
+
+/* Opens a record that we hold. Whether its slab looks empty: the caller, then, calls slab_retire().
+ * Crash: before, busy with us: recovery opens it; after, open, a hint wanting perhaps, which recovery sets. */
+static bool slab_open(struct arena *a, struct slab_record *r)
+{
+	uint32_t class = atomic_load_explicit(&r->class_index, memory_order_relaxed);
+	uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+	uint64_t bits = 0;
+
+	/* PAIR(hint): opened, then the bits and the hint looked at; who cleared the hint because it found the
+	 * record busy looks at it once more after. PAIR(retire): opened, then the bits; who set the last one
+	 * found it busy. */
+	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);
+	STOP_POINT(slab_opened);
+	for (uint32_t w = 0; w < 4; w++)
+		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
+	if (!bits || class >= CLASSES)
+		return false;
+	hint_set(a, class, head);
+	return slab_looks_empty(r, class);
+}
+
+/* Whoever's slab it is. */
+static bool slab_hold_any(struct arena *a, struct slab_record *r, uint64_t head)
+{
+	uint32_t live = RECORD_LIVE;
+
+	if (slab_mark(a, r, head))
+		return false;
+	/* Crash: before, open; after, busy with us, in a region that we have marked. */
+	return atomic_compare_exchange_strong_explicit(&r->owner, &live, record_busy(a->client),
+						       memory_order_seq_cst, memory_order_relaxed);
+}
+
+bool slab_hold(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
+{
+	if (!slab_hold_any(a, r, head))
+		return false;
+	STOP_POINT(slab_held);
+	if (slab_names(r, head, class))
+		return true;
+	slab_let_go(a, r); /* another slab's by now */
+	return false;
+}
+
+void slab_let_go(struct arena *a, struct slab_record *r)
+{
+	if (slab_open(a, r))
+		slab_retire(a, r);
+}
+
 /* ---- claiming ---- */
 
 struct claim {
@@ -59,60 +113,23 @@ struct claim {
 	enum object_kind kind;
 	uint32_t want, count;
 	uint64_t *out;
-	bool pinned; /* one of its objects is ours, so the slab stays what it is */
 };
 
-static void bit_back(struct slab_record *r, uint32_t index)
-{
-	atomic_fetch_or_explicit(&r->bitmap[index / 64], UINT64_C(1) << (index % 64), memory_order_seq_cst);
-}
-
-/* Of a record that is another slab's by now, and that slab's object. An exchange, since whoever makes that
- * slab may just have set the word, and another have claimed it. */
-static void unclaim_strange(struct slab_record *r, uint32_t index, uint32_t claimed)
-{
-	uint32_t freed = state_make(OBJECT_FREE, 0, state_gen(claimed));
-
-	if (atomic_compare_exchange_strong_explicit(&r->words[index], &claimed, freed, memory_order_acq_rel,
-						    memory_order_relaxed))
-		bit_back(r, index);
-}
-
+/* One object of a slab whose record we hold: nobody else claims a free one. */
 static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
 {
 	_Atomic uint32_t *word = &r->words[index];
-	uint32_t seen, gen, mine;
+	/* PAIR(put): whoever freed it is done with it. */
+	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
 
-	seen = atomic_load_explicit(word, memory_order_acquire);
-	gen = state_gen(seen);
-	mine = state_make(c->kind, c->a->client, gen);
-	/* PAIR(slab-closed): the word, then the record. The slab is looked at between the word's load and
-	 * its exchange: if it was another's slab before, the generation differs now. The bit that was
-	 * taken is then that other slab's, which may have more objects than ours: back with it. */
-	if (!c->pinned && !slab_serves(r, c->head, c->class)) {
-		bit_back(r, index);
-		return;
-	}
 	/* A late bit of the record's last slab may lie behind this one's objects. */
 	if (index >= sizeclass_table[c->class].objects || state_kind(seen) != OBJECT_FREE)
 		return;
-	STOP_POINT(slab_word_seen);
-	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery:
-	 * the region is marked); after, ours. */
-	if (!atomic_compare_exchange_strong_explicit(word, &seen, mine, memory_order_acq_rel,
-						     memory_order_relaxed)) {
-		if (state_kind(seen) == OBJECT_FREE)
-			bit_back(r, index); /* of a slab that was made meanwhile */
-		return;
-	}
-	STOP_POINT(slab_word_claimed);
-	/* Once more: of generations that wrap, one in 65,536 is the same after we were stopped for long. */
-	if (!c->pinned && !slab_serves(r, c->head, c->class)) {
-		unclaim_strange(r, index, mine);
-		return;
-	}
-	c->pinned = true;
-	c->out[c->count++] = object_handle(c->a, c->head, c->class, index, gen);
+	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery: the
+	 * region is marked); after, ours. */
+	atomic_store_explicit(word, state_make(c->kind, c->a->client, state_gen(seen)),
+			      memory_order_release);
+	c->out[c->count++] = object_handle(c->a, c->head, c->class, index, state_gen(seen));
 }
 
 /* The lowest bits of a set, at most n. */
@@ -131,23 +148,24 @@ static void claim_from_slab(struct claim *c)
 {
 	struct slab_record *r = slab_at(c->a, c->head, c->class);
 
-	if (!r || !slab_serves(r, c->head, c->class) || client_mark_page(c->a, c->head))
+	if (!r || !slab_hold(c->a, r, c->head, c->class))
 		return;
-	c->pinned = false;
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
 		uint64_t bits = atomic_load_explicit(&r->bitmap[w], memory_order_relaxed);
 
 		while (bits && c->count < c->want) {
-			uint64_t pick = lowest_bits(bits, c->want - c->count);
-			uint64_t got;
+			uint64_t got = lowest_bits(bits, c->want - c->count);
 
-			got = atomic_fetch_and_explicit(&r->bitmap[w], ~pick, memory_order_acq_rel) & pick;
+			/* Others set bits meanwhile, none takes one off. */
+			atomic_fetch_and_explicit(&r->bitmap[w], ~got, memory_order_acq_rel);
 			STOP_POINT(slab_bits_taken);
+			bits &= ~got;
 			for (; got; got &= got - 1)
 				claim_object(c, r, w * 64 + (uint32_t)__builtin_ctzll(got));
-			bits &= ~pick;
 		}
 	}
+	STOP_POINT(slab_words_claimed);
+	slab_let_go(c->a, r);
 }
 
 /* Pages from one to the next where a slab may begin. No answer can do harm: what is there is looked at
@@ -346,8 +364,11 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 		claim_around(&c, from, end, PLACEMENT_ALL);
 	if (c.count == 0)
 		*err = make_slab(&c, from, PLACEMENT_ALL);
-	if (c.count == 0 && slab_rescan(a, c.class))
+	for (int i = 0; c.count == 0 && i < BUSY_TRIES && slab_rescan(a, c.class); i++) {
 		claim_around(&c, from, end, PLACEMENT_ALL);
+		if (c.count == 0)
+			sched_yield();
+	}
 	return c.count;
 }
 
@@ -385,35 +406,13 @@ bool slab_refresh_bits(struct slab_record *r, uint32_t objects)
 	return any;
 }
 
-/* Frees the first count objects, which the caller has claimed, again. */
-static void unclaim(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class, uint32_t count)
+/* Whether no object of a slab is anyone's. Of one whose record we hold it stays so. */
+static bool all_free(const struct slab_record *r, uint32_t class)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t gen = state_gen(atomic_load_explicit(&r->words[i], memory_order_relaxed));
-
-		/* PAIR(retire): given up, then the bitmap looked at in slab_retire(). */
-		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_seq_cst);
-	}
-	if (slab_refresh_bits(r, sizeclass_table[class].objects))
-		hint_set(a, class, head);
-}
-
-/* All objects of a slab, or none. */
-static bool claim_all(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
-{
-	uint32_t objects = sizeclass_table[class].objects;
-	uint64_t out[SLAB_OBJECTS_MAX];
-	struct claim c = {.a = a, .head = head, .class = class, .kind = OBJECT_INTERNAL, .out = out};
-
-	/* The bitmap is left alone: until the first object is ours the record may be another slab's. */
-	for (uint32_t i = 0; i < objects; i++) {
-		claim_object(&c, r, i);
-		STOP_POINT(slab_partly_claimed);
-		if (c.count != i + 1) {
-			unclaim(a, r, head, class, i);
+	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++)
+		/* PAIR(put): whoever freed it is done with it. */
+		if (state_kind(atomic_load_explicit(&r->words[i], memory_order_acquire)) != OBJECT_FREE)
 			return false;
-		}
-	}
 	return true;
 }
 
@@ -423,11 +422,9 @@ void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
 	uint32_t pages = sizeclass_table[class].pages;
 
-	STOP_POINT(slab_all_claimed);
-	atomic_store_explicit(&record_at(a, at)->owner, record_busy(a->client), memory_order_release);
-	STOP_POINT(slab_record_busy);
-	/* Crash: before, a slab all of whose objects are ours, its record busy with us; after, a raw
-	 * extent of ours. Either way recovery frees both. */
+	STOP_POINT(slab_ending);
+	/* Crash: before, a slab without objects, its record busy with us; after, a raw extent of ours.
+	 * Either way recovery frees both. */
 	set_raw_use(a, head, RAW_SLAB + class);
 	STOP_POINT(slab_head_raw);
 	extent_clear_inside(a, head, sizeclass_entries(class));
@@ -437,21 +434,25 @@ void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 	record_free(a, at, sizeclass_table[class].shape);
 }
 
-void slab_retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
+void slab_retire(struct arena *a, struct slab_record *r)
 {
-	if (slab_mark(a, r, head))
-		return;
 	STOP_POINT(slab_looks_empty);
-	for (int i = 0; i < RETIRE_TRIES && slab_serves(r, head, class); i++) {
-		if (claim_all(a, r, head, class)) {
+	for (int i = 0; i < RETIRE_TRIES; i++) {
+		uint32_t class = atomic_load_explicit(&r->class_index, memory_order_relaxed);
+		uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+
+		/* PAIR(retire): the last bit, then the record. Who holds it looks when it lets go. */
+		if (head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
+		    class >= CLASSES || slab_at(a, head, class) != r || !slab_looks_empty(r, class) ||
+		    !slab_hold_any(a, r, head))
+			return;
+		if (slab_names(r, head, class) && all_free(r, class)) {
 			slab_unmake(a, head, class);
 			STOP_POINT(slab_unmade);
 			extent_free(a, head);
 			return;
 		}
-		/* PAIR(retire): who had the object that we failed at may have put it back since, bit
-		 * first, found the slab empty and failed at what we had claimed. One of us looks last. */
-		if (!slab_looks_empty(r, class))
+		if (!slab_open(a, r))
 			return;
 	}
 }
@@ -465,6 +466,7 @@ static bool put_word(struct arena *a, const struct slab_place *p, uint64_t handl
 	if (p->offset != 0 || atomic_load_explicit(word, memory_order_relaxed) !=
 				      state_make(OBJECT_PRIVATE, a->client, gen))
 		return false;
+	/* PAIR(put): we are done with it. */
 	atomic_store_explicit(word, state_make(OBJECT_FREE, 0, gen), memory_order_release);
 	return true;
 }
@@ -478,7 +480,7 @@ static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, ui
 	STOP_POINT(slab_bits_set);
 	hint_set(a, p->class, p->head);
 	if (p->head + 1 != keep && slab_looks_empty(p->record, p->class))
-		slab_retire(a, p->record, p->head, p->class);
+		slab_retire(a, p->record);
 }
 
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
@@ -512,7 +514,7 @@ void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
 		return;
 	r = slab_at(a, head, class);
 	if (r && slab_looks_empty(r, class))
-		slab_retire(a, r, head, class);
+		slab_retire(a, r);
 }
 
 /* ---- looking at all of them ---- */
@@ -527,7 +529,7 @@ bool slab_rescan(struct arena *a, uint32_t class)
 		struct slab_record *r = slab_at(a, page, class);
 		uint64_t length = 1;
 
-		if (r && slab_serves(r, page, class) && slab_refresh_bits(r, sizeclass_table[class].objects)) {
+		if (r && slab_names(r, page, class) && slab_refresh_bits(r, sizeclass_table[class].objects)) {
 			hint_set(a, class, page);
 			any = true;
 		}

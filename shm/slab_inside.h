@@ -10,11 +10,10 @@
 /* The record of the slab whose head this page is, if it is one of this class; else NULL. */
 struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class);
 
-/* Whether a record is that slab's, and open to claimers. */
-static inline bool slab_serves(struct slab_record *r, uint64_t head, uint32_t class)
+/* Whether a record is that slab's. */
+static inline bool slab_names(const struct slab_record *r, uint64_t head, uint32_t class)
 {
-	return atomic_load_explicit(&r->owner, memory_order_acquire) == RECORD_LIVE &&
-	       atomic_load_explicit(&r->head, memory_order_relaxed) == head &&
+	return atomic_load_explicit(&r->head, memory_order_relaxed) == head &&
 	       atomic_load_explicit(&r->class_index, memory_order_relaxed) == class;
 }
 
@@ -31,11 +30,17 @@ bool slab_looks_empty(const struct slab_record *r, uint32_t class);
 /* Sets the bits of all free objects; whether there are any. */
 bool slab_refresh_bits(struct slab_record *r, uint32_t objects);
 
-/* Returns an empty slab's pages. Claims all its objects as any client would, so that nobody else can have
- * one meanwhile. */
-void slab_retire(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class);
-/* Of a slab that nobody but us can have an object of: its pages become a raw extent of ours, its record is
- * free. slab_mark() first. */
+/*
+ * A slab's record, if it is open, for us alone: nobody else claims a free object of it, nor gives it back,
+ * until we let go. Its objects' owners put them back as ever. False: it is busy, or another slab's.
+ */
+bool slab_hold(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class);
+void slab_let_go(struct arena *a, struct slab_record *r);
+
+/* Returns the pages of a record's slab, if it is empty and not busy. */
+void slab_retire(struct arena *a, struct slab_record *r);
+/* Of a slab all of whose objects are free, or nobody's but ours, and whose record we hold: its pages become
+ * a raw extent of ours, its record is free. */
 void slab_unmake(struct arena *a, uint64_t head, uint32_t class);
 
 /* Of an object private to this client that is all of its slab: gives the slab back. False: it is not all, put

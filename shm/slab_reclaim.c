@@ -4,10 +4,9 @@
  * the heir reads and writes them with plain accesses, a row at a time; only offered ones may be taken away
  * by others, and are claimed for the dead one first.
  *
- * A slab of which the dead one has every object, or has them all but free ones, goes back as a whole: its
- * record is closed to claimers, and then its words, its pages and the record are free. All others, and those
- * that another recoverer's death has left half-way, are freed object by object, and then, where empty,
- * retired as by any client.
+ * A slab of which the dead one has every object, or has them all but free ones, goes back as a whole: the heir
+ * holds its record, as a claimer does, and then its words, its pages and the record are free. All others, and
+ * those that somebody else holds, are freed object by object, and then, where empty, retired as by any client.
  *
  * Modelled in tests/model/: object.pml has free_word(), hint.pml has slab_recover() by free_words() and
  * take_over() with free_slab().
@@ -46,20 +45,18 @@ PLAIN static void free_row(uint32_t *words)
 		words[i] = (words[i] | 0xffff) + 1;
 }
 
-/* Makes one object the dead client's alone, if it is its or free. An offered one changes its generation,
- * so that nobody takes it by a handle from before.
+/* Makes one object of a held slab nobody's but the dead client's, if it is its or free. An offered one
+ * changes its generation, so that nobody takes it by a handle from before.
  * Crash: before, as it was; after, it returns with the client, whose region is marked. */
 static bool claim_for_dead(_Atomic uint32_t *word, uint32_t client)
 {
 	uint32_t seen = atomic_load_explicit(word, memory_order_acquire), gen = state_gen(seen);
 
-	if (state_owner(seen) == client && state_kind(seen) != OBJECT_SHARED)
-		return true;
-	if (state_owner(seen) == client)
-		gen = (gen + 1) & 0xffff;
-	else if (state_kind(seen) != OBJECT_FREE)
-		return false;
-	return atomic_compare_exchange_strong_explicit(word, &seen,
+	if (state_owner(seen) != client)
+		return state_kind(seen) == OBJECT_FREE;
+	gen = (gen + 1) & 0xffff;
+	return state_kind(seen) != OBJECT_SHARED ||
+	       atomic_compare_exchange_strong_explicit(word, &seen,
 						       state_make(OBJECT_INTERNAL, client, gen),
 						       memory_order_acq_rel, memory_order_relaxed);
 }
@@ -80,8 +77,8 @@ static uint32_t count_dead(const struct slab_record *r, uint32_t objects, uint32
 	return count;
 }
 
-/* Whether all objects of a slab are the dead client's alone. They are made so where it has at least one
- * (which keeps the record this slab's) and the others are free. */
+/* Whether all objects of a slab whose record we hold are the dead client's alone, or free. They are made so
+ * where it has at least one, and nobody living has any. */
 static bool take_over(struct slab_record *r, uint32_t objects, uint32_t client)
 {
 	uint32_t pattern = state_make(OBJECT_PRIVATE, client, 0), i = 0;
@@ -106,17 +103,14 @@ static void gather(struct slab_heir *h, uint64_t head)
 	h->extents[h->count++] = head;
 }
 
-/* A slab all of whose objects are the dead client's alone. */
+/* A slab all of whose objects are the dead client's alone, or free, and whose record we hold. */
 static void free_slab(struct slab_heir *h, struct slab_record *r, uint64_t head, uint32_t class)
 {
 	uint32_t objects = sizeclass_table[class].objects, i = 0;
 
-	/* Crash: before, the dead client's objects; after, so too, but for those freed below, in a slab
-	 * whose record is busy with us: who recovers us opens it again, who comes last finds it empty. */
-	atomic_store_explicit(&r->owner, record_busy(h->a->client), memory_order_release);
+	/* Crash: before, the dead client's objects; meanwhile some are free, in a slab whose record is busy
+	 * with us: who recovers us opens it again, who comes last finds it empty. */
 	STOP_POINT(slab_closed);
-	/* PAIR(slab-closed): closed, then free words; claim_object() sees a free word, then this. */
-	atomic_thread_fence(memory_order_release);
 	for (; i + ROW <= objects; i += ROW)
 		free_row((uint32_t *)&r->words[i]);
 	for (; i < objects; i++) {
@@ -169,13 +163,10 @@ static void free_words(struct slab_heir *h, struct slab_record *r, uint64_t head
 		STOP_POINT(slab_recovering);
 	}
 	STOP_POINT(slab_recovered);
-	/* PAIR(hint): freed, then the bits and the hint looked at. Bits may be set where the dead one was
-	 * claiming the whole slab: a searcher takes one off and finds the word not free yet. */
+	/* PAIR(hint): freed, then the bits and the hint looked at. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (slab_refresh_bits(r, objects))
 		hint_set(h->a, class, head);
-	if (slab_looks_empty(r, class))
-		slab_retire(h->a, r, head, class);
 }
 
 /* ---- both ---- */
@@ -201,18 +192,24 @@ uint32_t slab_recover(struct slab_heir *h, uint64_t head)
 	uint32_t class = pw0_class(atomic_load_explicit(&h->a->pages[head].w0, memory_order_acquire));
 	struct slab_record *r = class < KINDS ? slab_at(h->a, head, class) : NULL;
 	uint32_t busy = record_busy(h->client);
+	bool held;
 
 	if (!r)
 		return 1;
 	prefetch_next(h->a, head + sizeclass_table[class].pages);
-	/* Killed between its head's entry and this store, or in slab_retire() or free_slab() before the
-	 * head's entry. By exchange: who recovers another may be taking the slab over. */
+	/* Killed while it held the record: between its head's entry and the end of make_slab(), drawing from it,
+	 * or in slab_retire() or free_slab() before the head's entry. */
 	atomic_compare_exchange_strong_explicit(&r->owner, &busy, RECORD_LIVE, memory_order_seq_cst,
 						memory_order_relaxed);
-	if (slab_serves(r, head, class) && slab_mark(h->a, r, head) == 0 &&
-	    take_over(r, sizeclass_table[class].objects, h->client))
+	held = slab_hold(h->a, r, head, class);
+	if (held && take_over(r, sizeclass_table[class].objects, h->client)) {
 		free_slab(h, r, head, class);
-	else
-		free_words(h, r, head, class);
+		return sizeclass_table[class].pages;
+	}
+	free_words(h, r, head, class);
+	if (held)
+		slab_let_go(h->a, r);
+	else if (slab_looks_empty(r, class))
+		slab_retire(h->a, r);
 	return sizeclass_table[class].pages;
 }

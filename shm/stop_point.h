@@ -69,8 +69,9 @@
 	X(record_freed, "a record is free and told of nowhere") \
 	/* slab.c */ \
 	X(slab_bits_taken, "objects are off the bitmap, not claimed") \
-	X(slab_word_seen, "an object was seen free, not claimed") \
-	X(slab_word_claimed, "an object is claimed and in no cache") \
+	X(slab_held, "a slab's record is held, nothing of it claimed") \
+	X(slab_words_claimed, "objects are claimed, their slab's record still held") \
+	X(slab_opened, "a record is open again, bits and hint not looked at") \
 	X(slab_hint_cleared, "a region's hint is cleared, the region not looked at again") \
 	X(slab_extent_raw, "a slab's pages are there, it has no record") \
 	X(slab_record_got, "a slab in the making has its record") \
@@ -81,10 +82,8 @@
 	X(slab_untold, "a new slab is told of nowhere") \
 	X(slab_words_freed, "objects are free, not in the bitmap") \
 	X(slab_bits_set, "free objects are in the bitmap, the hint not set") \
-	X(slab_looks_empty, "a slab was seen empty, nothing of it claimed") \
-	X(slab_partly_claimed, "some of a slab's objects are claimed, to give it back") \
-	X(slab_all_claimed, "all of a slab's objects are claimed, to give it back") \
-	X(slab_record_busy, "a slab to be given back has a busy record") \
+	X(slab_looks_empty, "a slab was seen empty, its record not held") \
+	X(slab_ending, "a slab to be given back is held, all of its objects free") \
 	X(slab_head_raw, "a slab's head is raw again, its other pages not") \
 	X(slab_raw, "a slab is a raw extent again, its record busy") \
 	X(slab_unmade, "a slab's pages are raw, its record is free") \
@@ -92,8 +91,8 @@
 	X(slab_whole_marked, "a single object's slab is about to be given back") \
 	X(slab_whole_unmade, "a single object's pages are raw, its record is free") \
 	/* slab_reclaim.c */ \
-	X(slab_taking_over, "some of a slab's free objects are claimed for a dead client") \
-	X(slab_closed, "a dead client's slab is closed to claimers") \
+	X(slab_taking_over, "a slab is held for a dead client, some of its objects looked at") \
+	X(slab_closed, "a dead client's slab is held, all of its objects its or free") \
 	X(slab_closed_freed, "the objects of a closed slab are free") \
 	X(slab_gathered, "a dead client's slabs are raw extents, not freed") \
 	X(slab_recovering, "some of a dead client's objects of a slab are free") \

@@ -28,7 +28,7 @@ defect()
 }
 
 defect mark-late slab.c "=alloc, refill" '
-swap("|| client_mark_page(c->a, c->head))", ")")' \
+swap("	if (slab_mark(a, r, head))\n		return false;\n", "	(void)head;\n")' \
 	"objects are claimed without the mark of their region"
 defect mark-span span.c "recovery, alloc, span" '
 swap("		client_mark(a, zone_first(a, zone));\n", "		if (zone == first)\n			client_mark(a, zone_first(a, zone));\n")' \
@@ -60,8 +60,11 @@ swap("	init_words(c, r);\n", "")
 swap("	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	if (c->want", "	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	init_words(c, r);\n	if (c->want")' \
 	"a new slab's states are written after it is entered"
 defect bits-lost slab_reclaim.c "free, flush" '
-swap("	if (slab_refresh_bits(r, objects))\n		hint_set(h->a, class, head);\n	if (slab_looks_empty", "	if (slab_looks_empty")' \
+swap("	if (slab_refresh_bits(r, objects))\n		hint_set(h->a, class, head);\n", "	(void)objects;\n")' \
 	"recovery does not tell of the objects it frees"
+defect hold-kept slab_reclaim.c "=alloc, refill" '
+swap("	atomic_compare_exchange_strong_explicit(&r->owner, &busy, RECORD_LIVE, memory_order_seq_cst,\n						memory_order_relaxed);\n", "	(void)busy;\n")' \
+	"recovery does not open the records that the dead one held"
 defect internal-kept slab_reclaim.c "first call, alloc" '
 swap("		if (state_owner(seen) == client)\n			count++;", "		if (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL)\n			count++;")
 swap("	while (state_owner(seen) == client) {", "	while (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL) {")' \
