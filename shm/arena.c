@@ -19,6 +19,7 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* since Linux 6.1 */
 #endif
+#define REGION_BYTES (UINT64_C(1) << REGION_SHIFT)
 #define COMMIT_STEP (UINT64_C(2) << 20)
 
 void arena_files_close(struct arena_files *files)
@@ -212,8 +213,9 @@ static void touch(const struct arena *a, uint64_t start, uint64_t end)
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	madvise(a->base + start, end - start, MADV_POPULATE_WRITE);
-	/* Large pages reach beyond what was asked for, as they do when a fault brings one. */
-	if (a->commit_huge)
+	/* Large pages reach beyond what was asked for, as they do when a fault brings one. For a few pages that
+	 * were purged one is not made again: all of it would be copied each time. */
+	if (a->commit_huge && end - start >= REGION_BYTES)
 		madvise(a->base + (start & ~(ALIGNMENT - 1)),
 			((end + ALIGNMENT - 1) & ~(ALIGNMENT - 1)) - (start & ~(ALIGNMENT - 1)),
 			MADV_COLLAPSE);

@@ -51,30 +51,35 @@ static void ask(struct survey *s)
 	s->count = 0;
 }
 
-static void add_page(struct survey *s, uint64_t page)
+/* Only of what has memory: reading a hole would take some. */
+static bool map_pages(struct survey *s, uint64_t page, uint64_t pages)
 {
-	char *at = s->a->heap + (page << PAGE_SHIFT);
+	if (madvise(s->a->heap + (page << PAGE_SHIFT), pages << PAGE_SHIFT, MADV_POPULATE_READ) == 0)
+		return true;
+	if (errno == EINVAL)
+		s->error = -ENOSYS; /* before Linux 5.14 */
+	return false;
+}
 
-	if (s->seen++ % s->step)
+static void add_page(struct survey *s, uint64_t page, bool mapped)
+{
+	if (s->seen++ % s->step || (!mapped && !map_pages(s, page, 1)))
 		return;
-	if (s->step > 1 && madvise(at, PAGE_SIZE, MADV_POPULATE_READ) < 0)
-		return;
-	s->at[s->count++] = at;
+	s->at[s->count++] = s->a->heap + (page << PAGE_SHIFT);
 	if (s->count == BATCH)
 		ask(s);
 }
 
 static void add_region(struct survey *s, uint64_t page)
 {
-	char *at = s->a->heap + (page << PAGE_SHIFT);
+	uint64_t resident = walk_resident(s->a, page, REGION_PAGES);
+	bool whole = resident == REGION_PAGES, mapped = whole && s->step == 1;
 
-	if (s->step == 1 && madvise(at, REGION_PAGES << PAGE_SHIFT, MADV_POPULATE_READ) < 0) {
-		if (errno == EINVAL)
-			s->error = -ENOSYS; /* before Linux 5.14 */
+	if (!resident || (mapped && !map_pages(s, page, REGION_PAGES)))
 		return;
-	}
 	for (uint32_t i = 0; i < REGION_PAGES; i++)
-		add_page(s, page + i);
+		if (whole || walk_committed(s->a, page + i, 1))
+			add_page(s, page + i, mapped);
 }
 
 static uint64_t pages_in_use(const struct arena *a)
@@ -82,15 +87,6 @@ static uint64_t pages_in_use(const struct arena *a)
 	uint64_t pages = walk_zones(a) * a->g.zone_pages, all = geometry_heap_pages(&a->g);
 
 	return pages < all ? pages : all;
-}
-
-static uint64_t committed_pages(const struct arena *a)
-{
-	uint64_t end = pages_in_use(a), pages = 0;
-
-	for (uint64_t page = 0; page < end; page += REGION_PAGES)
-		pages += walk_committed(a, page, 1) ? REGION_PAGES : 0;
-	return pages;
 }
 
 static uint32_t step_for(uint64_t pages)
@@ -104,13 +100,12 @@ static uint32_t step_for(uint64_t pages)
 
 int residence_count(const struct arena *a, struct residence *ret)
 {
-	uint64_t end = pages_in_use(a), committed = committed_pages(a);
+	uint64_t end = pages_in_use(a), committed = walk_resident(a, 0, end);
 	struct survey s = {.a = a, .r = ret, .step = step_for(committed)};
 
 	memset(ret, 0, sizeof(*ret));
 	for (uint64_t page = 0; !s.error && page < end; page += REGION_PAGES)
-		if (walk_committed(a, page, 1))
-			add_region(&s, page);
+		add_region(&s, page);
 	ask(&s);
 	for (uint32_t n = 0; s.step > 1 && ret->asked && n < PLACEMENT_NODES_MAX; n++)
 		ret->bytes[n] = (uint64_t)((double)ret->bytes[n] / (double)ret->asked *

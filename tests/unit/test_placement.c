@@ -3,6 +3,9 @@
  * Zones of NUMA nodes, on any machine: an arena is told that it has four nodes, and the processor's node is
  * said to be the home of choice. tests/numa shows the same on four nodes, with the kernel's word for it.
  */
+#include <sys/stat.h>
+
+#include "commit.h"
 #include "extent.h"
 #include "heap.h"
 #include "hint.h"
@@ -276,15 +279,29 @@ END_TEST
 
 /* ---- where pages are ---- */
 
+static uint64_t file_blocks(void)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(arena.files.fd, &st), 0);
+	return (uint64_t)st.st_blocks;
+}
+
 START_TEST(the_kernel_counts_the_pages_that_are_committed)
 {
 	struct residence residence;
 	uint32_t home = 1;
-	uint64_t sum = 0;
+	uint64_t sum = 0, page, blocks;
 	struct shma_stats st;
 	int r;
 
 	ck_assert_uint_ne(take(1000, &home), EXTENT_NONE);
+	/* Some of it is given back, as a purger does: to ask must not take it again. */
+	page = take(100, &home);
+	ck_assert_uint_ne(page, EXTENT_NONE);
+	commit_give(&arena, page + 3, 50);
+	ck_assert_int_eq(arena_punch(&arena, arena.g.heap + ((page + 3) << PAGE_SHIFT), 50 << PAGE_SHIFT), 0);
+	blocks = file_blocks();
 	stats_arena(&arena, &st);
 	r = residence_count(&arena, &residence);
 	if (r) { /* a container may forbid to ask */
@@ -296,6 +313,8 @@ START_TEST(the_kernel_counts_the_pages_that_are_committed)
 	ck_assert_uint_eq(sum, st.committed_bytes);
 	ck_assert_uint_eq(residence.asked << PAGE_SHIFT, sum);
 	ck_assert_uint_eq(residence.home + residence.away, residence.asked);
+	ck_assert_uint_eq(file_blocks(), blocks);
+	ck_assert_int_eq(commit_retake(&arena, page, 100), 0);
 }
 END_TEST
 
