@@ -100,7 +100,12 @@ update-instructions: %D%/bench$(EXEEXT) $(bench_plugins)
 	$(AM_V_at)bash $(srcdir)/%D%/instructions.sh update %D%/bench$(EXEEXT) $(srcdir)/%D%/instructions.csv
 .PHONY: bench bench-short bench-report bench-scaling bench-callgrind check-instructions update-instructions
 
-CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so %D%/results/*.csv
+CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so %D%/results/bench*.csv
+# The last run that was kept.
+bench_kept = %D%/results/reference.txt %D%/results/reference.csv %D%/results/reference-bars.csv \
+	%D%/results/reference-scaling.txt %D%/results/reference-bars.svg %D%/results/reference-peers.svg \
+	%D%/results/reference-latency.svg %D%/results/reference-scaling.svg %D%/results/reference-traces.svg
 EXTRA_DIST += %D%/README.md %D%/callgrind.sh %D%/instructions.sh \
-	%D%/instructions.csv %D%/plots.sh %D%/report.sh %D%/peer_null.c %D%/peer_malloc.c \
+	%D%/instructions.csv %D%/plots.sh %D%/report.sh \
+	$(bench_kept) %D%/peer_null.c %D%/peer_malloc.c \
 	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +40,36 @@ static void print_cpu_model(FILE *out)
 		fclose(f);
 }
 
+/* In the largest unit that leaves a whole number. */
+static void print_size(FILE *out, const char *label, uint64_t bytes)
+{
+	static const char units[] = "BKMGT";
+	int unit = 0;
+
+	while (bytes >= 1024 && bytes % 1024 == 0 && unit < 4) {
+		bytes /= 1024;
+		unit++;
+	}
+	fprintf(out, "%s %llu%c", label, (unsigned long long)bytes, units[unit]);
+}
+
+static void print_sizes(FILE *out)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+	struct statvfs shm;
+
+	fprintf(out, "%-12s", "caches");
+	print_size(out, "L1d", (uint64_t)sysconf(_SC_LEVEL1_DCACHE_SIZE));
+	print_size(out, ", L2", (uint64_t)sysconf(_SC_LEVEL2_CACHE_SIZE));
+	print_size(out, " a CPU, L3", (uint64_t)sysconf(_SC_LEVEL3_CACHE_SIZE));
+	fprintf(out, "\n%-12s%.0f GiB", "memory",
+		(double)pages * (double)sysconf(_SC_PAGESIZE) / (1 << 30));
+	if (!statvfs("/dev/shm", &shm))
+		fprintf(out, ", /dev/shm %.1f GiB",
+			(double)shm.f_blocks * (double)shm.f_frsize / (1 << 30));
+	fprintf(out, "\n");
+}
+
 void machine_print(FILE *out, const int *cpu, int ncpu)
 {
 	double load[1] = {0};
@@ -50,6 +81,7 @@ void machine_print(FILE *out, const int *cpu, int ncpu)
 	uname(&u);
 	fprintf(out, "%-12s%s\n", "date", when);
 	print_cpu_model(out);
+	print_sizes(out);
 	fprintf(out, "%-12s%d", "pinned to", cpu[0]);
 	for (int i = 1; i < ncpu; i++)
 		fprintf(out, ", %d", cpu[i]);
