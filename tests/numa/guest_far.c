@@ -11,6 +11,7 @@
 
 #include "arena_file.h"
 #include "guest.h"
+#include "huge.h"
 #include "placement.h"
 #include "thread.h"
 
@@ -139,6 +140,43 @@ static void check_hugetlb_local(void)
 	}
 }
 
+/* ---- pages that are made large ---- */
+
+/* Mapped by large pages, of all this process has mapped. */
+static uint64_t large_bytes(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long kb;
+	uint64_t bytes = 0;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "ShmemPmdMapped: %lu kB", &kb) == 1)
+			bytes += (uint64_t)kb << 10;
+	if (f)
+		fclose(f);
+	return bytes;
+}
+
+static void check_large(void)
+{
+	struct arena_config config = guest_config("large", MIB(256), BACKING_POSIX);
+	struct hoard hoard = {0};
+	uint64_t pages[NODES];
+	struct arena a;
+
+	config.huge_mode = HUGE_PAGES_ALWAYS;
+	guest_open(&a, &config);
+	run_on(3);
+	hoard_fill(&hoard, &a, MIB(16), SIZES_MIXED);
+	hoard_pages(&hoard, &a, pages);
+	check(!hoard.error && large_bytes() >= MIB(12) && share_on(pages, 3) >= 95.0,
+	      "huge always, local: %.1f %% of the pages of a thread on node 3 are there, %llu MiB of it large",
+	      share_on(pages, 3), (unsigned long long)(large_bytes() >> 20));
+	hoard_free(&hoard, &a);
+	guest_close(&a);
+}
+
 /* ---- the tool ---- */
 
 /* What it says, and its exit status. */
@@ -240,6 +278,7 @@ void check_far(void)
 	check_interleave(BACKING_MEMFD, "interleave-memfd", MIB(32));
 	check_bind();
 	check_refusal();
+	check_large();
 	check_tool();
 	check(reserve_huge_pages("64"), "64 huge pages are asked for, %d a node", 64 / NODES);
 	check_interleave(BACKING_HUGETLB, "interleave-hugetlb", MIB(96));
