@@ -52,6 +52,7 @@ daemon_script_tests = \
 	tests/cli/daemon_arenas.sh \
 	tests/cli/daemon_deaths.sh \
 	tests/cli/daemon_memory.sh \
+	tests/cli/daemon_peak.sh \
 	tests/cli/daemon_kill.sh \
 	tests/cli/daemon_peers.sh \
 	tests/cli/daemon_restart.sh

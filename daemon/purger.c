@@ -68,7 +68,7 @@ static void gather(void *user)
 		begin_round(p);
 	p->more = p->rounds < ROUNDS_IDLE && purge_gather(&p->purge, &p->served->arena);
 	if (p->purge.count)
-		p->rounds = 0;
+		p->rounds = 0; /* what is left, perhaps, was not idle for long enough */
 }
 
 static void settle(void *user)
@@ -132,7 +132,7 @@ static void step(struct purging *p)
 	p->under_way = p->purge.count;
 	for (uint32_t i = 0; i < p->purge.count; i++)
 		launch(p, &p->punches[i]);
-	if (!p->under_way)
+	if (!p->under_way && (!p->purge.held || run(p, settle)))
 		end_step(p);
 }
 
@@ -208,7 +208,7 @@ void purger_forget(struct served *s, bool usable)
 		return;
 	for (uint32_t i = 0; i < PURGE_PARTS; i++)
 		loop_settle(purger.loop, &p->punches[i].op);
-	if (usable && p->purge.count)
+	if (usable && (p->purge.count || p->purge.held))
 		guard_run(&s->arena, settle, p);
 	s->purging = NULL;
 	p->served = NULL;

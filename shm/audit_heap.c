@@ -145,7 +145,7 @@ static void check_free_object(struct audit_run *run, const struct walk_slab *sla
 			   (unsigned long long)offset);
 }
 
-/* Whoever gives a slab out again claims its objects, and needs no memory for that. */
+/* Who claims an object takes memory for its pages first. */
 static void check_object_memory(struct audit_run *run, const struct walk_slab *slab, uint32_t object)
 {
 	uint64_t offset = walk_object_offset(slab, object), end = offset + slab->bytes - 1;
@@ -155,7 +155,7 @@ static void check_object_memory(struct audit_run *run, const struct walk_slab *s
 				   .handle = handle_of(run, offset, state),
 				   .evidence = state };
 
-	if (state_kind(state) == OBJECT_INTERNAL || walk_committed(run->a, page, pages))
+	if (walk_committed(run->a, page, pages))
 		return;
 	audit_note(run, AUDIT_COMMIT, spot, "object at %#llx: its memory was given back",
 		   (unsigned long long)offset);

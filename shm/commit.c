@@ -152,15 +152,25 @@ int commit_take(struct arena *a, uint64_t page, uint64_t pages)
 
 /* ---- giving ---- */
 
-/* Of one region: others own its other pages, or all of it is ours. */
-static void give_in_region(struct arena *a, uint64_t page, uint64_t pages)
+void commit_give_inside(struct arena *a, uint64_t page, uint64_t pages)
 {
-	uint64_t region = page / REGION_PAGES, bits = ALL(pages) << (page % 64);
+	uint64_t end = page + pages;
 
-	if (pages < REGION_PAGES) {
-		atomic_fetch_or_explicit(purged_word(a, page), bits, memory_order_acq_rel);
-		return;
+	/* Crash: before, committed pages of ours; after, pages that the next owner takes memory for, whether
+	 * it is there or not. */
+	while (page < end) {
+		uint64_t next = (page | 63) + 1 < end ? (page | 63) + 1 : end;
+
+		atomic_fetch_or_explicit(purged_word(a, page), ALL(next - page) << (page % 64),
+					 memory_order_acq_rel);
+		page = next;
 	}
+}
+
+static void give_region(struct arena *a, uint64_t region)
+{
+	uint64_t page = region * REGION_PAGES, bits = ALL(REGION_PAGES) << (page % 64);
+
 	atomic_fetch_and_explicit(region_word(a, region), ~region_bit(a, region), memory_order_acq_rel);
 	STOP_POINT(commit_region_given);
 	/* Crash: before, its next owner takes memory for the region, and again for such pages. */
@@ -168,17 +178,20 @@ static void give_in_region(struct arena *a, uint64_t page, uint64_t pages)
 		atomic_fetch_and_explicit(purged_word(a, page), ~bits, memory_order_acq_rel);
 }
 
+/* Of a region with pages that are not ours some become purged ones; a region that is all ours has no memory
+ * any more. */
 void commit_give(struct arena *a, uint64_t page, uint64_t pages)
 {
 	uint64_t end = page + pages;
 
-	/* Crash: before, committed pages of ours; between, pages that the next owner takes memory for,
-	 * whether it is there or not. */
 	while (page < end) {
 		uint64_t next = (page / REGION_PAGES + 1) * REGION_PAGES;
 
 		next = next < end ? next : end;
-		give_in_region(a, page, next - page);
+		if (next - page == REGION_PAGES)
+			give_region(a, page / REGION_PAGES);
+		else
+			commit_give_inside(a, page, next - page);
 		page = next;
 	}
 }

@@ -24,5 +24,7 @@ int commit_take(struct arena *a, uint64_t page, uint64_t pages);
 int commit_retake(struct arena *a, uint64_t page, uint64_t pages);
 /* By their owner, who is about to punch them: their next owner takes memory for them. */
 void commit_give(struct arena *a, uint64_t page, uint64_t pages);
+/* The same for some pages of a slab, all of whose objects there are the caller's. */
+void commit_give_inside(struct arena *a, uint64_t page, uint64_t pages);
 
 #endif

@@ -144,7 +144,8 @@ struct slab_record {
 	_Atomic uint32_t owner;
 	_Atomic uint32_t head;	     /* TRUTH. W: busy owner. The slab's first page. R: anyone */
 	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. R: anyone */
-	uint32_t reserved[5];
+	_Atomic uint32_t digest;      /* INDEX. W, R: purgers: of the words at the last look */
+	uint32_t reserved[4];
 	_Atomic uint64_t bitmap[4]; /* INDEX, hint: objects free. W: anyone, by fetch_or and fetch_and */
 	/* TRUTH. W: compare-and-swap, or a plain store by the object's client while private. At least
 	 * one more than there are objects, free for ever: what a handle into the slab's tail leads to. */

@@ -6,12 +6,15 @@
 #include "commit.h"
 #include "extent.h"
 #include "geometry.h"
+#include "hint.h"
 #include "stop_point.h"
 #include "words.h"
 #include "zone.h"
 
 #define LOOKS_LOCKED 32u /* words looked at under one lock: others want it */
 #define LOOKS_STEP   1024u
+#define REGIONS_STEP 512u
+#define SLAB_PARTS   32u /* of one slab at most: every other of its pages */
 #define REGION_ALL   UINT64_C(0xffff)
 _Static_assert(REGION_PAGES == 16, "a region's pages");
 
@@ -52,7 +55,7 @@ static uint32_t ripe_run(struct arena *a, uint32_t zone, uint32_t start, uint64_
 	return page - start < PURGE_PART_PAGES ? page - start : PURGE_PART_PAGES;
 }
 
-/* ---- a step ---- */
+/* ---- extents ---- */
 
 /* Lock held. */
 static void take_run(struct purge *p, struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
@@ -116,24 +119,9 @@ static void next_zone(struct purge *p)
 	p->word = 0;
 }
 
-static void give(struct purge *p, struct arena *a)
+/* Of one zone at most. */
+static void gather_extents(struct purge *p, struct arena *a, uint32_t zones)
 {
-	STOP_POINT(purge_taken);
-	for (uint32_t i = 0; i < p->count; i++)
-		commit_give(a, p->parts[i].page, p->parts[i].pages);
-	STOP_POINT(purge_unmarked);
-}
-
-bool purge_gather(struct purge *p, struct arena *a)
-{
-	uint32_t zones = arena_refresh(a);
-
-	p->count = 0;
-	if (!a->client || a->files.heap_fd >= 0)
-		return false;
-	if (!p->under_way)
-		p->zone = p->word = 0;
-	p->under_way = true;
 	for (uint32_t looks = 0; p->zone < zones && looks < LOOKS_STEP; looks += LOOKS_LOCKED) {
 		uint32_t end = words_used(a, p->zone);
 
@@ -142,8 +130,93 @@ bool purge_gather(struct purge *p, struct arena *a)
 		if (p->count == PURGE_PARTS || (p->count && p->word == 0))
 			break;
 	}
-	p->under_way = p->zone < zones;
-	give(p, a);
+	STOP_POINT(purge_taken);
+	for (uint32_t i = 0; i < p->count; i++)
+		commit_give(a, p->parts[i].page, p->parts[i].pages);
+}
+
+/* ---- slabs ---- */
+
+/* The pages of one slab, as parts. */
+static void give_inside(struct purge *p, struct arena *a, const struct slab_idle *s)
+{
+	for (uint64_t pages = s->pages; pages;) {
+		uint32_t from = (uint32_t)__builtin_ctzll(pages);
+		uint64_t rest = ~(pages >> from);
+		uint32_t run = rest ? (uint32_t)__builtin_ctzll(rest) : 64;
+		struct purge_part part = { .page = s->head + from, .pages = run };
+
+		commit_give_inside(a, part.page, part.pages);
+		p->parts[p->count++] = part;
+		pages &= run + from < 64 ? ~UINT64_C(0) << (run + from) : 0;
+	}
+}
+
+static bool has_room(const struct purge *p)
+{
+	return p->held < PURGE_SLABS && PURGE_PARTS - p->count >= SLAB_PARTS;
+}
+
+/* Slabs of a class that begin in a region. Whether that was all of it. */
+static bool look_at_region(struct purge *p, struct arena *a, uint64_t region)
+{
+	uint64_t end = (region + 1) * REGION_PAGES;
+
+	for (uint64_t page = region * REGION_PAGES; page < end; page++) {
+		uint64_t w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed);
+		struct slab_idle *s = &p->slabs[p->held];
+
+		if (!pw1_is_slab(w1) || pw1_class(w1) != p->class || pw1_dist(w1) != 0)
+			continue;
+		if (!has_room(p))
+			return false;
+		if (!slab_take_idle(a, page, p->class, s))
+			continue;
+		give_inside(p, a, s);
+		p->held++;
+	}
+	return true;
+}
+
+/* Hints lead to all slabs with a free object. */
+static void gather_slabs(struct purge *p, struct arena *a)
+{
+	uint64_t end = atomic_load_explicit(&a->pages_known, memory_order_relaxed) / REGION_PAGES;
+
+	for (uint32_t looks = 0; p->class < CLASSES && looks < REGIONS_STEP; looks++) {
+		uint64_t region = sizeclass_table[p->class].objects > 1
+					  ? hint_next(a, p->class, p->region, end)
+					  : UINT64_MAX;
+
+		p->region = region == UINT64_MAX ? 0 : region;
+		if (region == UINT64_MAX)
+			p->class++;
+		else if (look_at_region(p, a, region))
+			p->region++;
+		else
+			break;
+	}
+}
+
+/* ---- a step ---- */
+
+bool purge_gather(struct purge *p, struct arena *a)
+{
+	uint32_t zones = arena_refresh(a);
+
+	p->count = p->held = 0;
+	if (!a->client || a->files.heap_fd >= 0)
+		return false;
+	if (!p->under_way) {
+		p->zone = p->word = p->class = 0;
+		p->region = 0;
+	}
+	if (p->zone < zones)
+		gather_extents(p, a, zones);
+	else
+		gather_slabs(p, a);
+	STOP_POINT(purge_unmarked);
+	p->under_way = p->zone < zones || p->class < CLASSES;
 	return p->under_way;
 }
 
@@ -171,10 +244,13 @@ void purge_settle(struct purge *p, struct arena *a)
 	uint64_t pages[PURGE_PARTS];
 
 	STOP_POINT(purge_punched);
+	for (uint32_t i = 0; i < p->held; i++)
+		slab_leave_idle(a, &p->slabs[i]);
 	for (uint32_t i = 0; i < p->count; i++)
 		pages[i] = p->parts[i].page;
-	extent_free_all(a, pages, p->count);
-	p->count = 0;
+	if (!p->held)
+		extent_free_all(a, pages, p->count);
+	p->count = p->held = 0;
 }
 
 /* ---- whether there is anything to do ---- */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * purge.h - gives memory of idle pages back to the system. A purger is a client like any other: it
- * takes free pages as extents, tells that they are without memory, has them punched out of the file, and
- * frees the extents. So nobody can be given a page that is being punched.
+ * takes free pages as extents, and the free objects of slabs' pages that hold no other, tells that they are
+ * without memory, has them punched out of the file, and frees them. So nobody can be given a page that is
+ * being punched.
  *
  * It goes over the arena in rounds. What a round finds free it notes as idle, and whoever takes pages
  * takes the note off: so what bears it in the next round was free, and untouched, since the last. The time
@@ -14,9 +15,10 @@
 #ifndef SHM_PURGE_H
 #define SHM_PURGE_H
 
-#include "arena.h"
+#include "slab.h"
 
-#define PURGE_PARTS 32u
+#define PURGE_PARTS	 128u
+#define PURGE_SLABS	 32u
 #define PURGE_PART_PAGES 512u /* 2 MiB: who commits waits for the punch that is under way */
 
 /* One run of pages to be punched out of the arena's file. */
@@ -25,11 +27,14 @@ struct purge_part {
 };
 
 struct purge {
-	uint32_t zone, word; /* where the round is */
 	bool under_way;
-	/* A step's: extents of this process's, of one zone. */
-	uint32_t count;
+	/* Where the round is: first among the zones, then among the slabs of each class. */
+	uint32_t zone, word, class;
+	uint64_t region;
+	/* A step's parts: extents of this process's, of one zone, or pages of the slabs held. */
+	uint32_t count, held;
 	struct purge_part parts[PURGE_PARTS];
+	struct slab_idle slabs[PURGE_SLABS];
 };
 
 /*

@@ -113,6 +113,7 @@ struct claim {
 	enum object_kind kind;
 	uint32_t want, count;
 	uint64_t *out;
+	bool full; /* there was no memory for a page that had been given back */
 };
 
 /* One object of a slab whose record we hold: nobody else claims a free one. */
@@ -147,19 +148,23 @@ static uint64_t lowest_bits(uint64_t bits, uint32_t n)
 static void claim_from_slab(struct claim *c)
 {
 	struct slab_record *r = slab_at(c->a, c->head, c->class);
+	bool holes;
 
 	if (!r || !slab_hold(c->a, r, c->head, c->class))
 		return;
+	holes = slab_holes(c->a, c->head, c->class);
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
 		uint64_t bits = atomic_load_explicit(&r->bitmap[w], memory_order_relaxed);
 
 		while (bits && c->count < c->want) {
 			uint64_t got = lowest_bits(bits, c->want - c->count);
 
+			bits &= ~got;
+			if (holes)
+				got = slab_back(c->a, c->head, c->class, w, got, &c->full);
 			/* Others set bits meanwhile, none takes one off. */
 			atomic_fetch_and_explicit(&r->bitmap[w], ~got, memory_order_acq_rel);
 			STOP_POINT(slab_bits_taken);
-			bits &= ~got;
 			for (; got; got &= got - 1)
 				claim_object(c, r, w * 64 + (uint32_t)__builtin_ctzll(got));
 		}

@@ -95,6 +95,21 @@ uint32_t slab_recover(struct slab_heir *h, uint64_t head);
 /* At the end: what was gathered is freed. */
 void slab_recover_end(struct slab_heir *h);
 
+/* ---- purging (slab_purge.c) ---- */
+
+/* A slab whose record is the purger's meanwhile. */
+struct slab_idle {
+	uint64_t head;
+	uint64_t pages;	 /* a bit a page, from the head on: nobody has an object there */
+	uint64_t record; /* heap offset */
+};
+
+/* Holds a slab that has pages with memory and no object that is not free, if nothing has changed in it since
+ * this was asked last. False: it has none, or is busy. */
+bool slab_take_idle(struct arena *a, uint64_t head, uint32_t class, struct slab_idle *ret);
+/* Lets it go. */
+void slab_leave_idle(struct arena *a, const struct slab_idle *s);
+
 /* Sets the hints of every slab of a class that has a free object, from the truth; for a search that
  * found nothing. Whether there is any. */
 bool slab_rescan(struct arena *a, uint32_t class);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* slab_inside.h - what slab.c, slab_reclaim.c and slab_whole.c have for one another. */
+/* slab_inside.h - what slab.c, slab_reclaim.c, slab_whole.c and slab_purge.c have for one another. */
 #ifndef SHM_SLAB_INSIDE_H
 #define SHM_SLAB_INSIDE_H
 
 #include "client.h"
+#include "commit.h"
 #include "record.h"
 #include "slab.h"
 
@@ -36,6 +37,21 @@ bool slab_refresh_bits(struct slab_record *r, uint32_t objects);
  */
 bool slab_hold(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class);
 void slab_let_go(struct arena *a, struct slab_record *r);
+
+/* A bit for each page of a slab of several objects whose memory may have been given back. */
+static inline uint64_t slab_holes(struct arena *a, uint64_t head, uint32_t class)
+{
+	if (sizeclass_table[class].objects == 1)
+		return 0;
+	return commit_purged(a, head) & UINT64_MAX >> (64 - sizeclass_table[class].pages);
+}
+
+/*
+ * Takes memory for the pages of objects that the caller is about to claim in a slab with holes, whose record it
+ * holds; given as bits of a word of the bitmap. Those that have their memory. *full: there is none, and who
+ * finds that so asks no more. (slab_purge.c)
+ */
+uint64_t slab_back(struct arena *a, uint64_t head, uint32_t class, uint32_t word, uint64_t bits, bool *full);
 
 /* Returns the pages of a record's slab, if it is empty and not busy. */
 void slab_retire(struct arena *a, struct slab_record *r);

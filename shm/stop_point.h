@@ -90,6 +90,8 @@
 	/* slab_whole.c */ \
 	X(slab_whole_marked, "a single object's slab is about to be given back") \
 	X(slab_whole_unmade, "a single object's pages are raw, its record is free") \
+	/* slab_purge.c */ \
+	X(slab_idle_opening, "a purger has done with a slab's idle pages and still holds it") \
 	/* slab_reclaim.c */ \
 	X(slab_taking_over, "a slab is held for a dead client, some of its objects looked at") \
 	X(slab_closed, "a dead client's slab is held, all of its objects its or free") \

@@ -138,6 +138,9 @@ check-soak: %D%/stress/soak$(EXEEXT) shmallocd$(EXEEXT)
 	$(AM_V_at)SHMALLOCD='$(abs_top_builddir)/shmallocd' %D%/stress/soak$(EXEEXT) $(SOAK_FLAGS)
 .PHONY: check-soak
 
+check_PROGRAMS += %D%/cli/daemon_peak
+%C%_cli_daemon_peak_LDADD = libclient.la
+
 # Clients of every kind of mortality, and their scripts.
 check_PROGRAMS += %D%/cli/mortal
 %C%_cli_mortal_SOURCES = %D%/cli/mortal.c %D%/cli/mortal.h %D%/cli/mortal_halfway.c \

@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cache.h"
 #include "client.h"
+#include "commit.h"
 #include "crash.h"
 #include "purge.h"
 #include "recovery.h"
@@ -214,6 +216,49 @@ static bool took_hole(void)
 	return handle != 0 && handle_offset(handle) < handle_offset(board->account.thing[kept[3]].handle);
 }
 
+static uint64_t holes_before;
+
+static uint64_t holes(void)
+{
+	uint64_t count = 0;
+
+	for (uint64_t page = 0; page < self->arena.pages_known; page += 64)
+		count += (uint64_t)__builtin_popcountll(commit_purged(&self->arena, page));
+	return count;
+}
+
+/* Slabs with few live objects, and no others in a cache. */
+static void leave_pages_of_slabs(void)
+{
+	uint32_t some[24];
+
+	for (int i = 0; i < 24; i++)
+		some[i] = make_thing(1700, 0, FATE_GONE);
+	for (int i = 0; i < 24; i++)
+		if (i % 12)
+			drop_thing(some[i]);
+	cache_empty_all(&self->arena, my_block());
+	if (purge_round(&purger, &self->arena))
+		broken("purged at the first look");
+}
+
+static void give_pages_of_slabs(void)
+{
+	leave_pages_of_slabs();
+	purge_round(&purger, &self->arena);
+	holes_before = holes();
+}
+
+static void alloc_given_back(void)
+{
+	handle = shma_alloc(self, 1700, 0);
+}
+
+static bool filled_holes(void)
+{
+	return handle != 0 && holes() < holes_before;
+}
+
 static void purge(void)
 {
 	handle = purge_round(&purger, &self->arena);
@@ -285,7 +330,10 @@ const struct op life_ops[] = {
 	OP_SO(OP_STEPS | OP_FORK, "fork", "child's first record", have_things, fork_log, done),
 	OP("purge", "idle pages", leave_idle_pages, purge, got),
 	OP("purge", "idle pages between used ones", leave_pages_between, purge, got),
+	OP("purge", "pages of slabs", leave_pages_of_slabs, purge, got),
 	OP("alloc", "page that was given back", give_pages_between, alloc_page, took_hole),
+	OP("alloc", "objects whose pages were given back", give_pages_of_slabs, alloc_given_back,
+	   filled_holes),
 	RECOVERY("alloc", "new slab", 1, 3),
 	RECOVERY("alloc", "new slab", 2, 3),
 	RECOVERY("alloc", "first of class, new state block", 1, 2),
@@ -327,6 +375,8 @@ const struct op life_ops[] = {
 	RECOVERY("close", "with nothing left", 2, 3),
 	RECOVERY("first call", "alloc", 1, 2),
 	RECOVERY("purge", "idle pages", 1, 2),
+	RECOVERY("purge", "pages of slabs", 1, 2),
+	RECOVERY("alloc", "objects whose pages were given back", 1, 2),
 	ALLOC_AFTER("alloc", "new slab", 2, 3),
 	ALLOC_AFTER("alloc", "page, zone split to the last", 1, 2),
 	ALLOC_AFTER("alloc", "span of zones", 3, 4),
