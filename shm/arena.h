@@ -57,6 +57,7 @@ struct arena {
 	uint32_t kept_zones;	 /* the first ones, for what stays */
 	uint8_t home_nodes[64];	 /* the nodes' numbers */
 	uint64_t home_zones[64]; /* their zones: a bit for each zone % 64 */
+	uint64_t near_zones[64]; /* their zones and those of the nodes nearest to them */
 	uint8_t node_homes[64];	 /* of any node's number: the home that is nearest to it */
 	bool commit_by_touch;	 /* pages of the heap are to come by faults of this mapping */
 	bool commit_huge;	 /* and as 2 MiB pages if the kernel can make some: see huge.h */

@@ -192,11 +192,11 @@ uint64_t extent_alloc(struct arena *a, uint64_t pages, uint64_t align_pages, enu
 	if (!fits_zone(a, pages, align_pages))
 		return with_memory(a, span_alloc(a, pages, use), pages, err);
 	s.zones = home ? placement_settle_home(a, home) : placement_here(a);
-	if (s.zones != PLACEMENT_ALL)
+	page = take_anywhere(&s);
+	while (page == EXTENT_NONE && s.zones != PLACEMENT_ALL) {
+		s.zones = placement_wider(a, s.zones);
 		page = take_anywhere(&s);
-	s.zones = PLACEMENT_ALL;
-	if (page == EXTENT_NONE)
-		page = take_anywhere(&s);
+	}
 	return with_memory(a, page, pages, err);
 }
 

@@ -15,7 +15,7 @@
  * A raw extent of this client: page number, or EXTENT_NONE with *err = -ENOMEM. align_pages: power of
  * two, at most EXTENT_ALIGN_MAX. home: the zone to try first, then the one that served; NULL: it is
  * bookkeeping that stays, and belongs into the first zones. Where zones belong to nodes, those of the node
- * that runs the thread come before all others. Its memory is committed; contents are undefined.
+ * that runs the thread come first, then those of the nearest nodes, then all. Its memory is committed; contents are undefined.
  * Crash: before the page map entry is written the pages are free; after, the extent is raw and the
  * client's, and returns with it.
  */

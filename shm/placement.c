@@ -2,6 +2,7 @@
 #include "placement.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <numa.h>
 #include <numaif.h>
 #include <sched.h>
@@ -46,20 +47,37 @@ int placement_settle(uint32_t numa_mode, uint64_t *nodes)
 
 /* ---- the rule of zones ---- */
 
+static int distance_to(const struct arena *a, uint32_t node, uint32_t home)
+{
+	int distance = a->home_nodes[home] == node ? 1 : numa_distance((int)node, a->home_nodes[home]);
+
+	return distance > 0 ? distance : INT_MAX; /* of a node that is not there */
+}
+
 /* The home nearest to a node, its own if it is one. */
 static uint8_t nearest_home(const struct arena *a, uint32_t node)
 {
-	int best = 0, least = 0;
+	uint32_t best = 0;
 
-	for (uint32_t i = 0; i < a->homes; i++) {
-		int distance = a->home_nodes[i] == node ? 1 : numa_distance((int)node, a->home_nodes[i]);
-
-		if (distance > 0 && (!least || distance < least)) {
-			least = distance;
-			best = (int)i;
-		}
-	}
+	for (uint32_t i = 1; i < a->homes; i++)
+		if (distance_to(a, node, i) < distance_to(a, node, best))
+			best = i;
 	return (uint8_t)best;
+}
+
+/* The zones of a home and of those that no other is nearer to. */
+static uint64_t zones_near(const struct arena *a, uint32_t home)
+{
+	uint64_t zones = a->home_zones[home];
+	int least = INT_MAX;
+
+	for (uint32_t i = 0; i < a->homes; i++)
+		if (i != home && distance_to(a, a->home_nodes[home], i) < least)
+			least = distance_to(a, a->home_nodes[home], i);
+	for (uint32_t i = 0; i < a->homes; i++)
+		if (distance_to(a, a->home_nodes[home], i) <= least)
+			zones |= a->home_zones[i];
+	return zones;
 }
 
 /* Machines differ, headers do not: the rule is the header's alone, wherever it is read. */
@@ -77,6 +95,8 @@ static void note_homes(struct arena *a, const struct arena_header *h)
 		a->kept_zones = a->homes;
 	for (uint32_t zone = 0; zone < 64; zone++)
 		a->home_zones[placement_home_of(a, zone)] |= UINT64_C(1) << zone;
+	for (uint32_t home = 0; home < a->homes; home++)
+		a->near_zones[home] = zones_near(a, home);
 	for (uint32_t node = 0; node < PLACEMENT_NODES_MAX; node++)
 		a->node_homes[node] = nearest_home(a, node);
 }
@@ -95,6 +115,14 @@ uint64_t placement_here(const struct arena *a)
 	if (getcpu(&cpu, &node) < 0 || node >= PLACEMENT_NODES_MAX)
 		node = 0;
 	return a->home_zones[a->node_homes[node]];
+}
+
+uint64_t placement_wider(const struct arena *a, uint64_t zones)
+{
+	for (uint32_t home = 0; home < a->homes; home++)
+		if (zones == a->home_zones[home] && zones != a->near_zones[home])
+			return a->near_zones[home];
+	return PLACEMENT_ALL;
 }
 
 uint64_t placement_settle_home(const struct arena *a, uint32_t *home)

@@ -62,7 +62,10 @@ int placement_node_of_zone(const struct arena *a, uint64_t zone);
 /* The zones of the node on which the thread runs now: a call for slow paths. PLACEMENT_ALL: all alike. */
 uint64_t placement_here(const struct arena *a);
 
-/* The same; and moves *home, the zone a thread draws from, to one of them, if it is none. */
+/* Where to look after these zones, of one node or wider: in those of the nearest nodes too, then in all. */
+uint64_t placement_wider(const struct arena *a, uint64_t zones);
+
+/* As placement_here(); and moves *home, the zone a thread draws from, to one of them if it is none. */
 uint64_t placement_settle_home(const struct arena *a, uint32_t *home);
 
 /* What the kernel says of the heap's policies, if it is asked. */

@@ -65,9 +65,9 @@ static const char *placement_word(enum placement_answer answer)
 
 static const char *huge_word(enum huge_answer answer)
 {
-	static const char *const words[HUGE_ANSWERS] = {
-		"not wanted", "hugetlb", "granted", "made", "forbidden", "no tmpfs", "unknown here"
-	};
+	static const char *const words[HUGE_ANSWERS] = { "not wanted",	"hugetlb",   "granted",
+							 "made",	"forbidden", "no tmpfs",
+							 "unknown here" };
 
 	return answer < HUGE_ANSWERS ? words[answer] : NULL;
 }
@@ -101,21 +101,22 @@ static void warn_numa(const struct reach *r)
 	switch (placement_ask(&r->arena, &r->header)) {
 	case PLACEMENT_FORBIDDEN:
 		if (r->header.numa_mode != PLACEMENT_LOCAL)
-			tool_error("%s: numa %s: the kernel refuses NUMA policies to this process, as in "
-				   "a container without CAP_SYS_NICE; pages go where it puts them",
-				   r->name, mode);
+			tool_error(
+				"%s: numa %s: the kernel refuses NUMA policies to this process, as in "
+				"a container without CAP_SYS_NICE; pages go where it puts them",
+				r->name, mode);
 		break;
 	case PLACEMENT_NOT_KEPT:
-		tool_error("%s: numa %s: the kernel keeps no policy for this file; pages go to the node "
-			   "of whoever touches them first",
-			   r->name, mode);
+		tool_error(
+			"%s: numa %s: the kernel keeps no policy for this file; pages go to the node "
+			"of whoever touches them first",
+			r->name, mode);
 		break;
 	case PLACEMENT_ONE_NODE:
 		if (r->header.numa_mode == PLACEMENT_INTERLEAVE)
 			tool_error("%s: numa %s: this machine has one node", r->name, mode);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 
@@ -137,8 +138,7 @@ static void warn_huge(const struct reach *r)
 		tool_error("%s: huge %s: no huge pages, this kernel has none", r->name,
 			   reach_huge_name(r->header.huge_mode));
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 
@@ -171,7 +171,8 @@ static void add_zones(const struct reach *r, const struct stats_detail *d, uint3
 
 static void print_zones_of(struct emit *e, const struct node_row *row)
 {
-	static const char *const keys[] = { "zones", "capacity_bytes", "used_bytes", "committed_bytes" };
+	static const char *const keys[] = { "zones", "capacity_bytes", "used_bytes",
+					    "committed_bytes" };
 
 	if (row->zones) {
 		emit_u64(e, keys[0], row->zones);
@@ -186,8 +187,9 @@ static void print_zones_of(struct emit *e, const struct node_row *row)
 
 void nodes_print(struct emit *e, const struct reach *r, const struct stats_detail *d)
 {
-	static const char *const columns[] = { "node", "zones", "capacity_bytes", "used_bytes",
-					       "committed_bytes", "resident_bytes", NULL };
+	static const char *const columns[] = { "node",	     "zones",		"capacity_bytes",
+					       "used_bytes", "committed_bytes", "resident_bytes",
+					       NULL };
 	uint64_t nodes = r->header.numa_nodes;
 	struct residence residence;
 	bool known = residence_count(&r->arena, &residence) == 0;

@@ -71,10 +71,9 @@ void run_on(int node)
 
 struct arena_config guest_config(const char *name, uint64_t capacity, enum arena_backing backing)
 {
-	return (struct arena_config){.name = name,
-				     .capacity = capacity,
-				     .log_capacity = 65536,
-				     .backing = backing};
+	return (struct arena_config){
+		.name = name, .capacity = capacity, .log_capacity = 65536, .backing = backing
+	};
 }
 
 void guest_open(struct arena *a, const struct arena_config *config)
@@ -105,7 +104,7 @@ void guest_close(struct arena *a)
 
 uint64_t guest_purge(struct arena *a)
 {
-	struct purge p = {0};
+	struct purge p = { 0 };
 
 	purge_round(&p, a);
 	return purge_round(&p, a);
@@ -149,7 +148,8 @@ void hoard_fill(struct hoard *h, struct arena *a, uint64_t bytes, enum sizes siz
 	uint64_t random = 1 + (uint64_t)gettid();
 
 	while (h->bytes < bytes) {
-		struct object_want want = {.size = next_size(&random, sizes), .kind = OBJECT_PRIVATE};
+		struct object_want want = { .size = next_size(&random, sizes),
+					    .kind = OBJECT_PRIVATE };
 		int err = 0;
 		uint64_t handle = object_alloc(a, &want, &err);
 		char *at = handle ? object_ptr(a, handle, &err) : NULL;
@@ -255,7 +255,7 @@ static void start_machine(void)
 
 int main(int argc, char **argv)
 {
-	char *const again[] = {argv[0], "mounted", NULL};
+	char *const again[] = { argv[0], "mounted", NULL };
 
 	if (getpid() != 1) {
 		fprintf(stderr, "this is the first program of a guest: see tests/numa/run.sh\n");

@@ -10,7 +10,7 @@
 #include "arena.h"
 #include "format.h"
 
-#define NODES 4 /* of the guest; its processor n is alone on node n */
+#define NODES  4 /* of the guest; its processor n is alone on node n */
 #define MIB(n) ((uint64_t)(n) << 20)
 
 /* One line a check; counted. */
@@ -53,7 +53,7 @@ int in_process(int node, int (*body)(void *), void *arg);
 
 /* ---- the checks, by file ---- */
 
-void check_local(void);	     /* guest_local.c */
-void check_far(void);	     /* guest_far.c: interleave, bind, refusals, full nodes, the tool */
+void check_local(void); /* guest_local.c */
+void check_far(void);	/* guest_far.c: interleave, bind, refusals, full nodes, the tool */
 
 #endif

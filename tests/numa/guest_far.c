@@ -34,7 +34,7 @@ static double worst_unevenness(const uint64_t pages[NODES])
 static void check_interleave(enum arena_backing backing, const char *name, uint64_t bytes)
 {
 	struct arena_config config = guest_config(name, MIB(256), backing);
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	uint64_t pages[NODES];
 	struct arena a;
 
@@ -43,10 +43,11 @@ static void check_interleave(enum arena_backing backing, const char *name, uint6
 	run_on(1);
 	hoard_fill(&hoard, &a, bytes, SIZES_PAGES);
 	hoard_pages(&hoard, &a, pages);
-	check(!hoard.error && placement_ask(&a, a.header) == PLACEMENT_KEPT && worst_unevenness(pages) <= UNEVEN,
-	      "%s: a thread on node 1 has %llu, %llu, %llu, %llu pages: %.1f %% off the mean at most", name,
-	      (unsigned long long)pages[0], (unsigned long long)pages[1], (unsigned long long)pages[2],
-	      (unsigned long long)pages[3], worst_unevenness(pages));
+	check(!hoard.error && placement_ask(&a, a.header) == PLACEMENT_KEPT &&
+		      worst_unevenness(pages) <= UNEVEN,
+	      "%s: a thread on node 1 has %llu, %llu, %llu, %llu pages: %.1f %% off the mean at most",
+	      name, (unsigned long long)pages[0], (unsigned long long)pages[1],
+	      (unsigned long long)pages[2], (unsigned long long)pages[3], worst_unevenness(pages));
 	hoard_free(&hoard, &a);
 	guest_close(&a);
 }
@@ -54,7 +55,7 @@ static void check_interleave(enum arena_backing backing, const char *name, uint6
 static void check_bind(void)
 {
 	struct arena_config config = guest_config("bind", MIB(256), BACKING_POSIX);
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	uint64_t pages[NODES];
 	struct arena a;
 
@@ -66,8 +67,8 @@ static void check_bind(void)
 	hoard_pages(&hoard, &a, pages);
 	check(pages[0] + pages[3] == 0 && pages[1] + pages[2] > 0,
 	      "bind to 1 and 2: a thread on node 0 has %llu, %llu, %llu, %llu pages",
-	      (unsigned long long)pages[0], (unsigned long long)pages[1], (unsigned long long)pages[2],
-	      (unsigned long long)pages[3]);
+	      (unsigned long long)pages[0], (unsigned long long)pages[1],
+	      (unsigned long long)pages[2], (unsigned long long)pages[3]);
 	hoard_free(&hoard, &a);
 	guest_close(&a);
 }
@@ -102,7 +103,7 @@ static bool reserve_huge_pages(const char *count)
 static void check_hugetlb_bind(void)
 {
 	struct arena_config config = guest_config("hugetlb", MIB(64), BACKING_HUGETLB);
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	uint64_t pages[NODES];
 	struct arena a;
 
@@ -124,7 +125,7 @@ static void check_hugetlb_local(void)
 	struct arena_config config = guest_config("hugetlb", MIB(64), BACKING_HUGETLB);
 
 	for (int node = 0; node < NODES; node++) {
-		struct hoard hoard = {0};
+		struct hoard hoard = { 0 };
 		uint64_t pages[NODES];
 		struct arena a;
 
@@ -161,7 +162,7 @@ static uint64_t large_bytes(void)
 static void check_large(void)
 {
 	struct arena_config config = guest_config("large", MIB(256), BACKING_POSIX);
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	uint64_t pages[NODES];
 	struct arena a;
 
@@ -207,7 +208,8 @@ static int run_tool(char *const argv[], char *to, size_t size)
 	return WEXITSTATUS(status);
 }
 
-#define TOOL(...) run_tool((char *[]){"shmctl-tool", "--embedded", __VA_ARGS__, NULL}, said, sizeof(said))
+#define TOOL(...) \
+	run_tool((char *[]){ "shmctl-tool", "--embedded", __VA_ARGS__, NULL }, said, sizeof(said))
 
 /* Of a node's row in what stats --json printed. */
 static unsigned long long row_value(const char *said, int node, const char *key)
@@ -227,7 +229,7 @@ static int fill_and_ask(void *unused)
 {
 	static char said[65536];
 	struct arena_files files;
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	struct arena a;
 	char path[256];
 	bool ok = !arena_path(path, sizeof(path), "t") && !arena_open(path, false, &files) &&
@@ -267,7 +269,8 @@ static void check_tool(void)
 	check(r == 0 && strstr(said, "numa state:   kept") && strstr(said, "numa nodes:   0-3"),
 	      "tool: arena show says that zones have their nodes");
 	r = in_process(2, fill_and_ask, NULL);
-	check(r == 0, "tool: stats has a row a node, and the memory of a process on node 2 in that node's row");
+	check(r == 0,
+	      "tool: stats has a row a node, and the memory of a process on node 2 in that node's row");
 	r = TOOL("arena", "destroy", "t");
 	check(r == 0, "tool: destroyed");
 }

@@ -38,7 +38,7 @@ static void *work(void *arg)
 static void threads_on_all(struct arena *a, struct worker *workers, uint64_t bytes)
 {
 	for (int n = 0; n < NODES; n++) {
-		workers[n] = (struct worker){.a = a, .bytes = bytes, .node = n};
+		workers[n] = (struct worker){ .a = a, .bytes = bytes, .node = n };
 		pthread_create(&workers[n].thread, NULL, work, &workers[n]);
 	}
 	for (int n = 0; n < NODES; n++)
@@ -50,20 +50,22 @@ static void check_share(const struct hoard *h, struct arena *a, int node, const 
 	uint64_t pages[NODES];
 
 	hoard_pages(h, a, pages);
-	check(!h->error && share_on(pages, node) >= LOCAL_SHARE, "%s on node %d: %.1f %% of its pages are there", what,
-	      node, share_on(pages, node));
+	check(!h->error && share_on(pages, node) >= LOCAL_SHARE,
+	      "%s on node %d: %.1f %% of its pages are there", what, node, share_on(pages, node));
 }
 
-static void check_threads(const char *what, enum arena_backing backing, uint64_t capacity, uint64_t bytes)
+static void check_threads(const char *what, enum arena_backing backing, uint64_t capacity,
+			  uint64_t bytes)
 {
 	struct arena_config config = guest_config(what, capacity, backing);
 	struct worker workers[NODES];
 	struct arena a;
 
 	guest_open(&a, &config);
-	check(a.homes == NODES, "%s: zones belong to %u nodes, the first %u are for what stays", what, a.homes,
-	      a.kept_zones);
-	check(placement_ask(&a, a.header) == PLACEMENT_KEPT, "%s: the kernel has the policy of each zone", what);
+	check(a.homes == NODES, "%s: zones belong to %u nodes, the first %u are for what stays",
+	      what, a.homes, a.kept_zones);
+	check(placement_ask(&a, a.header) == PLACEMENT_KEPT,
+	      "%s: the kernel has the policy of each zone", what);
 	threads_on_all(&a, workers, bytes);
 	for (int n = 0; n < NODES; n++)
 		check_share(&workers[n].hoard, &a, n, what);
@@ -81,7 +83,7 @@ static int take_far_pages(void *arg)
 	uint32_t home = a->kept_zones;
 	uint64_t pages[NODES];
 	int err = 0, node = 2;
-	struct hoard h = {0};
+	struct hoard h = { 0 };
 	uint64_t zones, page, handle, size = 256 << PAGE_SHIFT;
 
 	if (thread_become_client(a))
@@ -95,7 +97,8 @@ static int take_far_pages(void *arg)
 	h.sizes = &size;
 	h.count = 1;
 	hoard_pages(&h, a, pages);
-	check(share_on(pages, node) == 100.0, "policy: a process on node 0 takes pages of a zone of node %d: %.1f %% are there",
+	check(share_on(pages, node) == 100.0,
+	      "policy: a process on node 0 takes pages of a zone of node %d: %.1f %% are there",
 	      node, share_on(pages, node));
 	return share_on(pages, node) == 100.0 ? 0 : 1;
 }
@@ -118,7 +121,7 @@ static void check_stranger(void)
 static void check_migration(void)
 {
 	struct arena_config config = guest_config("migration", MIB(512), BACKING_POSIX);
-	struct hoard first = {0}, second = {0};
+	struct hoard first = { 0 }, second = { 0 };
 	struct arena a;
 
 	guest_open(&a, &config);
@@ -152,7 +155,8 @@ static void check_purged(void)
 	threads_on_all(&a, workers, MIB(16));
 	r = residence_count(&a, &residence);
 	check(r == 0 && bytes >= MIB(40) && residence.home > 0 &&
-		      100.0 * (double)residence.home >= LOCAL_SHARE * (double)(residence.home + residence.away),
+		      100.0 * (double)residence.home >=
+			      LOCAL_SHARE * (double)(residence.home + residence.away),
 	      "purged: %llu MiB given back and taken again: %llu pages in zones of their node, %llu not",
 	      (unsigned long long)(bytes >> 20), (unsigned long long)residence.home,
 	      (unsigned long long)residence.away);
@@ -167,7 +171,7 @@ static void check_purged(void)
 static void check_zones_full(void)
 {
 	struct arena_config config = guest_config("zones", MIB(64), BACKING_POSIX);
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	uint64_t pages[NODES], others;
 	struct arena a;
 
@@ -176,11 +180,33 @@ static void check_zones_full(void)
 	hoard_fill(&hoard, &a, MIB(64), SIZES_PAGES);
 	hoard_pages(&hoard, &a, pages);
 	others = pages[0] + pages[2] + pages[3];
-	check(hoard.error == -ENOMEM && hoard.bytes >= MIB(60), "zones full: a thread on one node gets %.1f of 64 MiB before -ENOMEM",
+	check(hoard.error == -ENOMEM && hoard.bytes >= MIB(60),
+	      "zones full: a thread on one node gets %.1f of 64 MiB before -ENOMEM",
 	      (double)hoard.bytes / (double)MIB(1));
 	check(pages[1] << PAGE_SHIFT >= MIB(14) && others > 0,
-	      "zones full: %llu pages on its own node, then %llu on others", (unsigned long long)pages[1],
-	      (unsigned long long)others);
+	      "zones full: %llu pages on its own node, then %llu on others",
+	      (unsigned long long)pages[1], (unsigned long long)others);
+	hoard_free(&hoard, &a);
+	guest_close(&a);
+}
+
+/* A little more than that. */
+static void check_nearest(void)
+{
+	struct arena_config config = guest_config("nearest", MIB(64), BACKING_POSIX);
+	struct hoard hoard = { 0 };
+	uint64_t pages[NODES];
+	struct arena a;
+
+	guest_open(&a, &config);
+	run_on(2);
+	hoard_fill(&hoard, &a, MIB(24), SIZES_PAGES);
+	hoard_pages(&hoard, &a, pages);
+	check(!hoard.error && pages[2] << PAGE_SHIFT >= MIB(14) &&
+		      pages[3] << PAGE_SHIFT >= MIB(7) && pages[0] + pages[1] == 0,
+	      "zones full: a thread on node 2 has %llu pages there, then %llu on node 3, the nearest, %llu farther off",
+	      (unsigned long long)pages[2], (unsigned long long)pages[3],
+	      (unsigned long long)(pages[0] + pages[1]));
 	hoard_free(&hoard, &a);
 	guest_close(&a);
 }
@@ -194,7 +220,8 @@ static uint64_t node_free(int node)
 
 	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
 	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f) && sscanf(line, "Node %*d MemFree: %llu kB", &kb) != 1)
+	while (f && fgets(line, sizeof(line), f) &&
+	       sscanf(line, "Node %*d MemFree: %llu kB", &kb) != 1)
 		;
 	if (f)
 		fclose(f);
@@ -221,7 +248,7 @@ static void *fill_node(int node, uint64_t leave, uint64_t *size)
 static void check_memory_full(void)
 {
 	struct arena_config config = guest_config("memory", MIB(512), BACKING_POSIX);
-	struct hoard hoard = {0};
+	struct hoard hoard = { 0 };
 	uint64_t pages[NODES], size;
 	struct arena a;
 	void *filler;
@@ -233,7 +260,9 @@ static void check_memory_full(void)
 	hoard_pages(&hoard, &a, pages);
 	check(filler && hoard.error == 0 && hoard.bytes >= MIB(160),
 	      "memory full: a thread on a node with 96 MiB left gets 160 MiB");
-	check(share_on(pages, 2) > 0 && share_on(pages, 2) <= 65, "memory full: %.1f %% of its pages are there, the others elsewhere", share_on(pages, 2));
+	check(share_on(pages, 2) > 0 && share_on(pages, 2) <= 65,
+	      "memory full: %.1f %% of its pages are there, the others elsewhere",
+	      share_on(pages, 2));
 	if (filler)
 		munmap(filler, size);
 	hoard_free(&hoard, &a);
@@ -248,5 +277,6 @@ void check_local(void)
 	check_migration();
 	check_purged();
 	check_zones_full();
+	check_nearest();
 	check_memory_full();
 }

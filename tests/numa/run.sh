@@ -69,6 +69,16 @@ nodes=()
 for n in 0 1 2 3; do
 	nodes+=(-object "memory-backend-ram,size=512M,id=memory$n" -numa "node,nodeid=$n,memdev=memory$n,cpus=$n")
 done
+# Nodes 0 and 1 are near each other, 2 and 3 as well.
+for a in 0 1 2 3; do
+	for b in 0 1 2 3; do
+		case $a$b in
+		00 | 11 | 22 | 33) ;;
+		01 | 10 | 23 | 32) nodes+=(-numa "dist,src=$a,dst=$b,val=12") ;;
+		*) nodes+=(-numa "dist,src=$a,dst=$b,val=32") ;;
+		esac
+	done
+done
 # Emulated, since a guest within a guest may hang. Memory that is not touched is not taken.
 qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max -m 2G -smp 4 "${nodes[@]}" \
 	-nodefaults -display none -serial "file:$work/console" -no-reboot \
