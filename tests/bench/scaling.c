@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,14 +22,15 @@
 #include "scaling.h"
 #include "zone.h"
 
-#define LIVE_MAX  20000u
+#define STEPS	  65536u
 #define RUNS	  5
-#define WARM_PART 4 /* a quarter of the operations, before counting */
+#define THREADS	  16 /* of one process, on two CPUs */
+#define WARM_PART 4  /* a quarter of the operations, before counting */
 
 /* ---- what is counted ---- */
 
-static struct counts now; /* of this process, which has one thread */
-static uint64_t locked_at;
+static __thread struct counts now;
+static __thread uint64_t locked_at;
 
 extern __typeof__(cache_refill) __real_cache_refill, __wrap_cache_refill;
 extern __typeof__(cache_flush) __real_cache_flush, __wrap_cache_flush;
@@ -125,16 +127,16 @@ static size_t size_2m(uint64_t *random)
 /* With one live object replacing is a pair. */
 static const struct workload workloads[] = {
 	{ "random replace, 16-1024 B", 4096, 2000000, size_small },
-	{ "log mix", LIVE_MAX, 400000, size_logmix },
+	{ "log mix", 20000, 400000, size_logmix },
 	{ "2 MiB pair", 1, 400000, size_2m },
 };
 #define WORKLOADS ((int)(sizeof(workloads) / sizeof(workloads[0])))
 
 struct shared {
 	_Atomic uint32_t ready, done;
-	int processes, divide;
+	int workers, divide, cpu[2];
 	const struct workload *work;
-	struct counts counts[2];
+	struct counts counts[THREADS]; /* of each worker */
 };
 
 static shma *arena;
@@ -151,43 +153,91 @@ static void *get(size_t size)
 	return p;
 }
 
-static void meet(_Atomic uint32_t *count, int processes)
+static void meet(_Atomic uint32_t *count, int workers)
 {
 	atomic_fetch_add(count, 1);
-	while (atomic_load(count) < (uint32_t)processes)
+	while (atomic_load(count) < (uint32_t)workers)
 		sched_yield();
 }
 
-/* Sizes and places are drawn first: what is timed is the heap. */
-static void work(int which, void *arg)
-{
-	static void *live[LIVE_MAX];
-	static struct {
-		uint32_t slot, size;
-	} steps[65536];
-	struct shared *s = arg;
-	uint32_t ops = s->work->ops / (uint32_t)s->divide, warm = ops / WARM_PART;
-	uint64_t random = 977u + (uint64_t)which, start = 0;
+struct step {
+	uint32_t slot, size;
+};
 
+static void replace(void **live, const struct step *steps, uint32_t n, uint32_t from)
+{
+	for (uint32_t i = from; i < from + n; i++) {
+		const struct step *step = &steps[i % STEPS];
+
+		shma_free_ptr(arena, live[step->slot]);
+		live[step->slot] = get(step->size);
+	}
+}
+
+/* Sizes and places are drawn first: what is timed is the heap. The one who fails leaves the others waiting, and
+ * its process at once. */
+static void work(struct shared *s, int which)
+{
+	void **live = malloc(s->work->live * sizeof(*live));
+	struct step *steps = malloc(STEPS * sizeof(*steps));
+	uint32_t ops = s->work->ops / (uint32_t)s->divide, warm = ops / WARM_PART;
+	uint64_t random = 977u + (uint64_t)which, start;
+
+	if (!live || !steps)
+		_exit(1);
 	for (uint32_t i = 0; i < s->work->live; i++)
 		live[i] = get(s->work->size(&random));
-	for (uint32_t i = 0; i < 65536; i++) {
+	for (uint32_t i = 0; i < STEPS; i++) {
 		steps[i].slot = (uint32_t)draw(&random) % s->work->live;
 		steps[i].size = (uint32_t)s->work->size(&random);
 	}
-	meet(&s->ready, s->processes);
-	for (uint32_t i = 0; i < ops + warm; i++) {
-		if (i == warm) {
-			memset(&now, 0, sizeof(now));
-			start = cpu_ns();
-		}
-		shma_free_ptr(arena, live[steps[i % 65536].slot]);
-		live[steps[i % 65536].slot] = get(steps[i % 65536].size);
-	}
+	meet(&s->ready, s->workers);
+	replace(live, steps, warm, 0);
+	memset(&now, 0, sizeof(now));
+	start = cpu_ns();
+	replace(live, steps, ops, warm);
 	now.ns = cpu_ns() - start; /* who has to wait for a CPU is not slower for it */
 	now.ops = ops;
 	s->counts[which] = now;
-	meet(&s->done, s->processes); /* nobody is alone at the end */
+	meet(&s->done, s->workers); /* nobody is alone at the end */
+	free(live);
+	free(steps);
+}
+
+/* ---- workers: a process each, or all threads of one ---- */
+
+static void process_body(int which, void *arg)
+{
+	work(arg, which);
+}
+
+struct thread_arg {
+	struct shared *s;
+	int which;
+};
+
+static void *thread_main(void *arg)
+{
+	const struct thread_arg *t = arg;
+
+	scaling_pin(t->s->cpu[t->which % 2]);
+	work(t->s, t->which);
+	return NULL;
+}
+
+static void threads_body(int which, void *arg)
+{
+	struct thread_arg args[THREADS];
+	pthread_t threads[THREADS];
+
+	(void)which;
+	for (int i = 0; i < THREADS; i++) {
+		args[i] = (struct thread_arg){ arg, i };
+		if (pthread_create(&threads[i], NULL, thread_main, &args[i]))
+			_exit(1);
+	}
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
 }
 
 /* ---- from counts to rates ---- */
@@ -227,27 +277,45 @@ static int by_time(const void *a, const void *b)
 	return (x->ns > y->ns) - (x->ns < y->ns);
 }
 
-/* The run of median time, of the first process. */
-static struct rates measure(struct shared *s, const struct workload *w, int processes,
-			    const int *cpu, double clock)
+static struct counts sum_of(const struct shared *s)
 {
+	struct counts sum = { 0 };
+
+	for (int i = 0; i < s->workers; i++) {
+		const uint64_t *from = (const uint64_t *)&s->counts[i];
+		uint64_t *to = (uint64_t *)&sum;
+
+		for (size_t k = 0; k < sizeof(sum) / sizeof(*to); k++)
+			to[k] += from[k];
+	}
+	return sum;
+}
+
+/* The run of median time. */
+static struct rates measure(struct shared *s, const struct workload *w, int workers, double clock)
+{
+	bool threads = workers == THREADS;
 	struct rates runs[RUNS];
 
 	s->work = w;
-	s->processes = processes;
+	s->workers = workers;
 	for (int i = 0; i < RUNS; i++) {
+		struct counts sum;
+
 		atomic_store(&s->ready, 0);
 		atomic_store(&s->done, 0);
-		side_by_side(processes, cpu, work, s);
-		runs[i] = rates_of(w, &s->counts[0], clock);
+		side_by_side(threads ? 1 : workers, s->cpu, threads ? threads_body : process_body,
+			     s);
+		sum = sum_of(s);
+		runs[i] = rates_of(w, &sum, clock);
 	}
 	qsort(runs, RUNS, sizeof(runs[0]), by_time);
 	return runs[RUNS / 2];
 }
 
-static void print_rates(const struct rates *r, int processes)
+static void print_rates(const struct rates *r, int workers)
 {
-	printf("%-26s %d %9.1f %10.6f %8.0f %10.6f %8.0f %8.0f %7.2f %%\n", r->name, processes,
+	printf("%-26s %2d %9.1f %10.6f %8.0f %10.6f %8.0f %8.0f %7.2f %%\n", r->name, workers,
 	       r->ns, r->slow, r->slow_ns, r->locks, r->hold_ns, r->get_ns, 100 * r->busy);
 }
 
@@ -293,32 +361,33 @@ static int find_cpus(int *cpu)
 
 int main(int argc, char **argv)
 {
-	struct rates solo[WORKLOADS], duo[WORKLOADS];
+	struct rates solo[WORKLOADS], duo[WORKLOADS], threads;
 	struct machine machine;
 	struct shared *s;
 	char name[64];
-	int cpu[2];
 	uint32_t zones;
 
-	if (find_cpus(cpu) < 2) {
-		fprintf(stderr, "scaling: needs two CPUs\n");
-		return 77;
-	}
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
 		return 1;
+	if (find_cpus(s->cpu) < 2) {
+		fprintf(stderr, "scaling: needs two CPUs\n");
+		return 77;
+	}
 	s->divide = argc > 1 && !strcmp(argv[1], "--tiny") ? 100 : 1;
-	machine_measure(&machine, cpu, (uint32_t)s->divide);
+	machine_measure(&machine, s->cpu, (uint32_t)s->divide);
 	snprintf(name, sizeof(name), "scaling-%d", (int)getpid());
 	zones = open_arena(name);
-	printf("%-26s %s %9s %10s %8s %10s %8s %8s %9s\n", "measured", "P", "ns/op", "slow/op",
+	printf("%-26s %2s %9s %10s %8s %10s %8s %8s %9s\n", "measured", "P", "ns/op", "slow/op",
 	       "ns each", "locks/op", "held ns", "to get", "busy");
 	for (int i = 0; i < WORKLOADS; i++) {
-		solo[i] = measure(s, &workloads[i], 1, cpu, machine.clock_ns);
-		duo[i] = measure(s, &workloads[i], 2, cpu, machine.clock_ns);
+		solo[i] = measure(s, &workloads[i], 1, machine.clock_ns);
+		duo[i] = measure(s, &workloads[i], 2, machine.clock_ns);
 		print_rates(&solo[i], 1);
 		print_rates(&duo[i], 2);
 	}
+	threads = measure(s, &workloads[0], THREADS, machine.clock_ns);
+	print_rates(&threads, THREADS);
 	model_print(&machine, solo, duo, WORKLOADS, zones);
 	shma_close(arena);
 	remove_arena(name);

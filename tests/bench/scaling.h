@@ -34,6 +34,7 @@ struct machine {
 
 /* scaling_machine.c */
 void machine_measure(struct machine *m, const int *cpu, uint32_t divide);
+void scaling_pin(int cpu);
 /* Runs body(0) and body(1), each in a process of its own on its own CPU, or body(0) alone. */
 void side_by_side(int n, const int *cpu, void (*body)(int which, void *arg), void *arg);
 

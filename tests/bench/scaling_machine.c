@@ -21,7 +21,7 @@
 #define COMMIT_BYTES ((size_t)512 << 20) /* by each process */
 #define COMMIT_STEP  ((size_t)2 << 20)
 
-static void pin(int cpu)
+void scaling_pin(int cpu)
 {
 	cpu_set_t set;
 
@@ -41,7 +41,7 @@ void side_by_side(int n, const int *cpu, void (*body)(int which, void *arg), voi
 			exit(1);
 		}
 		if (!pids[i]) {
-			pin(cpu[i]);
+			scaling_pin(cpu[i]);
 			body(i, arg);
 			_exit(0);
 		}
