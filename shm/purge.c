@@ -15,6 +15,9 @@
 #define LOOKS_STEP   1024u
 #define REGIONS_STEP 512u
 #define SLAB_PARTS   32u /* of one slab at most: every other of its pages */
+/* Pages that are taken at a time: they are missing to whoever needs memory meanwhile. */
+#define PAGES_STEP   4096u
+#define STEP_SHARE   32u /* of the arena */
 #define REGION_ALL   UINT64_C(0xffff)
 _Static_assert(REGION_PAGES == 16, "a region's pages");
 
@@ -37,13 +40,13 @@ static uint64_t ripe_pages(struct arena *a, uint32_t zone, uint32_t word, uint64
 	return ripe;
 }
 
-/* The length of the run of ripe pages that begins with this one, which is one. Lock held. */
-static uint32_t ripe_run(struct arena *a, uint32_t zone, uint32_t start, uint64_t ripe)
+/* The length, up to a most, of the run of ripe pages that begins with this one, which is one. Lock held. */
+static uint32_t ripe_run(struct arena *a, uint32_t zone, uint32_t start, uint64_t ripe, uint64_t most)
 {
-	uint32_t page = start;
+	uint32_t page = start, limit = most < PURGE_PART_PAGES ? (uint32_t)most : PURGE_PART_PAGES;
 	uint64_t idle;
 
-	while (page - start < PURGE_PART_PAGES) {
+	while (page - start < limit) {
 		uint64_t rest = ~(ripe >> (page % 64));
 		uint32_t left = 64 - page % 64, run = rest ? (uint32_t)__builtin_ctzll(rest) : left;
 
@@ -52,10 +55,21 @@ static uint32_t ripe_run(struct arena *a, uint32_t zone, uint32_t start, uint64_
 			break;
 		ripe = ripe_pages(a, zone, page / 64, &idle);
 	}
-	return page - start < PURGE_PART_PAGES ? page - start : PURGE_PART_PAGES;
+	return page - start < limit ? page - start : limit;
 }
 
 /* ---- extents ---- */
+
+static uint64_t pages_left(const struct purge *p, const struct arena *a)
+{
+	uint64_t most = geometry_heap_pages(&a->g) / STEP_SHARE, taken = 0;
+
+	if (most > PAGES_STEP)
+		most = PAGES_STEP;
+	for (uint32_t i = 0; i < p->count; i++)
+		taken += p->parts[i].pages;
+	return p->count < PURGE_PARTS && most > taken ? most - taken : 0;
+}
 
 /* Lock held. */
 static void take_run(struct purge *p, struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
@@ -72,12 +86,12 @@ static void take_run(struct purge *p, struct arena *a, uint32_t zone, uint32_t s
 /* Whether all that is ripe there was taken. Lock held. */
 static bool look_at_word(struct purge *p, struct arena *a, uint32_t zone, uint32_t word)
 {
-	uint64_t idle, ripe = ripe_pages(a, zone, word, &idle);
+	uint64_t idle, ripe = ripe_pages(a, zone, word, &idle), left;
 
-	while (ripe && p->count < PURGE_PARTS) {
+	while (ripe && (left = pages_left(p, a)) > 0) {
 		uint32_t from = (uint32_t)__builtin_ctzll(ripe), end;
 
-		end = from + ripe_run(a, zone, word * 64 + from, ripe);
+		end = from + ripe_run(a, zone, word * 64 + from, ripe, left);
 		take_run(p, a, zone, word * 64 + from, end - from);
 		ripe &= end < 64 ? ~UINT64_C(0) << end : 0;
 	}
@@ -127,7 +141,7 @@ static void gather_extents(struct purge *p, struct arena *a, uint32_t zones)
 
 		if (p->word >= end || client_prepare_zone(a, p->zone) || !look_at_words(p, a, end))
 			next_zone(p);
-		if (p->count == PURGE_PARTS || (p->count && p->word == 0))
+		if (pages_left(p, a) == 0 || (p->count && p->word == 0))
 			break;
 	}
 	STOP_POINT(purge_taken);

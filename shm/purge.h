@@ -17,7 +17,7 @@
 
 #include "slab.h"
 
-#define PURGE_PARTS	 128u
+#define PURGE_PARTS	 128u /* a step, and no more than 16 MiB */
 #define PURGE_SLABS	 32u
 #define PURGE_PART_PAGES 512u /* 2 MiB: who commits waits for the punch that is under way */
 

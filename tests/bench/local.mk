@@ -9,7 +9,7 @@ check_PROGRAMS += %D%/bench
 	%D%/report.c %D%/report.h %D%/report_table.c %D%/bars.c %D%/machine.c \
 	%D%/work.c %D%/work.h \
 	%D%/work_one.c %D%/work_latency.c %D%/work_many.c %D%/work_memory.c \
-	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c \
+	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c %D%/work_purge.c \
 	%D%/peer.h
 # Flags are part of what instructions are counted for.
 %C%_bench_CPPFLAGS = $(AM_CPPFLAGS) -DBENCH_CFLAGS='"$(CFLAGS)"'
@@ -31,6 +31,11 @@ check_PROGRAMS += %D%/scaling
 check_PROGRAMS += %D%/huge
 %C%_huge_SOURCES = %D%/huge.c
 %C%_huge_LDADD = libclient.la
+
+# Memory given back beside a client at work: purges when it is told, as only the daemon does.
+check_PROGRAMS += %D%/purge
+%C%_purge_SOURCES = %D%/purge.c
+%C%_purge_LDADD = libclient.la
 
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
@@ -80,7 +85,7 @@ script_tests += %D%/smoke.sh %D%/instructions_gate.sh
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
 bench_results = --results $(abs_builddir)/%D%/results
-bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) %D%/huge$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so
+bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) %D%/huge$(EXEEXT) %D%/purge$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so
 
 bench: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) $(bench_results) --title bench $(BENCH_FLAGS)

@@ -250,6 +250,8 @@ int work_capacity(struct run *r); /* arg: GiB, against 1 */
 int work_look_up(struct run *r);
 /* work_huge.c */
 int work_huge(struct run *r);
+/* work_purge.c */
+int work_purge(struct run *r);
 /* work_recovery.c: arg: percent of all objects that the dead one had */
 int work_recovery(struct run *r);
 
