@@ -38,10 +38,18 @@ static void set_limit(struct thread_block *t, uint32_t class, uint32_t limit)
 
 /* ---- arrays ---- */
 
+static int64_t drawn(const struct thread_block *t)
+{
+	return atomic_load_explicit(&t->owned_bytes, memory_order_relaxed);
+}
+
 static struct slab_source source_of(struct thread_block *t, uint32_t class)
 {
 	return (struct slab_source){
-		.class = class, .head = t->caches[class].record_page, .home = &t->home_zone};
+		.class = class,
+		.head = t->caches[class].record_page,
+		.home = &t->home_zone,
+		.owned = drawn(t)};
 }
 
 static void array_free(struct arena *a, struct thread_block *t, uint64_t offset)
@@ -87,11 +95,6 @@ static bool array_grow(struct arena *a, struct thread_block *t, uint32_t class, 
 }
 
 /* ---- putting back ---- */
-
-static int64_t drawn(const struct thread_block *t)
-{
-	return atomic_load_explicit(&t->owned_bytes, memory_order_relaxed);
-}
 
 static void drawn_add(struct thread_block *t, int64_t bytes)
 {

@@ -46,13 +46,10 @@ static inline __attribute__((always_inline)) struct cache *cache_at(struct threa
 	return (struct cache *)((char *)t->caches + place);
 }
 
-/* The same by a class's row (sizeclass_row()). */
+/* The same by the row of a kind of slabs (sizeclass_row()). */
 static inline __attribute__((always_inline)) struct cache *cache_at_row(struct thread_block *t, uint64_t row)
 {
-	uint64_t place = row * sizeof(struct cache);
-
-	__asm__("" : "+r"(place)); /* else the compiler takes the rows that are no class's off first */
-	return cache_at(t, place - sizeclass_row(0) * sizeof(struct cache));
+	return cache_at(t, sizeclass_rows[row].cache);
 }
 
 /* Where a slot lies, by its heap offset. */

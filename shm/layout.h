@@ -46,7 +46,9 @@
 #define ARENA_NAME_BYTES 64u
 
 #define CLASSES 108u  /* size classes to 1 MiB, see sizeclass.h */
-#define KINDS CLASSES /* of slabs: one a class */
+#define SHORT_FIRST 1u /* the first of the classes that have short slabs besides the long ones */
+#define SHORTS 79u     /* so many classes have */
+#define KINDS (CLASSES + SHORTS) /* of slabs: long ones by class, then short ones by class */
 #define SHAPES 17u    /* slab records by their number of state words, in sixteens */
 #define HINT_ROWS (KINDS + SHAPES)
 #define SLAB_OBJECTS_MAX 256u
@@ -89,7 +91,7 @@ enum raw_use {
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
  * word 1, pages of slabs:    distance to head in pages 0-5 | slab record, heap offset, a multiple of 64,
  *                            6-43 | slab kind 55-62 | 1 at 63. Enough to find an object's state word; the
- *                            top nine bits are its kind's row in sizeclass_reciprocals
+ *                            top nine bits are its kind's row in sizeclass_rows
  * word 1, PAGE_SPAN:         length of the piece in pages 0-16 | page of the extent's head 17-49
  */
 #define PW0_KIND_SHIFT 0
@@ -143,7 +145,7 @@ struct slab_record {
 	 * its client. R: anyone. */
 	_Atomic uint32_t owner;
 	_Atomic uint32_t head;	     /* TRUTH. W: busy owner. The slab's first page. R: anyone */
-	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. R: anyone */
+	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. The kind of slab. R: anyone */
 	_Atomic uint32_t digest;      /* INDEX. W, R: purgers: of the words at the last look */
 	uint32_t reserved[4];
 	_Atomic uint64_t bitmap[4]; /* INDEX, hint: objects free. W: anyone, by fetch_or and fetch_and */

@@ -18,7 +18,7 @@
 
 /*
  * The state word of the small object at a place (a page whose entry is committed, and in it the lowest 8 bits
- * of an offset in units of 16 bytes), and its class's row in sizeclass_reciprocals; NULL: no small object
+ * of an offset in units of 16 bytes), and its class's row in sizeclass_rows; NULL: no small object
  * starts there.
  */
 static inline __attribute__((always_inline)) _Atomic uint32_t *

@@ -171,7 +171,7 @@ static bool has_room(const struct purge *p)
 	return p->held < PURGE_SLABS && PURGE_PARTS - p->count >= SLAB_PARTS;
 }
 
-/* Slabs of a class that begin in a region. Whether that was all of it. */
+/* Slabs of a kind that begin in a region. Whether that was all of it. */
 static bool look_at_region(struct purge *p, struct arena *a, uint64_t region)
 {
 	uint64_t end = (region + 1) * REGION_PAGES;
@@ -197,7 +197,7 @@ static void gather_slabs(struct purge *p, struct arena *a)
 {
 	uint64_t end = atomic_load_explicit(&a->pages_known, memory_order_relaxed) / REGION_PAGES;
 
-	for (uint32_t looks = 0; p->class < CLASSES && looks < REGIONS_STEP; looks++) {
+	for (uint32_t looks = 0; p->class < KINDS && looks < REGIONS_STEP; looks++) {
 		uint64_t region = sizeclass_table[p->class].objects > 1
 					  ? hint_next(a, p->class, p->region, end)
 					  : UINT64_MAX;
@@ -230,7 +230,7 @@ bool purge_gather(struct purge *p, struct arena *a)
 	else
 		gather_slabs(p, a);
 	STOP_POINT(purge_unmarked);
-	p->under_way = p->zone < zones || p->class < CLASSES;
+	p->under_way = p->zone < zones || p->class < KINDS;
 	return p->under_way;
 }
 

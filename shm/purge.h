@@ -28,7 +28,7 @@ struct purge_part {
 
 struct purge {
 	bool under_way;
-	/* Where the round is: first among the zones, then among the slabs of each class. */
+	/* Where the round is: first among the zones, then among the slabs of each kind. */
 	uint32_t zone, word, class;
 	uint64_t region;
 	/* A step's parts: extents of this process's, of one zone, or pages of the slabs held. */

@@ -12,7 +12,7 @@ static uint64_t owned_in_slab(struct arena *a, uint64_t page, uint32_t client)
 
 	if (slab_find(a, page << PAGE_SHIFT, &p) || p.head != page)
 		return 0;
-	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++) {
+	for (uint32_t i = 0; i < sizeclass_table[p.kind].objects; i++) {
 		uint32_t word = atomic_load_explicit(&p.record->words[i], memory_order_relaxed);
 
 		if (state_owner(word) == client && state_kind(word) != OBJECT_INTERNAL)

@@ -182,7 +182,7 @@ static bool slab_holds(struct arena *a, uint64_t page, uint32_t client)
 
 	if (slab_find(a, page << PAGE_SHIFT, &p) || p.head != page)
 		return false;
-	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++)
+	for (uint32_t i = 0; i < sizeclass_table[p.kind].objects; i++)
 		if (state_owner(atomic_load_explicit(&p.record->words[i], memory_order_relaxed)) == client)
 			return true;
 	return false;

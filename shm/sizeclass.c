@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each slab of several objects is the smallest of at least four pages and four objects, or of 256 objects,
- * that leaves at most 3 % of its bytes unused behind its last object; tests/unit/test_sizeclass.c computes it
- * anew.
+ * A class's long slab is the smallest, in multiples of four pages, of at least two objects, that leaves at most
+ * a sixteenth of its bytes unused behind its last object; if none to 32 pages does, the one that leaves least;
+ * or it has 256 objects. Four pages, since blocks of pages are powers of two: what an extent of five or fifteen
+ * leaves of its block only shorter ones can use. Its short slab is the smallest that leaves at most an eighth
+ * unused, or, of objects above 1 KiB, a quarter: who has few objects of a class loses less by that than by the
+ * rest of a long one. tests/unit/test_sizeclass.c computes both anew.
  */
 #include "sizeclass.h"
 
@@ -44,50 +47,50 @@
 	X(640, 4, 25)                                                                              \
 	X(704, 4, 23)                                                                              \
 	X(768, 4, 21)                                                                              \
-	X(832, 5, 24)                                                                              \
+	X(832, 4, 19)                                                                              \
 	X(896, 4, 18)                                                                              \
 	X(960, 4, 17)                                                                              \
 	X(1024, 4, 16)                                                                             \
 	X(1152, 4, 14)                                                                             \
-	X(1280, 5, 16)                                                                             \
-	X(1408, 6, 17)                                                                             \
-	X(1536, 5, 13)                                                                             \
-	X(1664, 5, 12)                                                                             \
+	X(1280, 4, 12)                                                                             \
+	X(1408, 4, 11)                                                                             \
+	X(1536, 4, 10)                                                                             \
+	X(1664, 8, 19)                                                                             \
 	X(1792, 4, 9)                                                                              \
-	X(1920, 8, 17)                                                                             \
+	X(1920, 4, 8)                                                                              \
 	X(2048, 4, 8)                                                                              \
 	X(2304, 4, 7)                                                                              \
-	X(2560, 5, 8)                                                                              \
-	X(2816, 7, 10)                                                                             \
-	X(3072, 6, 8)                                                                              \
-	X(3328, 5, 6)                                                                              \
-	X(3584, 7, 8)                                                                              \
-	X(3840, 15, 16)                                                                            \
+	X(2560, 4, 6)                                                                              \
+	X(2816, 8, 11)                                                                             \
+	X(3072, 4, 5)                                                                              \
+	X(3328, 12, 14)                                                                            \
+	X(3584, 8, 9)                                                                              \
+	X(3840, 4, 4)                                                                              \
 	X(4096, 4, 4)                                                                              \
 	X(4608, 8, 7)                                                                              \
-	X(5120, 5, 4)                                                                              \
-	X(5632, 7, 5)                                                                              \
-	X(6144, 6, 4)                                                                              \
-	X(6656, 10, 6)                                                                             \
-	X(7168, 7, 4)                                                                              \
-	X(7680, 15, 8)                                                                             \
-	X(8192, 8, 4)                                                                              \
-	X(9216, 9, 4)                                                                              \
-	X(10240, 10, 4)                                                                            \
-	X(11264, 11, 4)                                                                            \
+	X(5120, 4, 3)                                                                              \
+	X(5632, 16, 11)                                                                            \
+	X(6144, 8, 5)                                                                              \
+	X(6656, 12, 7)                                                                             \
+	X(7168, 16, 9)                                                                             \
+	X(7680, 4, 2)                                                                              \
+	X(8192, 4, 2)                                                                              \
+	X(9216, 12, 5)                                                                             \
+	X(10240, 8, 3)                                                                             \
+	X(11264, 20, 7)                                                                            \
 	X(12288, 12, 4)                                                                            \
-	X(13312, 13, 4)                                                                            \
-	X(14336, 14, 4)                                                                            \
-	X(15360, 15, 4)                                                                            \
-	X(16384, 16, 4)                                                                            \
-	X(18432, 18, 4)                                                                            \
-	X(20480, 20, 4)                                                                            \
-	X(22528, 22, 4)                                                                            \
-	X(24576, 24, 4)                                                                            \
-	X(26624, 26, 4)                                                                            \
+	X(13312, 20, 6)                                                                            \
+	X(14336, 28, 8)                                                                            \
+	X(15360, 8, 2)                                                                             \
+	X(16384, 8, 2)                                                                             \
+	X(18432, 24, 5)                                                                            \
+	X(20480, 16, 3)                                                                            \
+	X(22528, 28, 5)                                                                            \
+	X(24576, 12, 2)                                                                            \
+	X(26624, 20, 3)                                                                            \
 	X(28672, 28, 4)                                                                            \
-	X(30720, 30, 4)                                                                            \
-	X(32768, 32, 4)                                                                            \
+	X(30720, 16, 2)                                                                            \
+	X(32768, 16, 2)                                                                            \
 	X(36864, 9, 1)                                                                             \
 	X(40960, 10, 1)                                                                            \
 	X(45056, 11, 1)                                                                            \
@@ -116,22 +119,122 @@
 	X(524288, 128, 1)                                                                          \
 	X(786432, 192, 1)                                                                          \
 	X(1048576, 256, 1)
+
+#define SHORT_SLABS(X)                                                                             \
+	X(32, 1, 128)                                                                              \
+	X(48, 1, 85)                                                                               \
+	X(64, 1, 64)                                                                               \
+	X(80, 1, 51)                                                                               \
+	X(96, 1, 42)                                                                               \
+	X(112, 1, 36)                                                                              \
+	X(128, 1, 32)                                                                              \
+	X(144, 1, 28)                                                                              \
+	X(160, 1, 25)                                                                              \
+	X(176, 1, 23)                                                                              \
+	X(192, 1, 21)                                                                              \
+	X(208, 1, 19)                                                                              \
+	X(224, 1, 18)                                                                              \
+	X(240, 1, 17)                                                                              \
+	X(256, 1, 16)                                                                              \
+	X(272, 1, 15)                                                                              \
+	X(288, 1, 14)                                                                              \
+	X(304, 1, 13)                                                                              \
+	X(320, 1, 12)                                                                              \
+	X(336, 1, 12)                                                                              \
+	X(352, 1, 11)                                                                              \
+	X(368, 1, 11)                                                                              \
+	X(384, 1, 10)                                                                              \
+	X(400, 1, 10)                                                                              \
+	X(416, 1, 9)                                                                               \
+	X(432, 1, 9)                                                                               \
+	X(448, 1, 9)                                                                               \
+	X(464, 1, 8)                                                                               \
+	X(480, 1, 8)                                                                               \
+	X(496, 1, 8)                                                                               \
+	X(512, 1, 8)                                                                               \
+	X(576, 1, 7)                                                                               \
+	X(640, 1, 6)                                                                               \
+	X(704, 2, 11)                                                                              \
+	X(768, 1, 5)                                                                               \
+	X(832, 2, 9)                                                                               \
+	X(896, 1, 4)                                                                               \
+	X(960, 1, 4)                                                                               \
+	X(1024, 1, 4)                                                                              \
+	X(1152, 1, 3)                                                                              \
+	X(1280, 1, 3)                                                                              \
+	X(1408, 2, 5)                                                                              \
+	X(1536, 1, 2)                                                                              \
+	X(1664, 1, 2)                                                                              \
+	X(1792, 1, 2)                                                                              \
+	X(1920, 1, 2)                                                                              \
+	X(2048, 1, 2)                                                                              \
+	X(2304, 2, 3)                                                                              \
+	X(2560, 2, 3)                                                                              \
+	X(2816, 3, 4)                                                                              \
+	X(3072, 1, 1)                                                                              \
+	X(3328, 1, 1)                                                                              \
+	X(3584, 1, 1)                                                                              \
+	X(3840, 1, 1)                                                                              \
+	X(4096, 1, 1)                                                                              \
+	X(4608, 3, 2)                                                                              \
+	X(5120, 3, 2)                                                                              \
+	X(5632, 3, 2)                                                                              \
+	X(6144, 2, 1)                                                                              \
+	X(6656, 2, 1)                                                                              \
+	X(7168, 2, 1)                                                                              \
+	X(7680, 2, 1)                                                                              \
+	X(8192, 2, 1)                                                                              \
+	X(9216, 3, 1)                                                                              \
+	X(10240, 3, 1)                                                                             \
+	X(11264, 3, 1)                                                                             \
+	X(12288, 3, 1)                                                                             \
+	X(13312, 4, 1)                                                                             \
+	X(14336, 4, 1)                                                                             \
+	X(15360, 4, 1)                                                                             \
+	X(16384, 4, 1)                                                                             \
+	X(18432, 5, 1)                                                                             \
+	X(20480, 5, 1)                                                                             \
+	X(22528, 6, 1)                                                                             \
+	X(24576, 6, 1)                                                                             \
+	X(26624, 7, 1)                                                                             \
+	X(28672, 7, 1)                                                                             \
+	X(30720, 8, 1)                                                                             \
+	X(32768, 8, 1)
 /* clang-format on */
 
-#define ROW(bytes_, pages_, objects_)                                                              \
+#define NUMBER(bytes_, pages_, objects_) CLASS_##bytes_,
+enum { SIZECLASSES(NUMBER) };
+_Static_assert(CLASS_1048576 == CLASSES - 1, "classes");
+
+/* Of long slabs, of which there are many, as few words as will do; of short ones as few shapes: each is in
+ * state blocks of its own. */
+#define SHAPE(objects_) (((objects_) + 16) / 16)
+#define SHORT_SHAPE(objects_) (SHAPE(objects_) <= 3 ? SHAPE(objects_) : SHAPE(objects_) <= 5 ? 5 : 9)
+
+#define ROW_OF(bytes_, pages_, objects_, shape_)                                                   \
 	{                                                                                          \
-		.bytes = (bytes_), .pages = (pages_), .objects = (objects_),                       \
-		.shape = ((objects_) + 16) / 16,                                                   \
+		.bytes = (bytes_), .pages = (pages_), .objects = (objects_), .shape = (shape_),    \
+	},
+#define ROW(bytes_, pages_, objects_) ROW_OF(bytes_, pages_, objects_, SHAPE(objects_))
+#define SHORT_ROW(bytes_, pages_, objects_) ROW_OF(bytes_, pages_, objects_, SHORT_SHAPE(objects_))
+
+const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] = {
+	SIZECLASSES(ROW)
+	SHORT_SLABS(SHORT_ROW)
+};
+
+#define RECIPROCAL(bytes_)                                                                         \
+	((bytes_) > SIZECLASS_MANY_BYTES ? 1 : ((1u << SIZECLASS_POINT) + (bytes_) / 16 - 1) / ((bytes_) / 16))
+#define LOOK_UP(bytes_, pages_, objects_)                                                          \
+	{                                                                                          \
+		.reciprocal = RECIPROCAL(bytes_),                                        \
+		.cache = CLASS_##bytes_ * sizeof(struct cache),                                    \
 	},
 
-#define RECIPROCAL(bytes_, pages_, objects_)                                                       \
-	(objects_) == 1 ? 1 : ((1u << SIZECLASS_POINT) + (bytes_) / 16 - 1) / ((bytes_) / 16),
-
-const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] = { SIZECLASSES(ROW) };
-
-const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] = {
-	[(1 << PW1_CLASS_BITS) - 1] = 0, /* rows from here on */
-	SIZECLASSES(RECIPROCAL)
+const struct sizeclass_row sizeclass_rows[SIZECLASS_ROWS] = {
+	[(1 << PW1_CLASS_BITS) - 1] = {.reciprocal = 0}, /* rows from here on */
+	SIZECLASSES(LOOK_UP)
+	SHORT_SLABS(LOOK_UP)
 };
 
 /* The last cache is no class's and stays empty: where a size of 0 is sent. */

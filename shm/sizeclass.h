@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sizeclass.h - which size classes there are, and the slab of each: 16-byte steps to 512 bytes, then
- * eight classes to a doubling, to 256 KiB, then two to 1 MiB. Above 32 KiB a slab is one object. Pure
- * functions over one constant table.
+ * sizeclass.h - which size classes there are, and the slabs of each: 16-byte steps to 512 bytes, then
+ * eight classes to a doubling, to 256 KiB, then two to 1 MiB. Above 32 KiB a slab is one object. Below, most
+ * classes have two kinds of slabs: long ones, and short ones for who has few objects of the class. Pure
+ * functions over constant tables.
  */
 #ifndef SHM_SIZECLASS_H
 #define SHM_SIZECLASS_H
@@ -17,7 +18,7 @@
 
 struct sizeclass {
 	uint32_t bytes;	  /* object size, a multiple of 16 */
-	uint16_t pages;	  /* of its slab */
+	uint16_t pages;	  /* of a slab */
 	uint16_t objects; /* in it, at most SLAB_OBJECTS_MAX */
 	uint16_t shape;	  /* of its record: 64-byte groups of state words, one word to spare */
 	uint16_t reserved;
@@ -26,6 +27,17 @@ _Static_assert(sizeof(struct sizeclass) == 12, "size class");
 
 /* A row for every kind that word 1 of a page map entry can tell of; zeros from KINDS on. */
 extern const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] __attribute__((visibility("hidden")));
+
+/* The class of a kind, and of a class the kind of its short slabs; where it has none, of its only ones. */
+static inline uint32_t sizeclass_of_kind(uint32_t kind)
+{
+	return kind < CLASSES ? kind : kind - CLASSES + SHORT_FIRST;
+}
+
+static inline uint32_t sizeclass_short(uint32_t class)
+{
+	return class - SHORT_FIRST < SHORTS ? class - SHORT_FIRST + CLASSES : class;
+}
 
 /* Pages of a slab that have entries in the page map: behind the first page of a single object there are
  * none, so that making one costs no more than an extent. */
@@ -42,34 +54,39 @@ static inline uint32_t sizeclass_entries(uint32_t kind)
  */
 #define SIZECLASS_POINT 26
 #define SIZECLASS_ROWS (2 << PW1_CLASS_BITS)
-extern const uint32_t sizeclass_reciprocals[SIZECLASS_ROWS] __attribute__((visibility("hidden")));
+struct sizeclass_row {
+	uint32_t reciprocal;
+	uint32_t cache; /* place of its class's cache among a thread's, in bytes */
+};
+extern const struct sizeclass_row sizeclass_rows[SIZECLASS_ROWS] __attribute__((visibility("hidden")));
 
-static inline uint32_t sizeclass_row(uint32_t class)
+static inline uint32_t sizeclass_row(uint32_t kind)
 {
-	return (1u << PW1_CLASS_BITS) + class;
+	return (1u << PW1_CLASS_BITS) + kind;
 }
 
+/* The class of a row that is some kind's. */
 static inline uint32_t sizeclass_of_row(uint64_t row)
 {
-	return (uint32_t)row & ((1u << PW1_CLASS_BITS) - 1);
+	return sizeclass_rows[row].cache / (uint32_t)sizeof(struct cache);
 }
 
 /* Whether an object starts at an offset in a slab, in units of 16 bytes; its index then, which is that of the
- * spare word at most. False in every row that is no class's. */
+ * spare word at most. False in every row that is no kind's. */
 static inline bool sizeclass_start(uint64_t row, uint64_t offset16, uint32_t *index)
 {
-	uint64_t reciprocal = sizeclass_reciprocals[row], product = offset16 * reciprocal;
+	uint64_t reciprocal = sizeclass_rows[row].reciprocal, product = offset16 * reciprocal;
 
 	*index = (uint32_t)(product >> SIZECLASS_POINT);
 	return (product & ((1u << SIZECLASS_POINT) - 1)) < reciprocal;
 }
 
 /* Which object of a slab lies at an offset, in units of 16 bytes. Exact for every offset in a slab. */
-static inline uint32_t sizeclass_index(uint32_t class, uint64_t offset16)
+static inline uint32_t sizeclass_index(uint32_t kind, uint64_t offset16)
 {
 	uint32_t index;
 
-	sizeclass_start(sizeclass_row(class), offset16, &index);
+	sizeclass_start(sizeclass_row(kind), offset16, &index);
 	return index;
 }
 

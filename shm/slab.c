@@ -28,6 +28,7 @@
 
 #define RETIRE_TRIES 8
 #define BUSY_TRIES 4 /* rounds when all that is free is in slabs that others draw from */
+#define OWNS_LITTLE (INT64_C(4) << 20) /* bytes */
 
 /* ---- finding ---- */
 
@@ -69,7 +70,7 @@ static bool slab_open(struct arena *a, struct slab_record *r)
 	STOP_POINT(slab_opened);
 	for (uint32_t w = 0; w < 4; w++)
 		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
-	if (!bits || class >= CLASSES)
+	if (!bits || class >= KINDS)
 		return false;
 	hint_set(a, class, head);
 	return slab_looks_empty(r, class);
@@ -109,7 +110,7 @@ void slab_let_go(struct arena *a, struct slab_record *r)
 struct claim {
 	struct arena *a;
 	uint64_t head;
-	uint32_t class;
+	uint32_t class; /* rather, the kind of slabs that is looked for */
 	enum object_kind kind;
 	uint32_t want, count;
 	uint64_t *out;
@@ -219,15 +220,37 @@ static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t f
 	}
 }
 
-/* All of them, the home zone's first. */
+/* The kind of slab that a thread drew from last; of a class's two, at first the short one. */
+static uint32_t kind_drawn(const struct arena *a, const struct slab_source *from, uint64_t end)
+{
+	uint64_t w1 = 0;
+
+	if (from->head && from->head - 1 < end * REGION_PAGES)
+		w1 = atomic_load_explicit(&a->pages[from->head - 1].w1, memory_order_relaxed);
+	if (pw1_is_slab(w1) && pw1_class(w1) < KINDS && sizeclass_of_kind(pw1_class(w1)) == from->class)
+		return pw1_class(w1);
+	return sizeclass_short(from->class);
+}
+
+static uint32_t other_kind(uint32_t kind)
+{
+	return kind < CLASSES ? sizeclass_short(kind) : sizeclass_of_kind(kind);
+}
+
+/* All of them, the home zone's first, and the kind drawn from last first. */
 static void claim_around(struct claim *c, struct slab_source *from, uint64_t end, uint64_t zones)
 {
 	uint64_t home = *from->home * (c->a->g.zone_pages / REGION_PAGES);
+	uint32_t first = kind_drawn(c->a, from, end);
 
 	if (home > end)
 		home = end;
-	claim_by_hints(c, from, home, end, zones);
-	claim_by_hints(c, from, 0, home, zones);
+	c->class = first;
+	do {
+		claim_by_hints(c, from, home, end, zones);
+		claim_by_hints(c, from, 0, home, zones);
+		c->class = other_kind(c->class);
+	} while (c->count == 0 && c->class != first);
 }
 
 /* ---- making ---- */
@@ -313,9 +336,20 @@ static uint64_t take_pages(struct claim *c, struct slab_source *from, uint64_t z
 	return extent_alloc_in(c->a, pages, RAW_PLAIN, from->home, zones, err);
 }
 
+/* What is asked for at once tells how busy a thread is with the class: it is half its cache's limit, which
+ * grows on misses. Who owns little gets a long slab only for what takes all of it; who owns more, for what
+ * does not fit into a short one, which costs more records and has a longer tail. */
+static uint32_t kind_to_make(const struct slab_source *from, uint32_t want)
+{
+	uint32_t kind = sizeclass_short(from->class);
+	uint32_t most = sizeclass_table[from->owned < OWNS_LITTLE ? from->class : kind].objects;
+
+	return want < most || want <= sizeclass_table[kind].objects ? kind : from->class;
+}
+
 static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
 {
-	const struct sizeclass *class = &sizeclass_table[c->class];
+	const struct sizeclass *class = &sizeclass_table[c->class = kind_to_make(from, c->want)];
 	struct slab_record *r;
 	uint64_t at;
 	int err = 0;
@@ -349,6 +383,13 @@ static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
 	return 0;
 }
 
+static bool rescan_both(struct arena *a, uint32_t class)
+{
+	bool any = slab_rescan(a, class);
+
+	return (sizeclass_short(class) != class && slab_rescan(a, sizeclass_short(class))) || any;
+}
+
 uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, enum object_kind kind,
 		    uint64_t *out, int *err)
 {
@@ -360,6 +401,7 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 	if (from->head && from->head - 1 < end * REGION_PAGES &&
 	    placement_zone_in(near, (from->head - 1) >> a->zone_shift)) {
 		c.head = from->head - 1;
+		c.class = kind_drawn(a, from, end);
 		claim_from_slab(&c);
 	}
 	claim_around(&c, from, end, near);
@@ -369,7 +411,7 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 		claim_around(&c, from, end, PLACEMENT_ALL);
 	if (c.count == 0)
 		*err = make_slab(&c, from, PLACEMENT_ALL);
-	for (int i = 0; c.count == 0 && i < BUSY_TRIES && slab_rescan(a, c.class); i++) {
+	for (int i = 0; c.count == 0 && i < BUSY_TRIES && rescan_both(a, from->class); i++) {
 		claim_around(&c, from, end, PLACEMENT_ALL);
 		if (c.count == 0)
 			sched_yield();
@@ -448,7 +490,7 @@ void slab_retire(struct arena *a, struct slab_record *r)
 
 		/* PAIR(retire): the last bit, then the record. Who holds it looks when it lets go. */
 		if (head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
-		    class >= CLASSES || slab_at(a, head, class) != r || !slab_looks_empty(r, class) ||
+		    class >= KINDS || slab_at(a, head, class) != r || !slab_looks_empty(r, class) ||
 		    !slab_hold_any(a, r, head))
 			return;
 		if (slab_names(r, head, class) && all_free(r, class)) {
@@ -483,8 +525,8 @@ static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, ui
 	/* PAIR(hint): the bits, then the look at the region's hint. */
 	atomic_fetch_or_explicit(&p->record->bitmap[w], bits, memory_order_seq_cst);
 	STOP_POINT(slab_bits_set);
-	hint_set(a, p->class, p->head);
-	if (p->head + 1 != keep && slab_looks_empty(p->record, p->class))
+	hint_set(a, p->kind, p->head);
+	if (p->head + 1 != keep && slab_looks_empty(p->record, p->kind))
 		slab_retire(a, p->record);
 }
 
@@ -513,13 +555,11 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 
 void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
 {
-	struct slab_record *r;
+	struct slab_place p;
 
-	if (head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
-		return;
-	r = slab_at(a, head, class);
-	if (r && slab_looks_empty(r, class))
-		slab_retire(a, r);
+	if (head < UINT64_MAX >> PAGE_SHIFT && !slab_find(a, head << PAGE_SHIFT, &p) && p.head == head &&
+	    p.class == class && slab_at(a, head, p.kind) == p.record && slab_looks_empty(p.record, p.kind))
+		slab_retire(a, p.record);
 }
 
 /* ---- looking at all of them ---- */

@@ -19,6 +19,7 @@ struct slab_source {
 	uint32_t class;
 	uint32_t head;	/* page of the slab last drawn from + 1, or 0; updated */
 	uint32_t *home; /* zone; updated */
+	int64_t owned;	/* bytes that it has drawn, about */
 };
 
 /*
@@ -36,13 +37,14 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
  */
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep);
 
-/* Gives the slab at a page back if it is empty: for one that slab_put() was told to keep. */
+/* Gives the slab at a page back if it is of a class, and empty: for one that slab_put() was told to keep. */
 void slab_give_up(struct arena *a, uint64_t head, uint32_t class);
 
 /* What an offset in the heap lies in, if that is a slab's object. */
 struct slab_place {
 	struct slab_record *record;
 	uint64_t head; /* page */
+	uint32_t kind; /* of slab */
 	uint32_t class;
 	uint32_t index;
 	uint32_t offset; /* within the object */
@@ -66,10 +68,11 @@ static inline int slab_find(const struct arena *a, uint64_t heap_offset, struct 
 	if (!record_plausible(a, at, c->shape))
 		return -ENOENT;
 	place->head = page - pw1_dist(w1);
-	place->class = pw1_class(w1);
+	place->kind = pw1_class(w1);
+	place->class = sizeclass_of_kind(place->kind);
 	place->record = record_at(a, at);
 	delta = heap_offset - (place->head << PAGE_SHIFT);
-	place->index = sizeclass_index(place->class, delta >> 4);
+	place->index = sizeclass_index(place->kind, delta >> 4);
 	if (place->index >= c->objects)
 		return -EINVAL;
 	place->offset = (uint32_t)(delta - (uint64_t)place->index * c->bytes);
@@ -110,8 +113,8 @@ bool slab_take_idle(struct arena *a, uint64_t head, uint32_t class, struct slab_
 /* Lets it go. */
 void slab_leave_idle(struct arena *a, const struct slab_idle *s);
 
-/* Sets the hints of every slab of a class that has a free object, from the truth; for a search that
+/* Sets the hints of every slab of a kind that has a free object, from the truth; for a search that
  * found nothing. Whether there is any. */
-bool slab_rescan(struct arena *a, uint32_t class);
+bool slab_rescan(struct arena *a, uint32_t kind);
 
 #endif

@@ -64,6 +64,7 @@ static void count_object(struct count *c, uint32_t state, uint64_t bytes)
 static void count_slab(struct count *c, const struct walk_item *item)
 {
 	struct walk_slab slab;
+	struct stats_class *class;
 	uint64_t taken = 0;
 
 	c->st->slabs++;
@@ -80,10 +81,11 @@ static void count_slab(struct count *c, const struct walk_item *item)
 	}
 	if (!c->d)
 		return;
-	c->d->classes[slab.class_index].slabs++;
-	c->d->classes[slab.class_index].capacity += slab.objects;
-	c->d->classes[slab.class_index].owned += taken;
-	c->d->classes[slab.class_index].free += slab.objects - taken;
+	class = &c->d->classes[sizeclass_of_kind(slab.class_index)];
+	class->slabs++;
+	class->capacity += slab.objects;
+	class->owned += taken;
+	class->free += slab.objects - taken;
 }
 
 static void count_extent(struct count *c, const struct walk_item *item)

@@ -88,7 +88,7 @@
 	X(slab_raw, "a slab is a raw extent again, its record busy") \
 	X(slab_unmade, "a slab's pages are raw, its record is free") \
 	/* slab_whole.c */ \
-	X(slab_whole_marked, "a single object's slab is about to be given back") \
+	X(slab_whole_held, "a single object's record is held, to give the slab back") \
 	X(slab_whole_unmade, "a single object's pages are raw, its record is free") \
 	/* slab_purge.c */ \
 	X(slab_idle_opening, "a purger has done with a slab's idle pages and still holds it") \

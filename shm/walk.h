@@ -40,7 +40,7 @@ struct walk_item {
 	enum walk_problem problem;
 	enum object_kind object; /* PAGE_LARGE */
 	uint32_t client, generation;
-	uint32_t class_index; /* of a slab; shape of a state block, use of a raw extent */
+	uint32_t class_index; /* kind of a slab; shape of a state block, use of a raw extent */
 	uint64_t record;      /* PAGE_SLAB: heap offset of its record */
 	uint64_t span_head;   /* PAGE_SPAN: first page of the extent */
 };
@@ -89,7 +89,7 @@ bool walk_record(const struct arena *a, uint64_t heap_offset, struct walk_record
 struct walk_slab {
 	struct walk_record record;
 	uint64_t page;
-	uint32_t class_index;
+	uint32_t class_index; /* its kind */
 	uint32_t objects;
 	uint32_t bytes; /* of one object */
 };

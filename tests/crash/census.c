@@ -53,7 +53,7 @@ static bool slab_empty(struct arena *a, struct census *c, uint64_t page)
 
 	if (slab_find(a, page << PAGE_SHIFT, &p))
 		broken("page %#llx is a slab's and leads nowhere", (unsigned long long)page);
-	for (uint32_t i = 0; i < sizeclass_table[p.class].objects; i++) {
+	for (uint32_t i = 0; i < sizeclass_table[p.kind].objects; i++) {
 		enum object_kind kind = state_kind(atomic_load(&p.record->words[i]));
 
 		empty &= kind == OBJECT_FREE;

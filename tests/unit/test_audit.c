@@ -67,7 +67,8 @@ static void make_large(uint64_t page, enum object_kind kind)
 
 static uint32_t claim(uint32_t class, uint32_t want, enum object_kind kind, uint64_t *out)
 {
-	struct slab_source from = { .class = class, .home = &home };
+	/* Who owns much gets long slabs for much. */
+	struct slab_source from = { .class = class, .home = &home, .owned = INT64_MAX };
 	int err = 0;
 
 	return slab_claim(&a, &from, want, kind, out, &err);

@@ -77,7 +77,7 @@ START_TEST(rows_are_apart)
 		hint_clear(&arena, row, row + 3);
 		ck_assert_uint_eq(hint_next(&arena, row, 0, regions), UINT64_MAX);
 	}
-	ck_assert_uint_eq(hint_row_of_shape(1), CLASSES);
+	ck_assert_uint_eq(hint_row_of_shape(1), KINDS);
 	ck_assert_uint_eq(hint_row_of_shape(SHAPES), HINT_ROWS - 1);
 }
 END_TEST

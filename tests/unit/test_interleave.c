@@ -469,7 +469,8 @@ static int claim_one(void *arg)
 	int err = 0;
 
 	(void)arg;
-	turn_source = (struct slab_source){TURN_CLASS, (uint32_t)late.head + 1, &turn_home};
+	turn_source = (struct slab_source){
+		.class = TURN_CLASS, .head = (uint32_t)late.head + 1, .home = &turn_home};
 	slab_claim(&arena, &turn_source, 1, OBJECT_PRIVATE, &handle, &err);
 	atomic_store(&board->numbers[0], handle);
 	return handle == 0;
@@ -488,7 +489,8 @@ static bool is_open(void)
 /* How many instructions there are before the record is held; while it is, nothing of the slab is to be had. */
 static void note_window(void)
 {
-	struct slab_source source = {TURN_CLASS, (uint32_t)late.head + 1, &turn_home};
+	struct slab_source source = {
+		.class = TURN_CLASS, .head = (uint32_t)late.head + 1, .home = &turn_home};
 	uint64_t handle = 0;
 	int err = 0;
 
@@ -528,6 +530,7 @@ START_TEST(who_holds_a_slab_has_it_alone_and_only_that_slab)
 	turn_begins(NULL);
 	turn_source.class = TURN_CLASS;
 	turn_source.home = &turn_home;
+	turn_source.owned = INT64_MAX; /* so that two are of one slab */
 	ck_assert_uint_eq(slab_claim(&arena, &turn_source, 2, OBJECT_PRIVATE, handles, &err), 2);
 	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[1]) + 4096, &late), 0);
 	late_last = held_steps = 0;

@@ -315,7 +315,7 @@ static bool has_memory(uint64_t handle, uint32_t class)
 static uint32_t claim(uint32_t class, uint32_t want)
 {
 	uint32_t home = 1, had = object_count;
-	struct slab_source from = {.class = class, .home = &home};
+	struct slab_source from = {.class = class, .home = &home, .owned = INT64_MAX}; /* long slabs */
 
 	while (object_count < had + want) {
 		uint32_t ask = had + want - object_count < 16 ? had + want - object_count : 16, got;

@@ -192,7 +192,7 @@ START_TEST(a_busy_record_that_a_slab_names_is_live_after_the_death)
 	ck_assert_uint_eq(reap(&arena), 1);
 	/* The slab was empty then. */
 	ck_assert_uint_eq(owner_of(at), RECORD_FREE);
-	ck_assert_uint_eq(heap_all_free_pages(&arena), pages + sizeclass_table[10].pages);
+	ck_assert_uint_eq(heap_all_free_pages(&arena), pages + sizeclass_table[sizeclass_short(10)].pages);
 }
 END_TEST
 

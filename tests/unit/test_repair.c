@@ -153,7 +153,7 @@ static void lose_slab_pages(void)
 {
 	struct slab_place p = place_of(60);
 
-	for (uint64_t i = 0; i < sizeclass_table[p.class].pages; i++)
+	for (uint64_t i = 0; i < sizeclass_table[p.kind].pages; i++)
 		*w0(p.head + i) = *w1(p.head + i) = 0;
 }
 

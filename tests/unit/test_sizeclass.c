@@ -3,34 +3,106 @@
 #include "heap.h"
 #include "sizeclass.h"
 
-/* The rule that sizeclass.c states. */
-static uint32_t slab_pages(uint32_t bytes)
-{
-	for (uint32_t pages = 1;; pages++) {
-		uint64_t size = (uint64_t)pages << PAGE_SHIFT, objects = size / bytes;
+struct shape_of_slab {
+	uint32_t pages, objects;
+};
 
-		if (objects > SLAB_OBJECTS_MAX)
-			objects = SLAB_OBJECTS_MAX;
-		if (objects < SLAB_OBJECTS_MAX && (pages < 4 || objects < 4))
+static uint32_t tail(struct shape_of_slab s, uint32_t bytes)
+{
+	return s.pages * PAGE_SIZE - s.objects * bytes;
+}
+
+static struct shape_of_slab slab_of(uint32_t pages, uint32_t bytes)
+{
+	uint32_t fit = pages * PAGE_SIZE / bytes;
+
+	return (struct shape_of_slab){.pages = pages, .objects = fit < SLAB_OBJECTS_MAX ? fit : SLAB_OBJECTS_MAX};
+}
+
+/* The rules that sizeclass.c states. */
+static struct shape_of_slab long_slab(uint32_t bytes)
+{
+	struct shape_of_slab best = {0, 0};
+
+	if (bytes > SIZECLASS_MANY_BYTES)
+		return (struct shape_of_slab){bytes / PAGE_SIZE, 1};
+	if (bytes * SLAB_OBJECTS_MAX < 4 * PAGE_SIZE)
+		return slab_of(bytes * SLAB_OBJECTS_MAX / PAGE_SIZE, bytes);
+	for (uint32_t pages = 4; pages <= 32; pages += 4) {
+		struct shape_of_slab s = slab_of(pages, bytes);
+
+		if (s.objects < 2)
 			continue;
-		if ((size - objects * bytes) * 100 <= size * 3)
-			return pages;
+		if (tail(s, bytes) * 16 <= pages * PAGE_SIZE)
+			return s;
+		if (!best.pages || tail(s, bytes) * best.pages < tail(best, bytes) * pages)
+			best = s;
 	}
+	return best;
+}
+
+/* Its pages are 0 if there is none. */
+static struct shape_of_slab short_slab(uint32_t bytes, uint32_t below)
+{
+	for (uint32_t pages = 1; pages < below; pages++) {
+		struct shape_of_slab s = slab_of(pages, bytes);
+
+		if (s.objects && tail(s, bytes) * (bytes <= 1024 ? 8 : 4) <= pages * PAGE_SIZE)
+			return s;
+	}
+	return (struct shape_of_slab){0, 0};
+}
+
+static void check_kind(uint32_t kind, struct shape_of_slab due)
+{
+	const struct sizeclass *c = &sizeclass_table[kind];
+
+	ck_assert_uint_eq(c->pages, due.pages);
+	ck_assert_uint_eq(c->objects, due.objects);
+	ck_assert_uint_eq(sizeclass_entries(kind), due.objects > 1 ? due.pages : 1);
+	ck_assert_uint_le(sizeclass_entries(kind), PW1_DIST_MASK + 1);
+	ck_assert_uint_ge(c->shape, (c->objects + 16u) / 16); /* one word to spare */
+	ck_assert_uint_ge(c->shape, 1);
+	ck_assert_uint_le(c->shape, SHAPES);
 }
 
 START_TEST(each_slab_is_the_smallest_that_the_rule_allows)
 {
 	for (uint32_t i = 0; i < CLASSES; i++) {
-		const struct sizeclass *c = &sizeclass_table[i];
-		uint32_t fit = c->pages * PAGE_SIZE / c->bytes;
-		bool many = c->bytes <= SIZECLASS_MANY_BYTES;
+		check_kind(i, long_slab(sizeclass_table[i].bytes));
+		ck_assert_uint_eq(sizeclass_table[i].shape, (sizeclass_table[i].objects + 16u) / 16);
+	}
+}
+END_TEST
 
-		ck_assert_uint_eq(c->pages, many ? slab_pages(c->bytes) : c->bytes / PAGE_SIZE);
-		ck_assert_uint_eq(sizeclass_entries(i), many ? c->pages : 1);
-		ck_assert_uint_eq(c->objects, fit < SLAB_OBJECTS_MAX ? fit : SLAB_OBJECTS_MAX);
-		ck_assert_uint_eq(c->shape, (c->objects + 16u) / 16); /* one word to spare */
-		ck_assert_uint_ge(c->shape, 1);
-		ck_assert_uint_le(c->shape, SHAPES);
+START_TEST(a_class_has_a_short_slab_where_the_rule_allows_one)
+{
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		uint32_t kind = sizeclass_short(i), bytes = sizeclass_table[i].bytes;
+		struct shape_of_slab due = short_slab(bytes, sizeclass_table[i].pages);
+
+		ck_assert_uint_eq(sizeclass_of_kind(i), i);
+		ck_assert_uint_eq(sizeclass_of_kind(kind), i);
+		ck_assert_uint_eq(sizeclass_table[kind].bytes, bytes);
+		if (bytes > SIZECLASS_MANY_BYTES)
+			ck_assert_uint_eq(kind, i);
+		else if (due.pages)
+			check_kind(kind, due);
+		else
+			ck_assert_uint_eq(kind, i);
+	}
+}
+END_TEST
+
+/* The fast paths go from the row to the cache. */
+START_TEST(every_kinds_row_leads_to_its_classes_cache)
+{
+	for (uint32_t kind = 0; kind < KINDS; kind++) {
+		uint32_t class = sizeclass_of_kind(kind);
+
+		ck_assert_uint_lt(class, CLASSES);
+		ck_assert_uint_eq(sizeclass_rows[sizeclass_row(kind)].cache, class * sizeof(struct cache));
+		ck_assert_uint_eq(sizeclass_of_row(sizeclass_row(kind)), class);
 	}
 }
 END_TEST
@@ -92,15 +164,15 @@ START_TEST(every_offset_in_a_slab_is_told_its_object)
 {
 	uint32_t index;
 
-	for (uint32_t i = 0; i < CLASSES; i++) {
+	for (uint32_t i = 0; i < KINDS; i++) {
 		const struct sizeclass *c = &sizeclass_table[i];
 
 		for (uint32_t offset = 0; offset < c->pages * PAGE_SIZE; offset += 16)
 			if (sizeclass_index(i, offset / 16) != offset / c->bytes)
-				ck_abort_msg("class %u, offset %u", i, offset);
+				ck_abort_msg("kind %u, offset %u", i, offset);
 		for (uint32_t offset = 0; offset < c->pages * PAGE_SIZE; offset += 16)
 			if (sizeclass_start(sizeclass_row(i), offset / 16, &index) != (offset % c->bytes == 0))
-				ck_abort_msg("class %u, start at %u", i, offset);
+				ck_abort_msg("kind %u, start at %u", i, offset);
 	}
 }
 END_TEST
@@ -125,6 +197,8 @@ int main(void)
 	TCase *t = tcase_create("table");
 
 	tcase_add_test(t, each_slab_is_the_smallest_that_the_rule_allows);
+	tcase_add_test(t, a_class_has_a_short_slab_where_the_rule_allows_one);
+	tcase_add_test(t, every_kinds_row_leads_to_its_classes_cache);
 	tcase_add_test(t, what_is_no_kind_of_slab_has_no_objects);
 	tcase_add_test(t, classes_go_in_sixteens_to_512_then_by_eights_of_a_doubling_then_by_halves);
 	tcase_add_test(t, every_size_gets_the_smallest_class_that_holds_it);

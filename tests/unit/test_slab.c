@@ -96,32 +96,80 @@ START_TEST(objects_of_every_class_are_whole_and_apart)
 }
 END_TEST
 
-START_TEST(an_offset_is_told_its_object)
+/* Of a class's two kinds of slabs the one that is made for so many objects. */
+static void check_offsets(uint32_t class, uint32_t want, uint32_t kind)
 {
-	uint32_t home = 1, class = 20;
-	struct slab_source from = {.class = class, .home = &home};
+	uint32_t home = 1;
+	struct slab_source from = {.class = class, .home = &home, .owned = INT64_MAX};
+	const struct sizeclass *c = &sizeclass_table[kind];
+	uint64_t handles[SLAB_OBJECTS_MAX], head;
 	struct slab_place p;
-	uint64_t handle, offset, head;
 	int err;
 
-	ck_assert_uint_eq(slab_claim(&arena, &from, 1, OBJECT_PRIVATE, &handle, &err), 1);
-	offset = handle_offset(handle);
-	ck_assert_int_eq(slab_find(&arena, offset, &p), 0);
+	ck_assert_uint_eq(slab_claim(&arena, &from, want, OBJECT_PRIVATE, handles, &err), want);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[0]), &p), 0);
+	ck_assert_uint_eq(p.kind, kind);
 	head = p.head << PAGE_SHIFT;
-	for (uint64_t at = 0; at < (uint64_t)sizeclass_table[class].pages << PAGE_SHIFT; at++) {
+	for (uint64_t at = 0; at < (uint64_t)sizeclass_entries(kind) << PAGE_SHIFT; at++) {
 		int r = slab_find(&arena, head + at, &p);
-		uint64_t index = at / 16 * 16 / sizeclass_table[class].bytes;
+		uint64_t index = at / 16 * 16 / c->bytes;
 
-		if (index >= sizeclass_table[class].objects)
+		if (index >= c->objects)
 			ck_assert_int_eq(r, -EINVAL);
 		else if (r || p.index != index || p.class != class || p.head != head >> PAGE_SHIFT ||
-			 p.offset != at - index * sizeclass_table[class].bytes)
+			 p.offset != at - index * c->bytes)
 			ck_abort_msg("offset %llu: %d", (unsigned long long)at, r);
 	}
+	slab_put(&arena, handles, want, 0);
+}
+
+START_TEST(an_offset_is_told_its_object)
+{
+	struct slab_place p;
+
+	check_offsets(20, 1, sizeclass_short(20));
+	check_offsets(20, sizeclass_table[20].objects, 20);
+	check_offsets(51, 1, sizeclass_short(51)); /* one object, and a tail */
+	check_offsets(51, 2, 51);
+	check_offsets(0, 3, 0); /* of one kind */
+	check_offsets(CLASSES - 1, 1, CLASSES - 1);
 	ck_assert_int_eq(slab_find(&arena, 0, &p), -ENOENT);
 	ck_assert_int_eq(slab_find(&arena, arena.g.capacity, &p), -ENOENT);
 	ck_assert_int_eq(slab_find(&arena, UINT64_MAX, &p), -ENOENT);
-	slab_put(&arena, &handle, 1, 0);
+}
+END_TEST
+
+/* Few get short slabs; much at once a long one; and either is looked in for either. */
+START_TEST(a_slab_is_as_long_as_what_is_asked_for_needs)
+{
+	const uint32_t class = 7, few = sizeclass_table[sizeclass_short(class)].objects;
+	uint32_t home = 1, many = sizeclass_table[class].objects;
+	struct slab_source little = {.class = class, .home = &home, .owned = 0};
+	struct slab_source much = {.class = class, .home = &home, .owned = INT64_MAX};
+	uint64_t handles[SLAB_OBJECTS_MAX], more[SLAB_OBJECTS_MAX];
+	struct slab_place p;
+	int err;
+
+	ck_assert_uint_eq(slab_claim(&arena, &little, few + 1, OBJECT_PRIVATE, handles, &err), few);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[0]), &p), 0);
+	ck_assert_uint_eq(p.kind, sizeclass_short(class));
+	ck_assert_uint_eq(slab_claim(&arena, &much, few + 1, OBJECT_PRIVATE, more, &err), few + 1);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(more[0]), &p), 0);
+	ck_assert_uint_eq(p.kind, class);
+	/* What is left of the long one is found by who has drawn from a short one, and the other way. */
+	ck_assert_uint_eq(slab_claim(&arena, &little, 1, OBJECT_PRIVATE, &more[few + 1], &err), 1);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(more[few + 1]), &p), 0);
+	ck_assert_uint_eq(p.kind, class);
+	ck_assert_uint_eq(slab_claim(&arena, &much, many, OBJECT_PRIVATE, &more[few + 2], &err),
+			  many - few - 2);
+	slab_put(&arena, handles, 1, 0);
+	ck_assert_uint_eq(slab_claim(&arena, &much, many, OBJECT_PRIVATE, handles, &err), 1);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[0]), &p), 0);
+	ck_assert_uint_eq(p.kind, sizeclass_short(class));
+	heap_check(&arena);
+	slab_put(&arena, handles, few, 0);
+	slab_put(&arena, more, many, 0);
+	check_nothing_left();
 }
 END_TEST
 
@@ -537,7 +585,7 @@ static int slab_whose_record_is_far_off(void *arg)
 
 	if (thread_become_client(&arena))
 		return 1;
-	fill((uint32_t)zones, sizeclass_table[79].pages);
+	fill((uint32_t)zones, sizeclass_table[sizeclass_short(79)].pages);
 	if (!slab_claim(&arena, &from, 1, OBJECT_SHARED, &handle, &err))
 		return 2;
 	if (slab_find(&arena, handle_offset(handle), &p) ||
@@ -575,6 +623,7 @@ int main(void)
 	tcase_add_checked_fixture(one, setup, teardown);
 	tcase_add_test(one, objects_of_every_class_are_whole_and_apart);
 	tcase_add_test(one, an_offset_is_told_its_object);
+	tcase_add_test(one, a_slab_is_as_long_as_what_is_asked_for_needs);
 	tcase_add_test(one, what_is_not_its_clients_to_put_back_is_dropped);
 	tcase_add_test(one, an_empty_slab_is_given_back_unless_it_is_to_be_kept);
 	tcase_add_test(one, handles_of_an_earlier_use_do_not_return);

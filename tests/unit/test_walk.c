@@ -298,7 +298,7 @@ START_TEST(nonsense_is_handed_on_and_left_after_one_page)
 		{ "shape 0", pw0_make(PAGE_STATE, 0, 0, 0), pw1_extent(1, 0), WALK_CLASS },
 		{ "block's length", pw0_make(PAGE_STATE, 0, 0, 3), pw1_extent(2, 0), WALK_LENGTH },
 		{ "piece inside a zone", pw0_make(PAGE_SPAN, 0, 0, 0), pw1_span(3, 0), WALK_SPAN },
-		{ "slab raw", pw0_make(PAGE_RAW, 1, 0, RAW_SLAB + CLASSES), 1, WALK_LENGTH },
+		{ "slab raw", pw0_make(PAGE_RAW, 1, 0, RAW_SLAB + KINDS), 1, WALK_LENGTH },
 	};
 
 	high(0, 64);
