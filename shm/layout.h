@@ -141,16 +141,17 @@ enum object_kind {
 enum record_owner { RECORD_FREE = 0, RECORD_LIVE = 1, RECORD_BUSY = 2 /* | client << 4 */ };
 
 struct slab_record {
-	/* TRUTH (checked against the page map after a death). W: compare-and-swap free -> busy; then
-	 * its client. R: anyone. */
+	/* TRUTH (checked against the page map after a death). W: compare-and-swap free or live -> busy;
+	 * then its client, or that client's recoverer. R: anyone. */
 	_Atomic uint32_t owner;
 	_Atomic uint32_t head;	     /* TRUTH. W: busy owner. The slab's first page. R: anyone */
 	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. The kind of slab. R: anyone */
 	_Atomic uint32_t digest;      /* INDEX. W, R: purgers: of the words at the last look */
 	uint32_t reserved[4];
 	_Atomic uint64_t bitmap[4]; /* INDEX, hint: objects free. W: anyone, by fetch_or and fetch_and */
-	/* TRUTH. W: compare-and-swap, or a plain store by the object's client while private. At least
-	 * one more than there are objects, free for ever: what a handle into the slab's tail leads to. */
+	/* TRUTH. W: while free, a plain store by who holds the record; while private, one by the object's
+	 * client; else compare-and-swap. At least one more than there are objects, free for ever: what a
+	 * handle into the slab's tail leads to. */
 	_Atomic uint32_t words[];
 };
 _Static_assert(sizeof(struct slab_record) == 64, "slab record");

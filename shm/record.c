@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A record's life: free -> busy with C (compare-and-swap, after C has marked the block's region) ->
- * live, once its slab's head names it -> busy with C, who has claimed all of the slab's objects -> free,
- * once no page names it. Which of the two a busy one's death left is read off the page map.
+ * live, once its slab's head names it <-> busy with C, who draws from the slab -> free, once no page names
+ * it. What a busy one's death left is read off the page map.
  */
 #include "record.h"
 
@@ -150,8 +150,8 @@ void record_recover_block(struct arena *a, uint64_t block_page, uint32_t client)
 		_Atomic uint32_t *owner = &record_at(a, at)->owner;
 		uint32_t seen = atomic_load_explicit(owner, memory_order_acquire);
 
-		/* By exchange: its slab may have belonged to another dead client, whose recoverer takes it
-		 * over. Crash: before, busy as it was; after, settled, and hinted at below or by the next
+		/* Those that are in use have been let go by slab_recover_held(), but for want of memory.
+		 * Crash: before, busy as it was; after, settled, and hinted at below or by the next
 		 * recoverer. */
 		if (seen == record_busy(client)) {
 			uint32_t settled = record_in_use(a, at) ? RECORD_LIVE : RECORD_FREE;

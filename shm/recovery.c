@@ -89,6 +89,7 @@ static int recover_extent(struct arena *a, uint64_t page, uint64_t w0, uint32_t 
 {
 	switch (pw0_kind(w0)) {
 	case PAGE_STATE:
+		slab_recover_held(a, page, client);
 		record_recover_block(a, page, client);
 		return 0;
 	case PAGE_SPAN:

@@ -55,7 +55,17 @@ static uint64_t object_handle(const struct arena *a, uint64_t head, uint32_t cla
 
 /* ---- holding ---- */
 
-/* Opens a record that we hold. Whether its slab looks empty: the caller, then, calls slab_retire().
+/* Whether a page may be one, as far as there are zones now. */
+static bool page_exists(struct arena *a, uint64_t page)
+{
+	if (page < atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		return true;
+	arena_refresh(a);
+	return page < atomic_load_explicit(&a->pages_known, memory_order_relaxed);
+}
+
+/* Opens a record that we hold, of a slab in a region that we have marked. Whether the slab looks empty: the
+ * caller, then, calls slab_retire().
  * Crash: before, busy with us: recovery opens it; after, open, a hint wanting perhaps, which recovery sets. */
 static bool slab_open(struct arena *a, struct slab_record *r)
 {
@@ -70,7 +80,7 @@ static bool slab_open(struct arena *a, struct slab_record *r)
 	STOP_POINT(slab_opened);
 	for (uint32_t w = 0; w < 4; w++)
 		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
-	if (!bits || class >= KINDS)
+	if (!bits || class >= KINDS || !page_exists(a, head))
 		return false;
 	hint_set(a, class, head);
 	return slab_looks_empty(r, class);
@@ -83,9 +93,23 @@ static bool slab_hold_any(struct arena *a, struct slab_record *r, uint64_t head)
 
 	if (slab_mark(a, r, head))
 		return false;
-	/* Crash: before, open; after, busy with us, in a region that we have marked. */
+	/* PAIR(hint), PAIR(retire): the hint cleared, or the last bit set, then the record seen busy.
+	 * Crash: before, open; after, busy with us, in a region that we have marked. */
 	return atomic_compare_exchange_strong_explicit(&r->owner, &live, record_busy(a->client),
-						       memory_order_seq_cst, memory_order_relaxed);
+						       memory_order_seq_cst, memory_order_seq_cst);
+}
+
+/* Of a record that we hold and that may be another slab's than we thought: its region may be one that we have
+ * not marked, and who found the record busy has left it to us to look.
+ * Crash: before the mark, busy with us: our heir marks and looks. Without memory for the mark a death between
+ * opening and looking leaves a hint wanting, until a search finds nothing and looks at all slabs. */
+static bool slab_open_any(struct arena *a, struct slab_record *r)
+{
+	uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+
+	if (page_exists(a, head))
+		client_mark_page(a, head);
+	return slab_open(a, r);
 }
 
 bool slab_hold(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
@@ -95,7 +119,8 @@ bool slab_hold(struct arena *a, struct slab_record *r, uint64_t head, uint32_t c
 	STOP_POINT(slab_held);
 	if (slab_names(r, head, class))
 		return true;
-	slab_let_go(a, r); /* another slab's by now */
+	if (slab_open_any(a, r)) /* another slab's by now */
+		slab_retire(a, r);
 	return false;
 }
 
@@ -489,9 +514,8 @@ void slab_retire(struct arena *a, struct slab_record *r)
 		uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
 
 		/* PAIR(retire): the last bit, then the record. Who holds it looks when it lets go. */
-		if (head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
-		    class >= KINDS || slab_at(a, head, class) != r || !slab_looks_empty(r, class) ||
-		    !slab_hold_any(a, r, head))
+		if (!page_exists(a, head) || class >= KINDS || slab_at(a, head, class) != r ||
+		    !slab_looks_empty(r, class) || !slab_hold_any(a, r, head))
 			return;
 		if (slab_names(r, head, class) && all_free(r, class)) {
 			slab_unmake(a, head, class);
@@ -499,7 +523,7 @@ void slab_retire(struct arena *a, struct slab_record *r)
 			extent_free(a, head);
 			return;
 		}
-		if (!slab_open(a, r))
+		if (!slab_open_any(a, r))
 			return;
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * slab.h - slabs of one size class each: runs of pages cut into objects, or one object each, whose states
- * lie in a record apart from them. Nobody owns a slab; its objects are claimed and put back one compare-and-swap or
- * store each, without a lock. An empty slab's pages go back to the buddy.
+ * lie in a record apart from them. Nobody owns a slab; who claims objects holds the record meanwhile, passed by and
+ * not waited for by others; objects are put back by a store each. An empty slab's pages go back to the buddy.
  */
 #ifndef SHM_SLAB_H
 #define SHM_SLAB_H
@@ -25,7 +25,7 @@ struct slab_source {
 /*
  * Claims up to want objects of a class for this client, as the given kind; their handles, in out. How
  * many; 0 with *err (-ENOMEM). Makes a new slab only if no object can be found.
- * Crash: each object is free before its own compare-and-swap, and this client's after.
+ * Crash: each object is free before its own store, and this client's after.
  */
 uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, enum object_kind kind,
 		    uint64_t *out, int *err);
@@ -95,6 +95,9 @@ struct slab_heir {
 /* Frees the dead client's objects in the slab with this head, sets its hints anew, and gives it back if it
  * is empty. The pages from here to where the next slab may begin. */
 uint32_t slab_recover(struct slab_heir *h, uint64_t head);
+/* Lets go of those slabs with records in a state block that the dead client held. Their own regions need not be
+ * marked: who comes late may hold another slab's record than it meant to. */
+void slab_recover_held(struct arena *a, uint64_t block_page, uint32_t client);
 /* At the end: what was gathered is freed. */
 void slab_recover_end(struct slab_heir *h);
 

@@ -187,21 +187,50 @@ static void prefetch_next(const struct arena *a, uint64_t page)
 		__builtin_prefetch(record + at, 1);
 }
 
+/* The record of a slab that the dead client held: between its head's entry and the end of make_slab(), drawing
+ * from it, or giving it back, before the head's entry. We hold it at once, for others would come in between
+ * opening and holding. False: it did not; or we have no memory for a mark. */
+static bool inherit(struct arena *a, struct slab_record *r, uint64_t head, uint32_t client)
+{
+	uint32_t busy = record_busy(client);
+
+	if (atomic_load_explicit(&r->owner, memory_order_relaxed) != busy || slab_mark(a, r, head))
+		return false;
+	/* Crash: before, the dead one's, who is recovered once more; after, ours, in regions we have marked.
+	 * By exchange: it may be open again, of a region recovered before, and held by somebody else. */
+	if (!atomic_compare_exchange_strong_explicit(&r->owner, &busy, record_busy(a->client),
+						     memory_order_seq_cst, memory_order_relaxed))
+		return false;
+	STOP_POINT(slab_inherited);
+	return true;
+}
+
+void slab_recover_held(struct arena *a, uint64_t block_page, uint32_t client)
+{
+	uint32_t shape = pw0_class(atomic_load_explicit(&a->pages[block_page].w0, memory_order_acquire));
+
+	for (uint32_t i = 0; shape >= 1 && shape <= SHAPES && i < shape_block_records(shape); i++) {
+		struct slab_record *r = record_at(a, record_offset(block_page, shape, i));
+		uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+		uint32_t class = atomic_load_explicit(&r->class_index, memory_order_relaxed);
+
+		if (class >= KINDS || head >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
+		    slab_at(a, head, class) != r || !inherit(a, r, head, client))
+			continue;
+		slab_let_go(a, r);
+	}
+}
+
 uint32_t slab_recover(struct slab_heir *h, uint64_t head)
 {
 	uint32_t class = pw0_class(atomic_load_explicit(&h->a->pages[head].w0, memory_order_acquire));
 	struct slab_record *r = class < KINDS ? slab_at(h->a, head, class) : NULL;
-	uint32_t busy = record_busy(h->client);
 	bool held;
 
 	if (!r)
 		return 1;
 	prefetch_next(h->a, head + sizeclass_table[class].pages);
-	/* Killed while it held the record: between its head's entry and the end of make_slab(), drawing from it,
-	 * or in slab_retire() or free_slab() before the head's entry. */
-	atomic_compare_exchange_strong_explicit(&r->owner, &busy, RECORD_LIVE, memory_order_seq_cst,
-						memory_order_relaxed);
-	held = slab_hold(h->a, r, head, class);
+	held = inherit(h->a, r, head, h->client) || slab_hold(h->a, r, head, class);
 	if (held && take_over(r, sizeclass_table[class].objects, h->client)) {
 		free_slab(h, r, head, class);
 		return sizeclass_table[class].pages;

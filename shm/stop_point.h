@@ -93,6 +93,7 @@
 	/* slab_purge.c */ \
 	X(slab_idle_opening, "a purger has done with a slab's idle pages and still holds it") \
 	/* slab_reclaim.c */ \
+	X(slab_inherited, "a record that a dead client held is held by its heir") \
 	X(slab_taking_over, "a slab is held for a dead client, some of its objects looked at") \
 	X(slab_closed, "a dead client's slab is held, all of its objects its or free") \
 	X(slab_closed_freed, "the objects of a closed slab are free") \

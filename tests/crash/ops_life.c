@@ -334,6 +334,8 @@ const struct op life_ops[] = {
 	OP("alloc", "page that was given back", give_pages_between, alloc_page, took_hole),
 	OP("alloc", "objects whose pages were given back", give_pages_of_slabs, alloc_given_back,
 	   filled_holes),
+	RECOVERY("alloc", "refill", 1, 2),
+	RECOVERY("alloc", "refill", 3, 4),
 	RECOVERY("alloc", "new slab", 1, 3),
 	RECOVERY("alloc", "new slab", 2, 3),
 	RECOVERY("alloc", "first of class, new state block", 1, 2),

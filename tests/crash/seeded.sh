@@ -63,8 +63,8 @@ defect bits-lost slab_reclaim.c "free, flush" '
 swap("	if (slab_refresh_bits(r, objects))\n		hint_set(h->a, class, head);\n", "	(void)objects;\n")' \
 	"recovery does not tell of the objects it frees"
 defect hold-kept slab_reclaim.c "=alloc, refill" '
-swap("	atomic_compare_exchange_strong_explicit(&r->owner, &busy, RECORD_LIVE, memory_order_seq_cst,\n						memory_order_relaxed);\n", "	(void)busy;\n")' \
-	"recovery does not open the records that the dead one held"
+swap("	if (held)\n		slab_let_go(h->a, r);\n	else if (slab_looks", "	if (!held && slab_looks")' \
+	"recovery does not open the records that it has held"
 defect internal-kept slab_reclaim.c "first call, alloc" '
 swap("		if (state_owner(seen) == client)\n			count++;", "		if (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL)\n			count++;")
 swap("	while (state_owner(seen) == client) {", "	while (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL) {")' \

@@ -41,7 +41,7 @@ extern struct scene *scene;
 
 /* What is the survivor's or the arena's, and an operation does something to: a bit a thing, a label, … */
 #define TOUCH_THING(thing) (1u << (thing))
-#define TOUCH_LABEL(label) (1u << (8 + (label)))
+#define TOUCH_LABEL(label) (1u << (T_FIRST_OTHER + (label)))
 #define TOUCH_VICTIM	   (1u << 16) /* the name that publishing gives */
 #define TOUCH_CONSUMER	   (1u << 17)
 #define TOUCH_CREATED	   (1u << 18)

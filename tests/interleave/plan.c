@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOUCHES_MORE 9
+#define TOUCHES_MORE 10
 #define RECOVERIES_BESIDE 7 /* one in so many of the operations after a death is done beside others */
 
 static const struct {
@@ -69,6 +69,7 @@ static uint32_t looks_at(const struct op *op)
 		{ "persist", "small", TOUCH_THING(T_PERSISTENT) },
 		{ "persist", "large", TOUCH_THING(T_NAMED_LARGE) },
 		{ "persist", "taken", TOUCH_THING(T_PERSISTENT_LARGE) },
+		{ "persist", "in a single object", TOUCH_THING(T_PERSISTENT_SINGLE) },
 	};
 
 	for (int i = 0; i < TOUCHES_MORE; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Slab records: in blocks that stay, each with one user at a time, settled after a death. */
 #include "heap.h"
+#include "hint.h"
 #include "record.h"
 #include "sizeclass.h"
 #include "slab.h"
@@ -196,6 +197,52 @@ START_TEST(a_busy_record_that_a_slab_names_is_live_after_the_death)
 }
 END_TEST
 
+/* As one who was about to draw from an earlier slab of the record, and whose marks are of that slab. */
+static int hold_by_mistake(void *arg)
+{
+	const struct slab_place *p = arg;
+	uint64_t at = (uint64_t)((char *)p->record - arena.heap);
+
+	if (thread_become_client(&arena) || client_mark_page(&arena, at >> PAGE_SHIFT))
+		return 1;
+	atomic_store(&p->record->owner, record_busy(arena.client));
+	rest(board);
+	return 0;
+}
+
+START_TEST(a_slab_held_by_mistake_is_let_go_after_the_death)
+{
+	uint32_t home = 1;
+	struct slab_source from = {.class = 10, .home = &home};
+	uint64_t handles[2], pages;
+	struct slab_place p;
+	pid_t pid;
+	int err;
+
+	for (int n = 1; n <= 2; n++) {
+		ck_assert_uint_eq(slab_claim(&arena, &from, 2, OBJECT_PRIVATE, handles, &err), 2);
+		ck_assert_int_eq(slab_find(&arena, handle_offset(handles[0]), &p), 0);
+		ck_assert_uint_ne(((char *)p.record - arena.heap) >> REGION_SHIFT, p.head / REGION_PAGES);
+		pid = child_start(hold_by_mistake, &p);
+		board_wait(&board->ready, (uint32_t)n);
+		slab_put(&arena, handles, (uint32_t)n, 0);
+		/* Others find nothing that is open. */
+		hint_clear(&arena, p.kind, p.head / REGION_PAGES);
+		pages = heap_all_free_pages(&arena);
+		child_kill(pid);
+		ck_assert_uint_eq(reap(&arena), 1);
+		ck_assert_uint_eq(atomic_load(&p.record->owner), n == 1 ? RECORD_LIVE : RECORD_FREE);
+		ck_assert_uint_eq(heap_all_free_pages(&arena),
+				  pages + (n == 1 ? 0 : sizeclass_table[p.kind].pages));
+		if (n == 1)
+			ck_assert(hint_test(&arena, p.kind, p.head / REGION_PAGES));
+		heap_check(&arena);
+		if (n == 1)
+			slab_put(&arena, &handles[1], 1, 0);
+	}
+}
+END_TEST
+
 START_TEST(what_is_no_place_for_a_record_is_told)
 {
 	uint64_t at = take(2);
@@ -230,6 +277,7 @@ int main(void)
 	tcase_add_test(t, several_processes_never_have_the_same_record);
 	tcase_add_test(t, records_a_dead_client_was_busy_with_are_free_again);
 	tcase_add_test(t, a_busy_record_that_a_slab_names_is_live_after_the_death);
+	tcase_add_test(t, a_slab_held_by_mistake_is_let_go_after_the_death);
 	tcase_add_test(t, what_is_no_place_for_a_record_is_told);
 	tcase_add_test(t, recovery_of_what_is_no_block_does_nothing);
 	suite_add_tcase(s, t);
