@@ -228,12 +228,13 @@ static uint64_t holes(void)
 }
 
 /* Slabs with few live objects, and no others in a cache. */
+/* A page each: so the first free one lies in a page that was given back. */
 static void leave_pages_of_slabs(void)
 {
 	uint32_t some[24];
 
 	for (int i = 0; i < 24; i++)
-		some[i] = make_thing(1700, 0, FATE_GONE);
+		some[i] = make_thing(4000, 0, FATE_GONE);
 	for (int i = 0; i < 24; i++)
 		if (i % 12)
 			drop_thing(some[i]);
@@ -251,7 +252,7 @@ static void give_pages_of_slabs(void)
 
 static void alloc_given_back(void)
 {
-	handle = shma_alloc(self, 1700, 0);
+	handle = shma_alloc(self, 4000, 0);
 }
 
 static bool filled_holes(void)
