@@ -9,7 +9,7 @@ mkdir -p "$results"
 status=0
 "$build/bench" --results "$results" --title "$title" "$@" >"$results/$title.new" 2>"$results/$title.err" || status=$?
 # What is missing or failed is part of the report. Not the place where it was written.
-{ grep -v '^shmallocd:' "$results/$title.err" || true; grep -v '^results in ' "$results/$title.new"; } | sed "s|$results/||g" >"$results/$title.txt"
+{ grep -v '^shmallocd:' "$results/$title.err" | awk '!seen[$0]++' || true; grep -v '^results in ' "$results/$title.new"; } | sed "s|$results/||g" >"$results/$title.txt"
 rm -f "$results/$title.new" "$results/$title.err" "$results/$title-samples.csv"
 "$build/scaling" >"$results/$title-scaling.txt" || echo "report.sh: no model of scaling: status $?" >&2
 bash "$(dirname "$0")/plots.sh" "$results/$title" || echo "report.sh: no plots: status $?" >&2

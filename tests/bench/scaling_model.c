@@ -51,6 +51,8 @@ static void print_machine(const struct machine *m)
 	       m->transfer_ns, m->add_1, m->add_2);
 	printf("fresh memory: one process %.2f GiB/s, two %.2f GiB/s together; any number %.1f\n",
 	       m->commit_1, m->commit_2, commit_limit(m));
+	if (m->add_2 < 2 * m->add_1)
+		printf("WARNING: two processes hardly ever ran at once: what they cost each other is more\n");
 }
 
 void model_print(const struct machine *m, const struct rates *solo, const struct rates *duo, int n,
