@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Slabs of one object, of the classes above 32 KiB. Who has the object has the whole slab, and gives it back
- * at once: its word is never free in between, for others to find, and its pages are not kept for later. That
- * is what caches are for.
+ * Slabs of one object: all of the classes above 32 KiB, and short ones of classes above 3 KiB. Who has the
+ * object has the whole slab, and gives it back at once: its word is never free in between, for others to find,
+ * and its pages are not kept for later. That is what caches are for.
  */
 #include "extent.h"
 #include "slab.h"
