@@ -2,17 +2,17 @@
 /*
  * object.pml - one object of a slab between clients that take, free and die, and the recoverer.
  *
- * Models claim_object(), put_word() and free_word() of slabs, object_alloc_fast(), object_offer_fast() and
+ * Models slab_hold(), claim_object(), slab_open(), put_word() and free_word() of slabs, object_alloc_fast(), object_offer_fast() and
  * object_free_fast(), object_word_find_live(), claim_to_free(), share() and take() of objects, put_oldest()
  * of caches, client_mark() before each of them, and recover_region().
  * Any client may call with any handle that was ever given out. Client 1 may be killed at any step, its
  * recoverer too; after recovery its number is given to another process. Each step is one access of the
- * state word: those that change hands are locked instructions, the plain stores go to words that nobody
- * else may change.
+ * state word or the record's owner: those that change hands are locked instructions, the plain stores go to
+ * words that nobody else may change. A free word is for who holds the slab's record.
  *
  * Shown: of takers, freers and the reclaim of one offer exactly one wins; who has an object to itself has
  * it until it gives it up; no handle is given out twice; at the end the object is free and can be found, or
- * a living client has it.
+ * a living client has it; and nobody holds the record.
  *
  * at length with GENS=4
  * fails with TAKE_BY_STORE     taking looks, then stores
@@ -22,6 +22,8 @@
  * fails with RECLAIM_KEEPS_GEN … those of a dead client's object
  * fails with MARK_LATER        the region is marked after the object was taken
  * fails with ANY_CLIENT        freeing looks at kind and generation only
+ * fails with CLAIM_UNHELD      a free object is claimed without the record
+ * fails with HOLD_KEPT         recovery does not open the record that the dead one held
  */
 #ifndef GENS
 #define GENS 3 /* at most 4; they do not wrap here */
@@ -42,6 +44,8 @@
 
 byte word;
 bool listed = true;	/* of the slab's bitmap */
+byte holder;		/* of the record; 0: it is open */
+#define HEIR 7
 bool mark[CLIENTS + 1];		/* of the region, by client */
 byte cache[CLIENTS + 1];	/* the array: generation + 1, or 0 */
 bool given[5];			/* handles that programs know */
@@ -110,28 +114,34 @@ proctype client(byte me)
 #ifndef MARK_LATER
 			mark[me] = true;
 #endif
+#ifndef CLAIM_UNHELD
 			atomic {
 				if
-				:: listed -> listed = false
+				:: holder == 0 -> holder = me
 				:: else -> goto next
 				fi
 			};
+#endif
+			/* Two steps: only who holds the record takes bits off. */
+			if
+			:: listed -> listed = false
+			:: else -> goto opened
+			fi;
 			seen = word;
 			if
-			:: KIND(seen) != FREE -> goto next
+			:: KIND(seen) != FREE -> goto opened
 			:: KIND(seen) == FREE
 			fi;
-			atomic { change(MAKE(PRIVATE, me, GEN(seen))) };
+			word = MAKE(PRIVATE, me, GEN(seen));
 #ifdef MARK_LATER
 			mark[me] = true;
 #endif
-			atomic {
-				if
-				:: won -> cache[me] = GEN(seen) + 1
-				:: else
-				fi;
-				goto next
-			}
+			cache[me] = GEN(seen) + 1;
+opened:
+#ifndef CLAIM_UNHELD
+			atomic { assert(holder == me); holder = 0 };
+#endif
+			goto next
 		/* object_alloc_fast(): the program has it to itself */
 		:: atomic {
 			cache[me] != 0 ->
@@ -223,11 +233,20 @@ next:			atomic { seen = 0; g = 0; won = false }
 	} unless { killed[me] -> gone = true }
 }
 
-/* recover_region() of client 1, by free_word() and refresh_bits(); then the mark goes. */
+/* recover_region() of client 1, by inherit() or slab_hold(), free_word() and refresh_bits(), whoever holds the
+ * record; then the mark goes. A killed recoverer's record is inherited likewise. */
 inline recover()
 {
 	if
 	:: mark[1] ->
+#ifndef HOLD_KEPT
+		atomic {
+			if
+			:: holder == 0 || holder == 1 || holder == HEIR -> holder = HEIR
+			:: else
+			fi
+		};
+#endif
 		do
 		:: seen = word;
 			if
@@ -257,6 +276,12 @@ inline recover()
 		:: KIND(word) == FREE -> listed = true
 		:: else
 		fi;
+		atomic {
+			if
+			:: holder == HEIR -> holder = 0
+			:: else
+			fi
+		};
 		mark[1] = false
 	:: !mark[1]
 	fi;
@@ -277,7 +302,7 @@ end:	killed[1] && gone;
 	fi;
 	/* The number's next bearer. */
 	atomic {
-		assert(!OWNED(word, 1));
+		assert(!OWNED(word, 1) && holder != 1 && holder != HEIR);
 		cache[1] = 0;
 		alone[1] = 0;
 		killed[1] = false;
@@ -310,6 +335,7 @@ init {
 #endif
 	};
 	timeout;
+	assert(holder == 0);
 #if CLIENTS > 2
 	assert((KIND(word) == FREE && listed) || HAS(1) || HAS(2) || HAS(3))
 #else
