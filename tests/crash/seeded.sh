@@ -55,10 +55,10 @@ swap("	set_raw_use(c->a, c->head, RAW_SLAB + c->class);\n	enter_pages", "	enter_
 defect record-busy record.c "recovery, free, slab goes" '
 swap("		if (seen == record_busy(client)) {", "		if (0) {")' \
 	"records that the dead were busy with stay so"
-defect words-late slab.c "=alloc, new slab, record" '
-swap("	init_words(c, r);\n", "")
-swap("	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	if (c->want", "	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	init_words(c, r);\n	if (c->want")' \
-	"a new slab's states are written after it is entered"
+defect name-late slab.c "=alloc, new slab, record" '
+swap("	atomic_store_explicit(&r->head, (uint32_t)c->head, memory_order_relaxed);\n", "")
+swap("	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	if (c->want", "	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);\n	atomic_store_explicit(&r->head, (uint32_t)c->head, memory_order_relaxed);\n	if (c->want")' \
+	"the record of a new slab says whose it is after it is open"
 defect bits-lost slab_reclaim.c "free, flush" '
 swap("	if (slab_refresh_bits(r, objects))\n		hint_set(h->a, class, head);\n", "	(void)objects;\n")' \
 	"recovery does not tell of the objects it frees"
