@@ -9,6 +9,7 @@
 #include "heap.h"
 #include "hint.h"
 #include "slab.h"
+#include "slab_inside.h"
 
 #define MANY 20000
 
@@ -259,6 +260,29 @@ START_TEST(neighbours_have_different_generations)
 			same += handle_gen(handles[i]) == handle_gen(handles[k]);
 	ck_assert_uint_lt(same, 20); /* of 8,128 pairs */
 	slab_put(&arena, handles, 128, 0);
+}
+END_TEST
+
+/* What is put back while somebody holds the slab is left to him: others find it busy, and clear its hint. */
+START_TEST(who_lets_a_slab_go_tells_of_what_is_free_and_gives_it_back_if_it_is_empty)
+{
+	uint32_t home = 1;
+	struct slab_source from = {.class = 7, .home = &home};
+	uint64_t handles[2];
+	struct slab_place p;
+	int err;
+
+	ck_assert_uint_eq(slab_claim(&arena, &from, 2, OBJECT_PRIVATE, handles, &err), 2);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[0]), &p), 0);
+	for (int i = 0; i < 2; i++) {
+		ck_assert(slab_hold(&arena, p.record, p.head, p.kind));
+		ck_assert(!slab_hold(&arena, p.record, p.head, p.kind));
+		slab_put(&arena, &handles[i], 1, 0);
+		hint_clear(&arena, p.kind, p.head / REGION_PAGES);
+		slab_let_go(&arena, p.record);
+		ck_assert(i == 1 || hint_test(&arena, p.kind, p.head / REGION_PAGES));
+	}
+	check_nothing_left();
 }
 END_TEST
 
@@ -628,6 +652,7 @@ int main(void)
 	tcase_add_test(one, an_empty_slab_is_given_back_unless_it_is_to_be_kept);
 	tcase_add_test(one, handles_of_an_earlier_use_do_not_return);
 	tcase_add_test(one, neighbours_have_different_generations);
+	tcase_add_test(one, who_lets_a_slab_go_tells_of_what_is_free_and_gives_it_back_if_it_is_empty);
 	tcase_set_timeout(wrong, 60);
 	tcase_add_checked_fixture(wrong, setup, NULL);
 	tcase_add_test(wrong, wrong_hints_cost_looks_but_nothing_is_given_twice_or_lost);
