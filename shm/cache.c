@@ -115,7 +115,11 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	if (count > CACHE_LIMIT_MAX)
 		count = CACHE_LIMIT_MAX;
 	memcpy(batch, slots, count * sizeof(*slots));
+	/* Crash: while they move down, the array says that it has none: else it had some twice. */
+	cache_set_count(c, 0);
+	atomic_signal_fence(memory_order_seq_cst);
 	memmove(slots, slots + count, (top - count) * sizeof(*slots));
+	atomic_signal_fence(memory_order_seq_cst);
 	cache_set_count(c, top - count);
 	atomic_signal_fence(memory_order_seq_cst);
 	STOP_POINT(cache_lowered);
@@ -126,15 +130,27 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 
 /* ---- shares ---- */
 
+/* Who has little needs a larger part of it cached: with few objects of each class, each is a large part. By
+ * the most it ever had: memory that was needed before costs nothing more. */
+static uint64_t least_share(struct thread_block *t, int64_t owned)
+{
+	uint64_t part;
+
+	if (owned >> 10 > t->owned_high)
+		t->owned_high = owned >> 10 > UINT32_MAX ? UINT32_MAX : (uint32_t)(owned >> 10);
+	part = ((uint64_t)t->owned_high << 10) / CACHE_LITTLE_PART;
+	return part < CACHE_SHARE_MIN ? CACHE_SHARE_MIN : part > CACHE_LITTLE_MAX ? CACHE_LITTLE_MAX : part;
+}
+
 /* The client's record has what it lost to and won from others. */
-static uint64_t budget(struct arena *a, const struct thread_block *t)
+static uint64_t budget(struct arena *a, struct thread_block *t)
 {
 	uint32_t threads = atomic_load_explicit(&a->threads, memory_order_relaxed);
 	int64_t sharers = threads ? threads : 1;
 	/* What this thread drew is its alone; only what belongs to none is shared out. */
 	int64_t owned = drawn(t) + client_owned(a, a->client) / sharers;
 	uint64_t part = owned > 0 ? (uint64_t)owned / CACHE_SHARE_PART : 0;
-	uint64_t least = CACHE_SHARE_MIN / (uint64_t)sharers;
+	uint64_t least = least_share(t, owned);
 
 	/* Limits are counted against it, and caches are half full on average. */
 	return CACHE_LIMITS_PER_SHARE * (part > least ? part : least);
@@ -204,6 +220,7 @@ static void heed_shrink(struct arena *a, struct thread_block *t)
 	if (asked == t->shrink_seen)
 		return;
 	t->shrink_seen = asked;
+	t->owned_high = 0;
 	for (uint32_t i = 0; i < CLASSES; i++) {
 		struct cache *c = &t->caches[i];
 

@@ -467,7 +467,7 @@ struct thread_block {
 	uint32_t slow_calls;  /* refills and flushes; now and then one looks whether to grow */
 	_Atomic int64_t owned_bytes; /* of the client, by this thread: a part of client_record's sum */
 	uint32_t ticks; /* slow allocations; now and then one looks whether some client has died */
-	uint32_t reserved;
+	uint32_t owned_high; /* KiB: the most that owned_bytes was since caches were last asked to shrink */
 	struct persist_intent intent;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];

@@ -64,6 +64,16 @@ static bool page_exists(struct arena *a, uint64_t page)
 	return page < atomic_load_explicit(&a->pages_known, memory_order_relaxed);
 }
 
+/* Whether anything of a slab is free, as its bits say. */
+static bool any_bits(const struct slab_record *r)
+{
+	uint64_t bits = 0;
+
+	for (uint32_t w = 0; w < 4; w++)
+		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
+	return bits != 0;
+}
+
 /* Opens a record that we hold, of a slab in a region that we have marked. Whether the slab looks empty: the
  * caller, then, calls slab_retire().
  * Crash: before, busy with us: recovery opens it; after, open, a hint wanting perhaps, which recovery sets. */
@@ -71,16 +81,13 @@ static bool slab_open(struct arena *a, struct slab_record *r)
 {
 	uint32_t class = atomic_load_explicit(&r->class_index, memory_order_relaxed);
 	uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
-	uint64_t bits = 0;
 
 	/* PAIR(hint): opened, then the bits and the hint looked at; who cleared the hint because it found the
 	 * record busy looks at it once more after. PAIR(retire): opened, then the bits; who set the last one
 	 * found it busy. */
 	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);
 	STOP_POINT(slab_opened);
-	for (uint32_t w = 0; w < 4; w++)
-		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
-	if (!bits || class >= KINDS || !page_exists(a, head))
+	if (class >= KINDS || !any_bits(r) || !page_exists(a, head))
 		return false;
 	hint_set(a, class, head);
 	return slab_looks_empty(r, class);
@@ -176,7 +183,7 @@ static void claim_from_slab(struct claim *c)
 	struct slab_record *r = slab_at(c->a, c->head, c->class);
 	bool holes;
 
-	if (!r || !slab_hold(c->a, r, c->head, c->class))
+	if (!r || !any_bits(r) || !slab_hold(c->a, r, c->head, c->class))
 		return;
 	holes = slab_holes(c->a, c->head, c->class);
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
@@ -199,29 +206,22 @@ static void claim_from_slab(struct claim *c)
 	slab_let_go(c->a, r);
 }
 
-/* Pages from one to the next where a slab may begin. No answer can do harm: what is there is looked at
- * as a slab's head before it is believed. */
-static uint64_t step_over(uint64_t w1)
-{
-	uint32_t pages = sizeclass_table[pw1_class(w1)].pages;
-
-	return pw1_is_slab(w1) && pages > pw1_dist(w1) ? pages - pw1_dist(w1) : 1;
-}
-
 static void claim_from_region(struct claim *c, uint64_t region, struct slab_source *from)
 {
-	uint64_t page = region * REGION_PAGES, end = page + REGION_PAGES, w1;
+	const struct page_entry *pages = &c->a->pages[region * REGION_PAGES];
+	uint64_t head = pw1_slab(0, 0, c->class);
 
-	for (; page < end && c->count < c->want; page += step_over(w1)) {
+	/* No answer can do harm: what is there is looked at as a slab's head before it is believed. */
+	for (uint32_t i = 0; i < REGION_PAGES && c->count < c->want; i++) {
+		uint64_t w1 = atomic_load_explicit(&pages[i].w1, memory_order_relaxed);
 		uint32_t before = c->count;
 
-		w1 = atomic_load_explicit(&c->a->pages[page].w1, memory_order_relaxed);
-		if (!pw1_is_slab(w1) || pw1_class(w1) != c->class || pw1_dist(w1) != 0)
+		if ((w1 & ~PW1_RECORD_MASK) != head)
 			continue;
-		c->head = page;
+		c->head = region * REGION_PAGES + i;
 		claim_from_slab(c);
 		if (c->count > before)
-			from->head = (uint32_t)page + 1;
+			from->head = (uint32_t)c->head + 1;
 	}
 }
 
@@ -528,53 +528,93 @@ void slab_retire(struct arena *a, struct slab_record *r)
 	}
 }
 
-/* One object's word; whether it was this client's to put back. */
-static bool put_word(struct arena *a, const struct slab_place *p, uint64_t handle)
-{
-	_Atomic uint32_t *word = &p->record->words[p->index];
-	uint32_t gen = handle_gen(handle);
+/* Objects of one bitmap word of a slab that are free and not told of yet. */
+struct freed {
+	struct slab_record *record;
+	uint64_t head; /* page */
+	uint32_t kind;
+	uint32_t word;
+	uint64_t bits;
+};
 
-	if (p->offset != 0 || atomic_load_explicit(word, memory_order_relaxed) !=
-				      state_make(OBJECT_PRIVATE, a->client, gen))
-		return false;
-	/* PAIR(put): we are done with it. */
-	atomic_store_explicit(word, state_make(OBJECT_FREE, 0, gen), memory_order_release);
-	return true;
+static bool word_full(const struct freed *f, uint64_t bits)
+{
+	uint32_t left = sizeclass_table[f->kind].objects - f->word * 64;
+
+	return bits + 1 == 0 || (left < 64 && !(~bits & ((UINT64_C(1) << left) - 1)));
 }
 
-/* Tells of freed objects of one bitmap word of a slab. */
-static void put_bits(struct arena *a, const struct slab_place *p, uint32_t w, uint64_t bits, uint32_t keep)
+static void tell(struct arena *a, const struct freed *f, uint32_t keep)
 {
+	uint64_t before;
+
 	STOP_POINT(slab_words_freed);
-	/* PAIR(hint): the bits, then the look at the region's hint. */
-	atomic_fetch_or_explicit(&p->record->bitmap[w], bits, memory_order_seq_cst);
+	before = atomic_fetch_or_explicit(&f->record->bitmap[f->word], f->bits, memory_order_seq_cst);
 	STOP_POINT(slab_bits_set);
-	hint_set(a, p->kind, p->head);
-	if (p->head + 1 != keep && slab_looks_empty(p->record, p->kind))
-		slab_retire(a, p->record);
+	/* PAIR(hint): the bits, then the look at the region's hint. Where there were bits before, whoever set
+	 * them has seen to the hint, or is about to; who clears it looks for bits once more after. */
+	if (!before)
+		hint_set(a, f->kind, f->head);
+	if (f->head + 1 != keep && word_full(f, before | f->bits) && slab_looks_empty(f->record, f->kind))
+		slab_retire(a, f->record);
+}
+
+/* Where the object of a handle lies, if it is private to this client; its word, or NULL. */
+static _Atomic uint32_t *put_find(const struct arena *a, uint64_t handle, struct freed *f)
+{
+	uint64_t offset16 = handle_offset(handle) >> 4, page = offset16 >> (PAGE_SHIFT - 4), w1, row;
+	_Atomic uint32_t *word;
+	uint32_t index;
+
+	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		return NULL;
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	row = w1 >> PW1_CLASS_SHIFT;
+	if (!sizeclass_start(row, pw1_dist(w1) << (PAGE_SHIFT - 4) | (offset16 & 0xff), &index) ||
+	    pw1_dist(w1) > page)
+		return NULL;
+	f->record = (struct slab_record *)(a->heap + (w1 & a->record_mask));
+	f->head = page - pw1_dist(w1);
+	f->kind = pw1_class(w1);
+	f->word = index / 64;
+	f->bits = UINT64_C(1) << (index % 64);
+	word = &f->record->words[index];
+	return atomic_load_explicit(word, memory_order_relaxed) ==
+			       state_make(OBJECT_PRIVATE, a->client, handle_gen(handle))
+		       ? word
+		       : NULL;
+}
+
+static bool put_whole(struct arena *a, uint64_t handle)
+{
+	struct slab_place p;
+
+	return slab_find(a, handle_offset(handle), &p) == 0 && slab_put_whole(a, &p, handle);
 }
 
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
 {
-	struct slab_place last = {0}, p;
-	uint64_t bits = 0;
+	struct freed told = {.bits = 0}, f;
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (slab_find(a, handle_offset(handles[i]), &p) || slab_put_whole(a, &p, handles[i]))
+		_Atomic uint32_t *word = put_find(a, handles[i], &f);
+
+		if (!word || (sizeclass_table[f.kind].objects == 1 && put_whole(a, handles[i])))
 			continue;
 		/* Neighbours in one bitmap word are told of together; before any of theirs is freed
 		 * that lets the slab go. */
-		if (bits && (p.head != last.head || p.index / 64 != last.index / 64)) {
-			put_bits(a, &last, last.index / 64, bits, keep);
-			bits = 0;
+		if (told.bits && (f.record != told.record || f.word != told.word)) {
+			tell(a, &told, keep);
+			told.bits = 0;
 		}
-		if (put_word(a, &p, handles[i])) {
-			bits |= UINT64_C(1) << (p.index % 64);
-			last = p;
-		}
+		/* PAIR(put): we are done with it. */
+		atomic_store_explicit(word, state_make(OBJECT_FREE, 0, handle_gen(handles[i])),
+				      memory_order_release);
+		f.bits |= told.bits;
+		told = f;
 	}
-	if (bits)
-		put_bits(a, &last, last.index / 64, bits, keep);
+	if (told.bits)
+		tell(a, &told, keep);
 }
 
 void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
