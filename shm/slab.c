@@ -7,8 +7,8 @@
  * long, by one compare-and-swap; the free objects' words are then its alone, to be changed by plain
  * stores. Nobody waits for a record: a busy one is passed by. Owners put objects back whoever holds it.
  *
- * Modelled in tests/model/: object.pml has claim_object() and put_word(), one object's life; hint.pml has
- * slab_hold(), slab_open(), claim_by_hints(), put_bits(), slab_retire() and slab_refresh_bits().
+ * Modelled in tests/model/: object.pml has claim_object() and slab_put(), one object's life; hint.pml has
+ * slab_hold(), slab_open(), claim_by_hints(), tell(), slab_retire() and slab_refresh_bits().
  */
 #include "slab.h"
 

@@ -3,7 +3,7 @@
  * hint.pml - who frees an object and then looks at the hint, against who finds none and clears it; and who holds
  * a slab's record, to draw from the slab or to give it back, while others free objects of it.
  *
- * Models put_word() and put_bits(), slab_hold(), slab_open() and slab_let_go(), claim_from_slab() with
+ * Models slab_put() and tell(), slab_hold(), slab_open() and slab_let_go(), claim_from_slab() with
  * claim_object(), claim_by_hints(), slab_retire() with all_free(), slab_refresh_bits() (slab.c), slab_recover()
  * with inherit(), take_over(), free_slab() and free_words() (slab_reclaim.c), hint_set() and hint_clear()
  * (hint.c). A slab of two objects, whose bits, leaf hint, summary and record's owner are changed by locked
@@ -20,6 +20,7 @@
  * at length with DEPTH=2 WEAKER DRAWS
  * fails with NO_LAST_LOOK   the claimer does not look again after clearing
  * fails with BITS_BY_STORE  bits are set by a plain store, and the hint is looked at before it arrives
+ * fails with NEVER_TOLD     the freer does not look at the hint
  * fails with HINT_FIRST     the freer looks at the hint, then frees
  * fails with NO_FENCE       recovery looks at the bits before its stores to the words have arrived
  * fails with NO_RECOVERY    a dead client's bits and hints are not computed anew
@@ -193,10 +194,17 @@ inline put(p, i)
 #ifdef BITS_BY_STORE
 	store(p, BITS, bits | (1 << i));
 #else
-	atomic { STORES_ARRIVED(p); bits = bits | (1 << i) };
+	/* tell(): whoever set bits that were there before sees to the hint. */
+	atomic { STORES_ARRIVED(p); told = (bits != 0); bits = bits | (1 << i) };
+#endif
+#ifdef NEVER_TOLD
+	told = true;
 #endif
 #ifndef HINT_FIRST
-	hint_set(p);
+	if
+	:: told -> told = false
+	:: !told -> hint_set(p)
+	fi;
 #endif
 	retire(p)
 }
@@ -243,7 +251,7 @@ inline draw(p)
 /* Puts its object back, or keeps it; or Q draws. */
 proctype owner_of(byte me)
 {
-	bool won, held, vacant;
+	bool won, held, vacant, told;
 	byte free;
 
 	{

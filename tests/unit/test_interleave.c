@@ -319,7 +319,7 @@ START_TEST(slabs_made_and_given_back_at_any_instruction_lose_no_object_and_give_
 
 	heap_seed("slabs_made_and_given_back_at_any_instruction");
 	turn_begins(NULL);
-	fprintf(stderr, "steps %llu\n", (unsigned long long)hold_at_each(&h, turns_of_others, 1, &pid));
+	hold_at_each(&h, turns_of_others, 1, &pid);
 	heap_check(&arena);
 	let_go(pid);
 	ck_assert(take_a_turn(1, 2 * TURN_OBJECTS));
