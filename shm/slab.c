@@ -8,7 +8,7 @@
  * stores. Nobody waits for a record: a busy one is passed by. Owners put objects back whoever holds it.
  *
  * Modelled in tests/model/: object.pml has claim_object() and slab_put(), one object's life; hint.pml has
- * slab_hold(), slab_open(), claim_by_hints(), tell(), slab_retire() and slab_refresh_bits().
+ * claim_by_hints() and tell().
  */
 #include "slab.h"
 
@@ -26,7 +26,6 @@
 #include "slab_inside.h"
 #include "stop_point.h"
 
-#define RETIRE_TRIES 8
 #define BUSY_TRIES 4 /* rounds when all that is free is in slabs that others draw from */
 #define OWNS_LITTLE (INT64_C(4) << 20) /* bytes */
 
@@ -51,90 +50,6 @@ static uint64_t object_handle(const struct arena *a, uint64_t head, uint32_t cla
 {
 	return handle_make(a->tag, gen,
 			   (head << PAGE_SHIFT) + (uint64_t)index * sizeclass_table[class].bytes);
-}
-
-/* ---- holding ---- */
-
-/* Whether a page may be one, as far as there are zones now. */
-static bool page_exists(struct arena *a, uint64_t page)
-{
-	if (page < atomic_load_explicit(&a->pages_known, memory_order_relaxed))
-		return true;
-	arena_refresh(a);
-	return page < atomic_load_explicit(&a->pages_known, memory_order_relaxed);
-}
-
-/* Whether anything of a slab is free, as its bits say. */
-static bool any_bits(const struct slab_record *r)
-{
-	uint64_t bits = 0;
-
-	for (uint32_t w = 0; w < 4; w++)
-		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
-	return bits != 0;
-}
-
-/* Opens a record that we hold, of a slab in a region that we have marked. Whether the slab looks empty: the
- * caller, then, calls slab_retire().
- * Crash: before, busy with us: recovery opens it; after, open, a hint wanting perhaps, which recovery sets. */
-static bool slab_open(struct arena *a, struct slab_record *r)
-{
-	uint32_t class = atomic_load_explicit(&r->class_index, memory_order_relaxed);
-	uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
-
-	/* PAIR(hint): opened, then the bits and the hint looked at; who cleared the hint because it found the
-	 * record busy looks at it once more after. PAIR(retire): opened, then the bits; who set the last one
-	 * found it busy. */
-	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);
-	STOP_POINT(slab_opened);
-	if (class >= KINDS || !any_bits(r) || !page_exists(a, head))
-		return false;
-	hint_set(a, class, head);
-	return slab_looks_empty(r, class);
-}
-
-/* Whoever's slab it is. */
-static bool slab_hold_any(struct arena *a, struct slab_record *r, uint64_t head)
-{
-	uint32_t live = RECORD_LIVE;
-
-	if (slab_mark(a, r, head))
-		return false;
-	/* PAIR(hint), PAIR(retire): the hint cleared, or the last bit set, then the record seen busy.
-	 * Crash: before, open; after, busy with us, in a region that we have marked. */
-	return atomic_compare_exchange_strong_explicit(&r->owner, &live, record_busy(a->client),
-						       memory_order_seq_cst, memory_order_seq_cst);
-}
-
-/* Of a record that we hold and that may be another slab's than we thought: its region may be one that we have
- * not marked, and who found the record busy has left it to us to look.
- * Crash: before the mark, busy with us: our heir marks and looks. Without memory for the mark a death between
- * opening and looking leaves a hint wanting, until a search finds nothing and looks at all slabs. */
-static bool slab_open_any(struct arena *a, struct slab_record *r)
-{
-	uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
-
-	if (page_exists(a, head))
-		client_mark_page(a, head);
-	return slab_open(a, r);
-}
-
-bool slab_hold(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
-{
-	if (!slab_hold_any(a, r, head))
-		return false;
-	STOP_POINT(slab_held);
-	if (slab_names(r, head, class))
-		return true;
-	if (slab_open_any(a, r)) /* another slab's by now */
-		slab_retire(a, r);
-	return false;
-}
-
-void slab_let_go(struct arena *a, struct slab_record *r)
-{
-	if (slab_open(a, r))
-		slab_retire(a, r);
 }
 
 /* ---- claiming ---- */
@@ -183,7 +98,7 @@ static void claim_from_slab(struct claim *c)
 	struct slab_record *r = slab_at(c->a, c->head, c->class);
 	bool holes;
 
-	if (!r || !any_bits(r) || !slab_hold(c->a, r, c->head, c->class))
+	if (!r || !slab_any_bits(r) || !slab_hold(c->a, r, c->head, c->class))
 		return;
 	holes = slab_holes(c->a, c->head, c->class);
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
@@ -328,15 +243,6 @@ static void init_words(struct claim *c, struct slab_record *r)
 		atomic_store_explicit(&r->bitmap[w], bits[w], memory_order_relaxed);
 }
 
-/* Changes the use of a raw extent: its length is the class's from here on, whatever word 1 says. */
-static void set_raw_use(struct arena *a, uint64_t page, uint32_t use)
-{
-	_Atomic uint64_t *w0 = &a->pages[page].w0;
-	uint32_t gen = pw0_gen(atomic_load_explicit(w0, memory_order_relaxed));
-
-	atomic_store_explicit(w0, pw0_make(PAGE_RAW, a->client, gen, use), memory_order_release);
-}
-
 static void enter_pages(struct arena *a, uint64_t head, uint32_t class, uint64_t record)
 {
 	for (uint32_t dist = sizeclass_entries(class); dist-- > 0;) {
@@ -397,7 +303,7 @@ static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
 		c->want = class->objects;
 	init_words(c, r);
 	STOP_POINT(slab_words_set);
-	set_raw_use(c->a, c->head, RAW_SLAB + c->class);
+	slab_set_raw_use(c->a, c->head, RAW_SLAB + c->class);
 	enter_pages(c->a, c->head, c->class, at);
 	STOP_POINT(slab_entered);
 	atomic_store_explicit(&r->owner, RECORD_LIVE, memory_order_seq_cst);
@@ -445,88 +351,6 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 }
 
 /* ---- putting back ---- */
-
-bool slab_looks_empty(const struct slab_record *r, uint32_t class)
-{
-	uint32_t objects = sizeclass_table[class].objects;
-
-	for (uint32_t w = 0; w * 64 < objects; w++) {
-		uint64_t all = objects - w * 64 >= 64 ? UINT64_MAX : (UINT64_C(1) << objects % 64) - 1;
-
-		/* Bits of late comers to the record's last slab may lie behind the last object. */
-		if (~atomic_load_explicit(&r->bitmap[w], memory_order_relaxed) & all)
-			return false;
-	}
-	return true;
-}
-
-bool slab_refresh_bits(struct slab_record *r, uint32_t objects)
-{
-	bool any = false;
-
-	for (uint32_t w = 0; w * 64 < objects; w++) {
-		uint64_t bits = 0;
-
-		for (uint32_t i = w * 64; i < objects && i < w * 64 + 64; i++)
-			if (state_kind(atomic_load_explicit(&r->words[i], memory_order_relaxed)) ==
-			    OBJECT_FREE)
-				bits |= UINT64_C(1) << (i % 64);
-		if (bits & ~atomic_load_explicit(&r->bitmap[w], memory_order_relaxed))
-			atomic_fetch_or_explicit(&r->bitmap[w], bits, memory_order_seq_cst);
-		any |= bits != 0;
-	}
-	return any;
-}
-
-/* Whether no object of a slab is anyone's. Of one whose record we hold it stays so. */
-static bool all_free(const struct slab_record *r, uint32_t class)
-{
-	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++)
-		/* PAIR(put): whoever freed it is done with it. */
-		if (state_kind(atomic_load_explicit(&r->words[i], memory_order_acquire)) != OBJECT_FREE)
-			return false;
-	return true;
-}
-
-void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
-{
-	struct page_entry *e = &a->pages[head];
-	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
-	uint32_t pages = sizeclass_table[class].pages;
-
-	STOP_POINT(slab_ending);
-	/* Crash: before, a slab without objects, its record busy with us; after, a raw extent of ours.
-	 * Either way recovery frees both. */
-	set_raw_use(a, head, RAW_SLAB + class);
-	STOP_POINT(slab_head_raw);
-	extent_clear_inside(a, head, sizeclass_entries(class));
-	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
-	STOP_POINT(slab_raw);
-	set_raw_use(a, head, RAW_PLAIN);
-	record_free(a, at, sizeclass_table[class].shape);
-}
-
-void slab_retire(struct arena *a, struct slab_record *r)
-{
-	STOP_POINT(slab_looks_empty);
-	for (int i = 0; i < RETIRE_TRIES; i++) {
-		uint32_t class = atomic_load_explicit(&r->class_index, memory_order_relaxed);
-		uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
-
-		/* PAIR(retire): the last bit, then the record. Who holds it looks when it lets go. */
-		if (!page_exists(a, head) || class >= KINDS || slab_at(a, head, class) != r ||
-		    !slab_looks_empty(r, class) || !slab_hold_any(a, r, head))
-			return;
-		if (slab_names(r, head, class) && all_free(r, class)) {
-			slab_unmake(a, head, class);
-			STOP_POINT(slab_unmade);
-			extent_free(a, head);
-			return;
-		}
-		if (!slab_open_any(a, r))
-			return;
-	}
-}
 
 /* Objects of one bitmap word of a slab that are free and not told of yet. */
 struct freed {

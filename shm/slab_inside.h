@@ -18,6 +18,25 @@ static inline bool slab_names(const struct slab_record *r, uint64_t head, uint32
 	       atomic_load_explicit(&r->class_index, memory_order_relaxed) == class;
 }
 
+/* Whether anything of a slab is free, as its bits say. */
+static inline bool slab_any_bits(const struct slab_record *r)
+{
+	uint64_t bits = 0;
+
+	for (uint32_t w = 0; w < 4; w++)
+		bits |= atomic_load_explicit(&r->bitmap[w], memory_order_seq_cst);
+	return bits != 0;
+}
+
+/* Changes the use of a raw extent: its length is the class's from here on, whatever word 1 says. */
+static inline void slab_set_raw_use(struct arena *a, uint64_t page, uint32_t use)
+{
+	_Atomic uint64_t *w0 = &a->pages[page].w0;
+	uint32_t gen = pw0_gen(atomic_load_explicit(w0, memory_order_relaxed));
+
+	atomic_store_explicit(w0, pw0_make(PAGE_RAW, a->client, gen, use), memory_order_release);
+}
+
 /* Before giving a slab back: our marks for its pages and its record, which will be ours on the way. */
 static inline int slab_mark(struct arena *a, const struct slab_record *r, uint64_t head)
 {

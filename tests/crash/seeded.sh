@@ -27,7 +27,7 @@ defect()
 	names+=("$1") shows+=("$3") scripts+=("$4") whats+=("$5")
 }
 
-defect mark-late slab.c "=alloc, refill" '
+defect mark-late slab_hold.c "=alloc, refill" '
 swap("	if (slab_mark(a, r, head))\n		return false;\n", "	(void)head;\n")' \
 	"objects are claimed without the mark of their region"
 defect mark-span span.c "recovery, alloc, span" '
@@ -50,7 +50,7 @@ defect drain-early zone.c "=free, large, another" '
 swap("	while ((uint32_t)top) {", "	atomic_store(&z->pending, ((top >> 32) + 1) << 32);\n	while ((uint32_t)top) {")' \
 	"the stack of returned extents is taken off before it is freed"
 defect raw-use slab.c "=alloc, new slab" '
-swap("	set_raw_use(c->a, c->head, RAW_SLAB + c->class);\n	enter_pages", "	enter_pages")' \
+swap("	slab_set_raw_use(c->a, c->head, RAW_SLAB + c->class);\n	enter_pages", "	enter_pages")' \
 	"an extent does not say that it is becoming a slab"
 defect record-busy record.c "recovery, free, slab goes" '
 swap("		if (seen == record_busy(client)) {", "		if (0) {")' \
