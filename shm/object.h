@@ -140,6 +140,7 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 		*ret = cache_flush(a, t, sizeclass_of_row(row), handle);
 		return true;
 	}
+	__builtin_prefetch(a->heap + handle_offset(handle), 1); /* the next that is given out of this class */
 	*cache_slot(a, next) = handle;
 	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
 	*ret = 0;
@@ -274,12 +275,8 @@ uint64_t object_handle_of(struct arena *a, const void *start);
 int object_publish_word(struct arena *a, uint64_t handle);
 /* A published object becomes private to this client. */
 int object_unpublish_word(struct arena *a, uint64_t handle);
-/* This client's object becomes persistent, with this client's number still in its word; 0 if it is
- * persistent already. -EPERM, -EBUSY (published), -ESTALE. */
+/* This client's object becomes persistent; 0 if it is persistent already. -EPERM, -EBUSY (published), -ESTALE. */
 int object_persist_word(struct arena *a, uint64_t handle);
-/* Takes the client's number, which object_persist_word() left, out of the object's word: nothing is owed
- * for it any more. */
-void object_persist_settle(struct arena *a, uint64_t handle);
 /* OBJECT_FREE when the handle is stale. */
 enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *client);
 /* The live object that holds a heap offset; 0: none does. */

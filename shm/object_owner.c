@@ -81,10 +81,7 @@ static int make_persistent(struct arena *a, const struct object *o, uint32_t sta
 		return -EBUSY;
 	if (!object_word_is_mine(a, state))
 		return -EPERM;
-	/* The number stays in the word, for recovery to know whose persist this was; it owns nothing. */
-	return object_word_change(o, state, state_make(OBJECT_PERSISTENT, a->client, gen))
-		       ? 0
-		       : -EAGAIN;
+	return object_word_change(o, state, state_make(OBJECT_PERSISTENT, 0, gen)) ? 0 : -EAGAIN;
 }
 
 int object_persist_word(struct arena *a, uint64_t handle)
@@ -99,16 +96,6 @@ static int publish(struct arena *a, const struct object *o, uint32_t state, uint
 	if (state_kind(state) != OBJECT_PERSISTENT && !object_word_is_mine(a, state))
 		return -EPERM;
 	return object_word_change(o, state, state_make(OBJECT_PUBLISHED, 0, gen)) ? 0 : -EAGAIN;
-}
-
-void object_persist_settle(struct arena *a, uint64_t handle)
-{
-	struct object o;
-	uint32_t state;
-
-	if (object_word_find_live(a, handle, &o, &state) == 0 &&
-	    state_kind(state) == OBJECT_PERSISTENT)
-		object_word_change(&o, state, state_make(OBJECT_PERSISTENT, 0, o.gen));
 }
 
 int object_publish_word(struct arena *a, uint64_t handle)

@@ -64,12 +64,40 @@ static void disarm(struct persist_intent *intent)
 	atomic_store_explicit(&intent->armed, 0, memory_order_relaxed);
 }
 
+/* The cell's own value again, unless somebody has changed it since; its object may be gone, and another there. */
+static void cell_back(struct arena *a, const struct persist_intent *intent)
+{
+	uint64_t handle = intent->handle;
+
+	if (intent->container && container_of_cell(a, intent->cell) == intent->container)
+		atomic_compare_exchange_strong_explicit(
+			(_Atomic uint64_t *)(void *)(a->heap + intent->cell), &handle, intent->old,
+			memory_order_acq_rel, memory_order_relaxed);
+}
+
 /*
- * PAIR(persist-intent): intent, armed, object, cell, object settled, disarmed. The other side runs after our death,
- * of which the kernel tells, so only the compiler must be kept in order.
- * Crash: before armed, nothing; before the object's swap, the object is still ours and returns with
- * us; before the cell's store, recovery makes it; after, there is nothing to do.
+ * PAIR(persist-intent): intent, armed, object on offer, cell, object the arena's, disarmed. The other side runs after
+ * our death, of which the kernel tells, so only the compiler must be kept in order.
+ * Crash: until the object is the arena's it is ours, and returns with us; recovery takes its handle out of the
+ * cell. After, the cell has long held it. On offer first: who finds the handle in the cell can take the object.
  */
+static int persist_ours(struct arena *a, struct persist_intent *intent, _Atomic uint64_t *cell)
+{
+	int r = object_share(a, intent->handle);
+
+	STOP_POINT(persist_offered);
+	if (r)
+		return r;
+	atomic_store_explicit(cell, intent->handle, memory_order_release);
+	STOP_POINT(persist_stored);
+	r = object_persist_word(a, intent->handle);
+	STOP_POINT(persist_worded);
+	/* Another took it meanwhile, or freed it: it was on offer. */
+	if (r)
+		cell_back(a, intent);
+	return r;
+}
+
 int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _Atomic uint64_t *cell)
 {
 	uint64_t offset = (uint64_t)(uintptr_t)cell - (uint64_t)(uintptr_t)a->heap, container;
@@ -83,32 +111,23 @@ int persist_object(struct arena *a, struct thread_block *t, uint64_t handle, _At
 	r = check_object(a, handle);
 	if (r < 0)
 		return r;
-	if (r == 0) {
-		arm(&t->intent, handle, offset, container,
-		    atomic_load_explicit(cell, memory_order_relaxed));
-		STOP_POINT(persist_armed);
-		r = object_persist_word(a, handle);
-	} else {
-		r = 0;
-	}
-	STOP_POINT(persist_worded);
-	/* Who finds the handle in the cell finds the object on offer. */
-	if (!r)
+	if (r > 0) {
 		atomic_store_explicit(cell, handle, memory_order_release);
-	STOP_POINT(persist_stored);
-	object_persist_settle(a, handle);
-	STOP_POINT(persist_settled);
+		return 0;
+	}
+	arm(&t->intent, handle, offset, container, atomic_load_explicit(cell, memory_order_relaxed));
+	STOP_POINT(persist_armed);
+	r = persist_ours(a, &t->intent, cell);
 	disarm(&t->intent);
 	return r;
 }
 
 /*
- * A dead client's intent is owed its cell if the object is still as that client made it persistent,
- * which its number in the word tells, and the cell lies in the very object it lay in. The cell is swapped from what it held: if it holds the handle, that
- * was the client; if anything else, somebody has used the cell since.
+ * An object that is still the dead client's returns with it: its handle leaves the cell, if it came there, and the cell
+ * lies in the very object it lay in.
  *
  * One thing cannot be told: between our look at the container and the swap its users may free it,
- * and its place go to another object; the swap then harms that only if it holds the old value there
+ * and its place go to another object; the swap then harms that only if it holds the handle there
  * at that instant.
  */
 void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t client)
@@ -123,15 +142,16 @@ void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 		return;
 	if (handle_tag(intent.handle) != a->tag || handle_offset(intent.handle) >= a->g.capacity)
 		return;
-	if (object_kind_of(a, intent.handle, &owner) != OBJECT_PERSISTENT ||
-	    owner != client)
+	switch (object_kind_of(a, intent.handle, &owner)) {
+	case OBJECT_PRIVATE:
+	case OBJECT_TAKEN:
+	case OBJECT_SHARED: break;
+	default: return;
+	}
+	if (owner != client)
 		return;
 	/* Crash: before, the next recoverer does it; after, it finds another value and does
 	 * nothing. */
 	STOP_POINT(persist_recovering);
-	if (intent.container && container_of_cell(a, intent.cell) == intent.container)
-		atomic_compare_exchange_strong_explicit(
-			(_Atomic uint64_t *)(void *)(a->heap + intent.cell), &intent.old, intent.handle,
-			memory_order_acq_rel, memory_order_relaxed);
-	object_persist_settle(a, intent.handle);
+	cell_back(a, &intent);
 }

@@ -4,8 +4,8 @@
  * a cell of another object. Both or neither, whenever the caller dies.
  *
  * The thread's block holds the intent: handle, cell, the object around the cell and what the cell
- * held. The object's word is the commit point; after it, recovery writes the cell if the caller
- * could not.
+ * held. The object's word is the commit point, and comes after the cell; before it, recovery puts
+ * back what the cell held.
  */
 #ifndef SHM_PERSIST_H
 #define SHM_PERSIST_H
@@ -20,7 +20,7 @@
 int persist_object(struct arena *a, struct thread_block *t, uint64_t handle,
 		   _Atomic uint64_t *cell);
 
-/* Finishes what a thread of a dead client had committed to. By its recoverer, while the number is
+/* Undoes what a thread of a dead client had not committed to. By its recoverer, before objects return, while the number is
  * still the dead one's and its thread block still there; idempotent. */
 void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t client);
 

@@ -141,10 +141,10 @@
 	/* persist.c */ \
 	X(persist_noted, "what persist is about to do is noted, not armed") \
 	X(persist_armed, "a persist is armed, its object still the client's") \
-	X(persist_worded, "an object is persistent, its cell does not hold it") \
-	X(persist_stored, "a cell holds a persistent object, not settled") \
-	X(persist_settled, "an object is persistent and settled, its persist armed") \
-	X(persist_recovering, "a dead client's cell was found owed") \
+	X(persist_offered, "an object to be persistent is on offer, its cell does not hold it") \
+	X(persist_stored, "a cell holds an object that is its client's still") \
+	X(persist_worded, "an object is persistent, its persist armed") \
+	X(persist_recovering, "a dead client's handle is to leave its cell") \
 	/* object.c */ \
 	X(object_large_raw, "a large object's pages are raw") \
 	X(object_freed, "an object is freed, in no cache and no bitmap") \

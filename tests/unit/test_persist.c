@@ -249,59 +249,61 @@ static uint64_t cell_offset(void)
 	return handle_offset(container) + CELL * 8;
 }
 
-START_TEST(an_armed_intent_of_a_persistent_object_is_finished_once)
+START_TEST(the_handle_of_an_object_that_did_not_become_persistent_leaves_its_cell)
 {
 	uint64_t h = object(OBJECT_PRIVATE);
-	uint32_t owner = 0;
 
-	/* Killed between the object's word and the cell: the word bears the number. */
-	ck_assert_int_eq(object_persist_word(&arena, h), 0);
-	cells[CELL] = 5;
+	/* Killed between the cell and the object's word, or before the cell. */
+	ck_assert_int_eq(object_share(&arena, h), 0);
+	cells[CELL] = h;
 	intend(h, cell_offset(), container, 5);
 	persist_recover(&arena, &dead, arena.client);
-	ck_assert_uint_eq(cells[CELL], h);
-	ck_assert_int_eq(object_kind_of(&arena, h, &owner), OBJECT_PERSISTENT);
-	ck_assert_uint_eq(owner, 0);
-	/* Settled: somebody may use the cell, even put back what it held, and is not disturbed. */
-	cells[CELL] = 5;
+	ck_assert_uint_eq(cells[CELL], 5);
 	persist_recover(&arena, &dead, arena.client);
 	ck_assert_uint_eq(cells[CELL], 5);
+	/* Somebody has used the cell since. */
+	cells[CELL] = 6;
+	persist_recover(&arena, &dead, arena.client);
+	ck_assert_uint_eq(cells[CELL], 6);
+	/* Killed behind the object's word: both. */
+	ck_assert_int_eq(object_persist_word(&arena, h), 0);
+	cells[CELL] = h;
+	persist_recover(&arena, &dead, arena.client);
+	ck_assert_uint_eq(cells[CELL], h);
 }
 END_TEST
 
-/* One whose word still bears the number of this client, as between the word and the cell. */
+/* One that was on its way, its handle in its cell. */
 static uint64_t owed(void)
 {
-	uint64_t h = object(OBJECT_PRIVATE);
+	uint64_t h = object(OBJECT_SHARED);
 
-	ck_assert_int_eq(object_persist_word(&arena, h), 0);
+	cells[CELL] = h;
 	return h;
 }
 
 static void nothing_happens(uint64_t handle, uint64_t offset, uint64_t in)
 {
+	cells[CELL] = handle;
 	intend(handle, offset, in, 5);
 	persist_recover(&arena, &dead, arena.client);
-	ck_assert_uint_eq(cells[CELL], 5);
+	ck_assert_uint_eq(cells[CELL], handle);
 }
 
 START_TEST(other_intents_are_dropped)
 {
-	uint64_t private = object(OBJECT_PRIVATE), taken = object(OBJECT_SHARED),
-		 stale = owed(), other = object(OBJECT_PERSISTENT),
-		 settled = object(OBJECT_PERSISTENT);
+	uint64_t stale = owed(), other = object(OBJECT_PERSISTENT), h = owed();
 
-	cells[CELL] = 5;
-	ck_assert_int_eq(object_take(&arena, taken), 0);
 	ck_assert_int_eq(object_free(&arena, stale), 0);
-	intend(owed(), cell_offset(), container, 5);
+	intend(h, cell_offset(), container, 5);
 	atomic_store(&dead.intent.armed, 0);
 	persist_recover(&arena, &dead, arena.client);
-	ck_assert_uint_eq(cells[CELL], 5);
-	nothing_happens(private, cell_offset(), container);
-	nothing_happens(taken, cell_offset(), container);
+	ck_assert_uint_eq(cells[CELL], h);
+	atomic_store(&dead.intent.armed, 1);
+	persist_recover(&arena, &dead, arena.client + 1); /* another's by now */
+	ck_assert_uint_eq(cells[CELL], h);
 	nothing_happens(stale, cell_offset(), container);
-	nothing_happens(settled, cell_offset(), container);
+	nothing_happens(object(OBJECT_PERSISTENT), cell_offset(), container);
 	nothing_happens(0, cell_offset(), container);
 	nothing_happens(owed(), cell_offset(), 0);
 	nothing_happens(owed(), cell_offset(), other);
@@ -324,9 +326,10 @@ START_TEST(a_cell_whose_object_has_gone_is_not_written_whoever_is_there_now)
 		next = object(OBJECT_PERSISTENT);
 	ck_assert_uint_eq(handle_offset(next), handle_offset(container));
 	ck_assert_uint_ne(next, container);
-	intend(owed(), offset, container, 0);
+	h = owed();
+	intend(h, offset, container, 0);
 	persist_recover(&arena, &dead, arena.client);
-	ck_assert_uint_eq(cells[CELL], 0);
+	ck_assert_uint_eq(cells[CELL], h);
 }
 END_TEST
 
@@ -421,9 +424,10 @@ static void killed_after(int changes, bool both)
 START_TEST(killed_after_any_change_it_is_both_or_neither)
 {
 	killed_after(0, false);
-	killed_after(1, true); /* the object is the arena's, the cell not written */
-	killed_after(2, true);
-	killed_after(3, true); /* to the end */
+	killed_after(1, false); /* on offer */
+	killed_after(2, false); /* in the cell */
+	killed_after(3, true);	/* the arena's */
+	killed_after(4, true);	/* to the end */
 }
 END_TEST
 
@@ -484,7 +488,7 @@ int main(void)
 	tcase_add_test(t, a_cell_elsewhere_is_refused);
 	tcase_add_test(t, an_object_not_mine_to_give_is_refused_and_the_cell_untouched);
 	tcase_add_test(t, anothers_object_is_refused);
-	tcase_add_test(t, an_armed_intent_of_a_persistent_object_is_finished_once);
+	tcase_add_test(t, the_handle_of_an_object_that_did_not_become_persistent_leaves_its_cell);
 	tcase_add_test(t, other_intents_are_dropped);
 	tcase_add_test(t, a_cell_whose_object_has_gone_is_not_written_whoever_is_there_now);
 	tcase_add_test(t, killed_after_any_change_it_is_both_or_neither);
