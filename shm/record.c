@@ -108,7 +108,9 @@ static uint64_t new_block(struct arena *a, uint32_t shape, int *err)
 
 uint64_t record_alloc(struct arena *a, uint32_t shape, int *err)
 {
-	uint64_t here = placement_here(a), at = claim_known(a, shape, here);
+	/* Where one zone keeps all blocks, whatever the node, they are looked for there. */
+	uint64_t here = a->kept_zones > 1 ? placement_here(a) : PLACEMENT_ALL;
+	uint64_t at = claim_known(a, shape, here);
 
 	if (!at)
 		at = new_block(a, shape, err);

@@ -278,9 +278,9 @@ static uint32_t kind_to_make(const struct slab_source *from, uint32_t want)
 	return want < most || want <= sizeclass_table[kind].objects ? kind : from->class;
 }
 
-static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
+static int make_of_kind(struct claim *c, struct slab_source *from, uint64_t zones)
 {
-	const struct sizeclass *class = &sizeclass_table[c->class = kind_to_make(from, c->want)];
+	const struct sizeclass *class = &sizeclass_table[c->class];
 	struct slab_record *r;
 	uint64_t at;
 	int err = 0;
@@ -312,6 +312,20 @@ static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
 		hint_set(c->a, c->class, c->head);
 	from->head = (uint32_t)c->head + 1;
 	return 0;
+}
+
+static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
+{
+	uint32_t fewer = sizeclass_short(from->class);
+	int err;
+
+	c->class = kind_to_make(from, c->want);
+	err = make_of_kind(c, from, zones);
+	if (err != -ENOMEM || c->class == fewer)
+		return err;
+	/* So many pages are not free together, but fewer may be. */
+	c->class = fewer;
+	return make_of_kind(c, from, zones);
 }
 
 static bool rescan_both(struct arena *a, uint32_t class)
