@@ -5,7 +5,7 @@
  * needs nothing from here: whatever the arrays say, the client's objects return. Arrays are objects of
  * the arena themselves (OBJECT_INTERNAL), made at a class's first use and grown on misses.
  *
- * Bounds: on average a thread's caches hold at most 5 % of what it has drawn; or 25 % up to 512 KiB; or 64 KiB.
+ * Bounds: on average a thread's caches hold at most 5 % of what it has drawn; or 25 % up to 512 KiB; or 128 KiB.
  */
 #ifndef SHM_CACHE_H
 #define SHM_CACHE_H
@@ -15,7 +15,7 @@
 
 #define CACHE_FIRST_BYTES 4096u /* what a class's cache holds at first, at least one object */
 #define CACHE_LIMIT_MAX 1024u	/* handles of a class */
-#define CACHE_SHARE_MIN (UINT64_C(64) << 10)
+#define CACHE_SHARE_MIN (UINT64_C(128) << 10)
 #define CACHE_LITTLE_MAX (UINT64_C(512) << 10)
 #define CACHE_LITTLE_PART 4 /* 25 % of what is drawn, while that is little */
 #define CACHE_SHARE_PART 20 /* 5 %: one part in so many */
