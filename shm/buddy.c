@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "bits.h"
 #include "geometry.h"
 #include "pagemap.h"
 #include "stop_point.h"
@@ -81,7 +82,7 @@ static void idle_forget(struct arena *a, uint32_t zone, uint32_t start, uint32_t
 
 	for (uint32_t at = start, end = start + pages; at < end; at = (at / 64 + 1) * 64) {
 		uint32_t n = end - at < 64 - at % 64 ? end - at : 64 - at % 64;
-		uint64_t bits = (n < 64 ? (UINT64_C(1) << n) - 1 : UINT64_MAX) << (at % 64);
+		uint64_t bits = bits_low(n) << (at % 64);
 
 		if (words[at / 64] & bits)
 			words[at / 64] &= ~bits;

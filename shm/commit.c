@@ -12,13 +12,12 @@
 
 #include <sys/mman.h>
 
+#include "bits.h"
 #include "geometry.h"
 #include "stop_point.h"
 #include "zone.h"
 
 #define POPULATE_MAX 512u /* pages whose page tables are made at once */
-
-#define ALL(bits) ((bits) < 64 ? (UINT64_C(1) << (bits)) - 1 : UINT64_MAX)
 
 static _Atomic uint64_t *region_word(struct arena *a, uint64_t region)
 {
@@ -57,7 +56,7 @@ uint64_t commit_word(struct arena *a, uint32_t zone, uint64_t word)
 
 	for (uint64_t i = 0; i < 64 / REGION_PAGES; i++)
 		if (commit_has_region(a, region + i))
-			committed |= ALL(REGION_PAGES) << (i * REGION_PAGES);
+			committed |= bits_low(REGION_PAGES) << (i * REGION_PAGES);
 	return committed & ~atomic_load_explicit(purged_words(a, zone) + word, memory_order_relaxed);
 }
 
@@ -105,7 +104,7 @@ static int retake_run(struct arena *a, uint64_t page, uint64_t pages)
 	if (r)
 		return r;
 	STOP_POINT(commit_still_purged);
-	atomic_fetch_and_explicit(purged_word(a, page), ~(ALL(pages) << (page % 64)), memory_order_release);
+	atomic_fetch_and_explicit(purged_word(a, page), ~(bits_low(pages) << (page % 64)), memory_order_release);
 	return 0;
 }
 
@@ -118,13 +117,11 @@ int commit_retake(struct arena *a, uint64_t page, uint64_t pages)
 		uint64_t left = end - page < 64 - page % 64 ? end - page : 64 - page % 64;
 		uint64_t bits = atomic_load_explicit(purged_word(a, page), memory_order_relaxed);
 
-		for (bits = bits >> (page % 64) & ALL(left); !r && bits;) {
-			uint32_t from = (uint32_t)__builtin_ctzll(bits);
-			uint64_t rest = ~(bits >> from);
-			uint32_t run = rest ? (uint32_t)__builtin_ctzll(rest) : 64;
+		for (bits = bits >> (page % 64) & bits_low(left); !r && bits;) {
+			uint32_t run, from = bits_run(bits, &run);
 
 			r = retake_run(a, page + from, run);
-			bits &= ~(ALL(run) << from);
+			bits &= ~(bits_low(run) << from);
 		}
 		page += left;
 	}
@@ -161,7 +158,7 @@ void commit_give_inside(struct arena *a, uint64_t page, uint64_t pages)
 	while (page < end) {
 		uint64_t next = (page | 63) + 1 < end ? (page | 63) + 1 : end;
 
-		atomic_fetch_or_explicit(purged_word(a, page), ALL(next - page) << (page % 64),
+		atomic_fetch_or_explicit(purged_word(a, page), bits_low(next - page) << (page % 64),
 					 memory_order_acq_rel);
 		page = next;
 	}
@@ -169,7 +166,7 @@ void commit_give_inside(struct arena *a, uint64_t page, uint64_t pages)
 
 static void give_region(struct arena *a, uint64_t region)
 {
-	uint64_t page = region * REGION_PAGES, bits = ALL(REGION_PAGES) << (page % 64);
+	uint64_t page = region * REGION_PAGES, bits = bits_low(REGION_PAGES) << (page % 64);
 
 	atomic_fetch_and_explicit(region_word(a, region), ~region_bit(a, region), memory_order_acq_rel);
 	STOP_POINT(commit_region_given);

@@ -260,7 +260,7 @@ struct cache {
 };
 _Static_assert(sizeof(struct cache) == 32, "cache");
 
-/* shma_persist(): what its recovery must finish. W: the thread; handle and cell before armed. */
+/* shma_persist(): what its recovery must undo. W: the thread; handle and cell before armed. */
 struct persist_intent {
 	uint64_t handle;
 	uint64_t cell;	    /* heap offset */

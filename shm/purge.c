@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "purge.h"
 
+#include "bits.h"
 #include "buddy.h"
 #include "client.h"
 #include "commit.h"
@@ -93,7 +94,7 @@ static bool look_at_word(struct purge *p, struct arena *a, uint32_t zone, uint32
 
 		end = from + ripe_run(a, zone, word * 64 + from, ripe, left);
 		take_run(p, a, zone, word * 64 + from, end - from);
-		ripe &= end < 64 ? ~UINT64_C(0) << end : 0;
+		ripe &= ~bits_low(end);
 	}
 	if (ripe)
 		return false;
@@ -155,14 +156,12 @@ static void gather_extents(struct purge *p, struct arena *a, uint32_t zones)
 static void give_inside(struct purge *p, struct arena *a, const struct slab_idle *s)
 {
 	for (uint64_t pages = s->pages; pages;) {
-		uint32_t from = (uint32_t)__builtin_ctzll(pages);
-		uint64_t rest = ~(pages >> from);
-		uint32_t run = rest ? (uint32_t)__builtin_ctzll(rest) : 64;
+		uint32_t run, from = bits_run(pages, &run);
 		struct purge_part part = { .page = s->head + from, .pages = run };
 
 		commit_give_inside(a, part.page, part.pages);
 		p->parts[p->count++] = part;
-		pages &= run + from < 64 ? ~UINT64_C(0) << (run + from) : 0;
+		pages &= ~bits_low(from + run);
 	}
 }
 

@@ -423,13 +423,6 @@ static _Atomic uint32_t *put_find(const struct arena *a, uint64_t handle, struct
 		       : NULL;
 }
 
-static bool put_whole(struct arena *a, uint64_t handle)
-{
-	struct slab_place p;
-
-	return slab_find(a, handle_offset(handle), &p) == 0 && slab_put_whole(a, &p, handle);
-}
-
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
 {
 	struct freed told = {.bits = 0}, f;
@@ -437,7 +430,8 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 	for (uint32_t i = 0; i < count; i++) {
 		_Atomic uint32_t *word = put_find(a, handles[i], &f);
 
-		if (!word || (sizeclass_table[f.kind].objects == 1 && put_whole(a, handles[i])))
+		if (!word || (sizeclass_table[f.kind].objects == 1 &&
+			      slab_put_whole(a, f.record, f.head, f.kind, handles[i])))
 			continue;
 		/* Neighbours in one bitmap word are told of together; before any of theirs is freed
 		 * that lets the slab go. */

@@ -121,16 +121,6 @@ bool slab_refresh_bits(struct slab_record *r, uint32_t objects)
 	return any;
 }
 
-/* Whether no object of a slab is anyone's. Of one whose record we hold it stays so. */
-static bool all_free(const struct slab_record *r, uint32_t class)
-{
-	for (uint32_t i = 0; i < sizeclass_table[class].objects; i++)
-		/* PAIR(put): whoever freed it is done with it. */
-		if (state_kind(atomic_load_explicit(&r->words[i], memory_order_acquire)) != OBJECT_FREE)
-			return false;
-	return true;
-}
-
 void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 {
 	struct page_entry *e = &a->pages[head];
@@ -160,7 +150,7 @@ void slab_retire(struct arena *a, struct slab_record *r)
 		if (!page_exists(a, head) || class >= KINDS || slab_at(a, head, class) != r ||
 		    !slab_looks_empty(r, class) || !slab_hold_any(a, r, head))
 			return;
-		if (slab_names(r, head, class) && all_free(r, class)) {
+		if (slab_names(r, head, class) && slab_all_free(r, 0, sizeclass_table[class].objects)) {
 			slab_unmake(a, head, class);
 			STOP_POINT(slab_unmade);
 			extent_free(a, head);

@@ -28,6 +28,16 @@ static inline bool slab_any_bits(const struct slab_record *r)
 	return bits != 0;
 }
 
+/* Whether objects first to end - 1 are nobody's, by their words. Of a slab whose record we hold it stays so. */
+static inline bool slab_all_free(const struct slab_record *r, uint32_t first, uint32_t end)
+{
+	/* PAIR(put): whoever freed it is done with it. */
+	while (first < end && state_kind(atomic_load_explicit(&r->words[first], memory_order_acquire)) ==
+				      OBJECT_FREE)
+		first++;
+	return first == end;
+}
+
 /* Changes the use of a raw extent: its length is the class's from here on, whatever word 1 says. */
 static inline void slab_set_raw_use(struct arena *a, uint64_t page, uint32_t use)
 {
@@ -80,6 +90,6 @@ void slab_unmake(struct arena *a, uint64_t head, uint32_t class);
 
 /* Of an object private to this client that is all of its slab: gives the slab back. False: it is not all, put
  * it back by itself. (slab_whole.c) */
-bool slab_put_whole(struct arena *a, const struct slab_place *p, uint64_t handle);
+bool slab_put_whole(struct arena *a, struct slab_record *r, uint64_t head, uint32_t kind, uint64_t handle);
 
 #endif

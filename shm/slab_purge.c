@@ -4,12 +4,11 @@
  * one who claims free objects of it, so the pages that only such touch are its own: a purger's, who has them
  * punched, or a claimer's, who takes memory for them before it claims.
  */
+#include "bits.h"
 #include "commit.h"
 #include "slab.h"
 #include "slab_inside.h"
 #include "stop_point.h"
-
-#define ALL(bits) ((bits) < 64 ? (UINT64_C(1) << (bits)) - 1 : UINT64_MAX)
 
 /* ---- which objects touch which pages ---- */
 
@@ -19,7 +18,7 @@ static uint64_t pages_of(uint32_t class, uint32_t index)
 	uint64_t from = (uint64_t)index * sizeclass_table[class].bytes;
 	uint64_t first = from >> PAGE_SHIFT, last = (from + sizeclass_table[class].bytes - 1) >> PAGE_SHIFT;
 
-	return ALL(last - first + 1) << first;
+	return bits_low(last - first + 1) << first;
 }
 
 /* The objects that touch a page: first to end - 1. None where the slab's tail is. */
@@ -89,15 +88,6 @@ static bool offered(const struct slab_record *r, uint32_t first, uint32_t end)
 	return first == end;
 }
 
-/* By the words. Of a slab whose record we hold it stays so. */
-static bool all_free(const struct slab_record *r, uint32_t first, uint32_t end)
-{
-	while (first < end && state_kind(atomic_load_explicit(&r->words[first], memory_order_acquire)) ==
-				      OBJECT_FREE) /* PAIR(put): whoever freed it is done with it. */
-		first++;
-	return first == end;
-}
-
 /* A bit for each page all of whose objects are so. */
 static uint64_t pages_where(const struct slab_record *r, uint32_t class,
 			    bool (*are)(const struct slab_record *r, uint32_t first, uint32_t end))
@@ -124,7 +114,7 @@ bool slab_take_idle(struct arena *a, uint64_t head, uint32_t class, struct slab_
 	pages = pages_where(r, class, offered) & ~slab_holes(a, head, class);
 	if (!pages || !was_so(r, class) || !slab_hold(a, r, head, class))
 		return false;
-	pages = pages_where(r, class, all_free) & ~slab_holes(a, head, class);
+	pages = pages_where(r, class, slab_all_free) & ~slab_holes(a, head, class);
 	*s = (struct slab_idle){.head = head, .pages = pages, .record = (uint64_t)((char *)r - a->heap)};
 	if (!pages)
 		slab_let_go(a, r);
