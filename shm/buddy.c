@@ -141,11 +141,19 @@ static void run_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pag
 	}
 }
 
-void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages)
+void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint64_t pages)
 {
-	run_put(a, zone, start, pages);
+	uint64_t span = geometry_zone_span(&a->g, zone);
+
+	/* Lengths come from the page map, which another process may have spoilt. What is free nonetheless is
+	 * found when the bitmaps are made anew. */
+	if (start > span || pages > span - start) {
+		atomic_store_explicit(&a->header->damaged, 1, memory_order_relaxed);
+		return;
+	}
+	run_put(a, zone, start, (uint32_t)pages);
 	STOP_POINT(buddy_put_uncounted);
-	free_count_add(a, zone, pages);
+	free_count_add(a, zone, (uint32_t)pages);
 }
 
 uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t align)

@@ -23,8 +23,9 @@ uint64_t buddy_free_pages(struct arena *a, uint32_t zone, uint32_t word);
 /* Those of them that were noted as idle and not taken since; to note them. */
 uint64_t buddy_idle_pages(struct arena *a, uint32_t zone, uint32_t word);
 void buddy_note_idle(struct arena *a, uint32_t zone, uint32_t word, uint64_t pages);
-/* Puts a run back, merged with its neighbours as far as it goes. */
-void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint32_t pages);
+/* Puts a run back, merged with its neighbours as far as it goes. One that leaves the zone is damage, and noted
+ * so. */
+void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint64_t pages);
 /* All bitmaps anew from the page map. Idempotent: whoever is killed in it leaves a dead lock holder,
  * and the next holder starts again. */
 void buddy_rebuild(struct arena *a, uint32_t zone);

@@ -118,12 +118,12 @@ uint64_t record_alloc(struct arena *a, uint32_t shape, int *err)
 	return at || here == PLACEMENT_ALL ? at : claim_known(a, shape, PLACEMENT_ALL);
 }
 
-void record_free(struct arena *a, uint64_t heap_offset, uint32_t shape)
+void record_free(struct arena *a, struct slab_record *r, uint32_t shape)
 {
 	/* PAIR(hint): freed, then the bit looked at. */
-	atomic_store_explicit(&record_at(a, heap_offset)->owner, RECORD_FREE, memory_order_seq_cst);
+	atomic_store_explicit(&r->owner, RECORD_FREE, memory_order_seq_cst);
 	STOP_POINT(record_freed);
-	hint_set(a, hint_row_of_shape(shape), heap_offset >> PAGE_SHIFT);
+	hint_set(a, hint_row_of_shape(shape), (uint64_t)((char *)r - a->heap) >> PAGE_SHIFT);
 }
 
 /* Whether the page that a record names as its slab's head names it in turn. */

@@ -25,7 +25,7 @@ static inline bool record_plausible(const struct arena *a, uint64_t heap_offset,
 /* A record for a slab of this shape, busy with this client: heap offset, or 0 with *err. */
 uint64_t record_alloc(struct arena *a, uint32_t shape, int *err);
 /* Gives back a record that is busy with this client, and that no page names any more. */
-void record_free(struct arena *a, uint64_t heap_offset, uint32_t shape);
+void record_free(struct arena *a, struct slab_record *r, uint32_t shape);
 
 /* The i-th record of the state block at a page; its heap offset. */
 static inline uint64_t record_offset(uint64_t block_page, uint32_t shape, uint32_t i)

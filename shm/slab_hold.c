@@ -121,10 +121,9 @@ bool slab_refresh_bits(struct slab_record *r, uint32_t objects)
 	return any;
 }
 
-void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
+void slab_unmake(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class)
 {
 	struct page_entry *e = &a->pages[head];
-	uint64_t at = pw1_record(atomic_load_explicit(&e->w1, memory_order_relaxed));
 	uint32_t pages = sizeclass_table[class].pages;
 
 	STOP_POINT(slab_ending);
@@ -136,7 +135,7 @@ void slab_unmake(struct arena *a, uint64_t head, uint32_t class)
 	atomic_store_explicit(&e->w1, pw1_extent(pages, 0), memory_order_release);
 	STOP_POINT(slab_raw);
 	slab_set_raw_use(a, head, RAW_PLAIN);
-	record_free(a, at, sizeclass_table[class].shape);
+	record_free(a, r, sizeclass_table[class].shape);
 }
 
 void slab_retire(struct arena *a, struct slab_record *r)
@@ -151,7 +150,7 @@ void slab_retire(struct arena *a, struct slab_record *r)
 		    !slab_looks_empty(r, class) || !slab_hold_any(a, r, head))
 			return;
 		if (slab_names(r, head, class) && slab_all_free(r, 0, sizeclass_table[class].objects)) {
-			slab_unmake(a, head, class);
+			slab_unmake(a, r, head, class);
 			STOP_POINT(slab_unmade);
 			extent_free(a, head);
 			return;

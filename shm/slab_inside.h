@@ -86,7 +86,7 @@ uint64_t slab_back(struct arena *a, uint64_t head, uint32_t class, uint32_t word
 void slab_retire(struct arena *a, struct slab_record *r);
 /* Of a slab all of whose objects are free, or nobody's but ours, and whose record we hold: its pages become
  * a raw extent of ours, its record is free. */
-void slab_unmake(struct arena *a, uint64_t head, uint32_t class);
+void slab_unmake(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class);
 
 /* Of an object private to this client that is all of its slab: gives the slab back. False: it is not all, put
  * it back by itself. (slab_whole.c) */

@@ -120,7 +120,7 @@ static void free_slab(struct slab_heir *h, struct slab_record *r, uint64_t head,
 				      memory_order_relaxed);
 	}
 	STOP_POINT(slab_closed_freed);
-	slab_unmake(h->a, head, class);
+	slab_unmake(h->a, r, head, class);
 	/* Crash: from slab_unmake() on a raw extent of ours. */
 	gather(h, head);
 }

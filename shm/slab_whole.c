@@ -27,7 +27,7 @@ bool slab_put_whole(struct arena *a, struct slab_record *r, uint64_t head, uint3
 		slab_let_go(a, r);
 		return true;
 	}
-	slab_unmake(a, head, kind);
+	slab_unmake(a, r, head, kind);
 	STOP_POINT(slab_whole_unmade);
 	extent_free(a, head);
 	return true;

@@ -106,7 +106,7 @@ void zone_free_run(struct arena *a, uint32_t zone, uint64_t page, uint64_t pages
 	 * holder finds so when it rebuilds the index. The generation stays for the next object here. */
 	atomic_store_explicit(&e->w0, pw0_make(PAGE_FREE, 0, pw0_gen(w0), 0), memory_order_release);
 	STOP_POINT(zone_run_free);
-	buddy_put(a, zone, (uint32_t)(page - zone * a->g.zone_pages), (uint32_t)pages);
+	buddy_put(a, zone, (uint32_t)(page - zone * a->g.zone_pages), pages);
 }
 
 /*

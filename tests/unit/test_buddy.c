@@ -362,6 +362,30 @@ START_TEST(pages_above_the_high_mark_are_not_read)
 }
 END_TEST
 
+START_TEST(a_run_that_leaves_its_zone_is_noted_as_damage_and_changes_nothing)
+{
+	uint32_t free_pages = atomic_load(&zone_of(&arena, ZONE)->free_pages);
+	struct {
+		uint32_t start;
+		uint64_t pages;
+	} wrong[] = {
+		{0, zone_pages + UINT64_C(1)},
+		{1, UINT64_C(1) << 30},
+		{1, UINT64_MAX},
+		{zone_pages, 1},
+		{UINT32_MAX, 1},
+	};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		atomic_store(&arena.header->damaged, 0);
+		buddy_put(&arena, ZONE, wrong[i].start, wrong[i].pages);
+		ck_assert_uint_eq(atomic_load(&arena.header->damaged), 1);
+		ck_assert_uint_eq(atomic_load(&zone_of(&arena, ZONE)->free_pages), free_pages);
+	}
+	atomic_store(&arena.header->damaged, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("buddy");
@@ -379,6 +403,7 @@ int main(void)
 	tcase_add_test(t, a_rebuild_survives_a_page_map_of_rubbish);
 	tcase_add_test(t, a_rebuild_frees_pieces_whose_extent_is_gone);
 	tcase_add_test(t, pages_above_the_high_mark_are_not_read);
+	tcase_add_test(t, a_run_that_leaves_its_zone_is_noted_as_damage_and_changes_nothing);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

@@ -63,7 +63,7 @@ START_TEST(records_of_every_shape_lie_apart_in_blocks_of_their_shape)
 		}
 		heap_check(&arena);
 		for (uint32_t i = 0; i < n; i++)
-			record_free(&arena, at[i], shape);
+			record_free(&arena, record_at(&arena, at[i]), shape);
 		free(at);
 	}
 }
@@ -79,13 +79,13 @@ START_TEST(a_record_given_back_is_used_again_before_a_new_block)
 	pages = heap_all_free_pages(&arena);
 	for (int round = 0; round < 5; round++) {
 		for (uint32_t i = 0; i < n; i++)
-			record_free(&arena, at[i], 4);
+			record_free(&arena, record_at(&arena, at[i]), 4);
 		for (uint32_t i = 0; i < n; i++)
 			at[i] = take(4);
 	}
 	ck_assert_uint_eq(heap_all_free_pages(&arena), pages);
 	for (uint32_t i = 0; i < n; i++)
-		record_free(&arena, at[i], 4);
+		record_free(&arena, record_at(&arena, at[i]), 4);
 }
 END_TEST
 
@@ -107,7 +107,7 @@ static int take_many(void *arg)
 		for (size_t i = 0; i < LENGTH(at); i++) {
 			if (owner_of(at[i]) != record_busy(arena.client))
 				return 3; /* given to another too */
-			record_free(&arena, at[i], 2);
+			record_free(&arena, record_at(&arena, at[i]), 2);
 		}
 	}
 	return 0;
@@ -148,7 +148,7 @@ START_TEST(records_a_dead_client_was_busy_with_are_free_again)
 	child_dies(child_start(take_and_die, NULL));
 	ck_assert_uint_eq(reap(&arena), 1);
 	ck_assert_uint_eq(heap_all_free_pages(&arena), pages); /* the same blocks served */
-	record_free(&arena, mine, 3);
+	record_free(&arena, record_at(&arena, mine), 3);
 }
 END_TEST
 
@@ -251,7 +251,7 @@ START_TEST(what_is_no_place_for_a_record_is_told)
 	ck_assert(!record_plausible(&arena, arena.g.capacity, 1));
 	ck_assert(!record_plausible(&arena, arena.g.capacity - 64, 1));
 	ck_assert(!record_plausible(&arena, UINT64_MAX & PW1_RECORD_MASK, 16));
-	record_free(&arena, at, 2);
+	record_free(&arena, record_at(&arena, at), 2);
 }
 END_TEST
 
