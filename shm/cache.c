@@ -49,7 +49,9 @@ static struct slab_source source_of(struct thread_block *t, uint32_t class)
 		.class = class,
 		.head = t->caches[class].record_page,
 		.home = &t->home_zone,
-		.owned = drawn(t)};
+		.owned = drawn(t),
+		.drawer = state_client(t->own) << 16 | t->index,
+		.crowd = &t->crowd};
 }
 
 static void array_free(struct arena *a, struct thread_block *t, uint64_t offset)
@@ -109,6 +111,7 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	uint64_t *slots = cache_slot(a, c->slots);
 	uint32_t top = cache_count(c);
 	uint64_t batch[CACHE_LIMIT_MAX];
+	struct slab_source from;
 
 	if (count > top)
 		count = top;
@@ -123,7 +126,9 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	cache_set_count(c, top - count);
 	atomic_signal_fence(memory_order_seq_cst);
 	STOP_POINT(cache_lowered);
-	slab_put(a, batch, count, c->record_page);
+	from = source_of(t, class);
+	slab_put_near(a, batch, count, &from);
+	c->record_page = from.head;
 	STOP_POINT(cache_put);
 	drawn_add(t, -(int64_t)(count * (uint64_t)sizeclass_table[class].bytes));
 }

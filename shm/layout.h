@@ -147,7 +147,13 @@ struct slab_record {
 	_Atomic uint32_t head;	     /* TRUTH. W: busy owner. The slab's first page. R: anyone */
 	_Atomic uint32_t class_index; /* TRUTH. W: busy owner. The kind of slab. R: anyone */
 	_Atomic uint32_t digest;      /* INDEX. W, R: purgers: of the words at the last look */
-	uint32_t reserved[4];
+	/* INDEX. The thread that draws from the slab: client << 16 | thread word's index; 0: nobody. W: it, when
+	 * it makes the slab or has drawn from it. R: anyone. */
+	_Atomic uint32_t drawer;
+	/* INDEX. W, R: the drawer. Head page + 1 of the slab that it draws from after this one; 0: this one is
+	 * in no list; UINT32_MAX: the list ends here. */
+	_Atomic uint32_t next;
+	uint32_t reserved[2];
 	_Atomic uint64_t bitmap[4]; /* INDEX, hint: objects free. W: anyone, by fetch_or and fetch_and */
 	/* TRUTH. W: while free, a plain store by who holds the record; while private, one by the object's
 	 * client; else compare-and-swap. At least one more than there are objects, free for ever: what a
@@ -468,6 +474,10 @@ struct thread_block {
 	_Atomic int64_t owned_bytes; /* of the client, by this thread: a part of client_record's sum */
 	uint32_t ticks; /* slow allocations; now and then one looks whether some client has died */
 	uint32_t owned_high; /* KiB: the most that owned_bytes was since caches were last asked to shrink */
+	/* Where other threads' slabs are met in looking for one to draw from: the region at which to look next,
+	 * + 1; else 0. */
+	uint32_t crowd;
+	uint32_t reserved32;
 	struct persist_intent intent;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];

@@ -28,6 +28,7 @@
 
 #define BUSY_TRIES 4 /* rounds when all that is free is in slabs that others draw from */
 #define OWNS_LITTLE (INT64_C(4) << 20) /* bytes */
+#define LIST_LOOKS 8 /* slabs of a thread's list that it draws from at once */
 
 /* ---- finding ---- */
 
@@ -62,6 +63,9 @@ struct claim {
 	uint32_t want, count;
 	uint64_t *out;
 	bool full; /* there was no memory for a page that had been given back */
+	uint32_t drawer; /* 0: from whoever's slabs */
+	uint64_t region; /* looked at last */
+	struct slab_passed passed;
 };
 
 /* One object of a slab whose record we hold: nobody else claims a free one. */
@@ -98,7 +102,13 @@ static void claim_from_slab(struct claim *c)
 	struct slab_record *r = slab_at(c->a, c->head, c->class);
 	bool holes;
 
-	if (!r || !slab_any_bits(r) || !slab_hold(c->a, r, c->head, c->class))
+	if (!r || !slab_any_bits(r))
+		return;
+	if (slab_is_others(c->a, r, c->class, c->drawer)) {
+		slab_pass(&c->passed, r, c->head, c->class);
+		return;
+	}
+	if (!slab_hold(c->a, r, c->head, c->class))
 		return;
 	holes = slab_holes(c->a, c->head, c->class);
 	for (uint32_t w = 0; w < 4 && c->count < c->want; w++) {
@@ -121,6 +131,16 @@ static void claim_from_slab(struct claim *c)
 	slab_let_go(c->a, r);
 }
 
+static void drawn_from(struct claim *c, struct slab_source *from)
+{
+	struct slab_record *r = slab_at(c->a, c->head, c->class);
+
+	if (r && from->drawer)
+		slab_draw_here(r, c->head, from);
+	else
+		from->head = (uint32_t)c->head + 1;
+}
+
 static void claim_from_region(struct claim *c, uint64_t region, struct slab_source *from)
 {
 	const struct page_entry *pages = &c->a->pages[region * REGION_PAGES];
@@ -136,7 +156,7 @@ static void claim_from_region(struct claim *c, uint64_t region, struct slab_sour
 		c->head = region * REGION_PAGES + i;
 		claim_from_slab(c);
 		if (c->count > before)
-			from->head = (uint32_t)c->head + 1;
+			drawn_from(c, from);
 	}
 }
 
@@ -146,9 +166,13 @@ static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t f
 {
 	uint64_t region = first;
 
-	while (c->count == 0 && (region = hint_next_in(c->a, c->class, region, end, zones)) != UINT64_MAX) {
+	while (c->count == 0 && !slab_passed_enough(&c->passed) &&
+	       (region = hint_next_in(c->a, c->class, region, end, zones)) != UINT64_MAX) {
+		uint32_t passed = c->passed.slabs;
+
+		c->region = region;
 		claim_from_region(c, region, from);
-		if (c->count == 0) {
+		if (c->count == 0 && c->passed.slabs == passed) {
 			hint_clear(c->a, c->class, region);
 			STOP_POINT(slab_hint_cleared);
 			/* PAIR(hint): cleared, then looked at once more. */
@@ -158,6 +182,20 @@ static void claim_by_hints(struct claim *c, struct slab_source *from, uint64_t f
 		}
 		region++;
 	}
+}
+
+/* What others have left free of the slabs that they draw from is enough: from the one that has most of it. */
+static void claim_passed(struct claim *c, struct slab_source *from)
+{
+	uint32_t drawer = c->drawer;
+
+	c->head = c->passed.head;
+	c->class = c->passed.kind;
+	c->drawer = 0;
+	claim_from_slab(c);
+	if (c->count > 0)
+		drawn_from(c, from);
+	c->drawer = drawer;
 }
 
 /* The kind of slab that a thread drew from last; of a class's two, at first the short one. */
@@ -183,6 +221,8 @@ static void claim_around(struct claim *c, struct slab_source *from, uint64_t end
 	uint64_t home = *from->home * (c->a->g.zone_pages / REGION_PAGES);
 	uint32_t first = kind_drawn(c->a, from, end);
 
+	if (from->drawer && *from->crowd)
+		home = *from->crowd - 1;
 	if (home > end)
 		home = end;
 	c->class = first;
@@ -191,6 +231,10 @@ static void claim_around(struct claim *c, struct slab_source *from, uint64_t end
 		claim_by_hints(c, from, 0, home, zones);
 		c->class = other_kind(c->class);
 	} while (c->count == 0 && c->class != first);
+	if (c->drawer && c->passed.slabs)
+		*from->crowd = (uint32_t)c->region + 1;
+	else if (c->drawer && c->count == 0)
+		*from->crowd = 0;
 }
 
 /* ---- making ---- */
@@ -310,7 +354,7 @@ static int make_of_kind(struct claim *c, struct slab_source *from, uint64_t zone
 	STOP_POINT(slab_untold);
 	if (c->want < class->objects)
 		hint_set(c->a, c->class, c->head);
-	from->head = (uint32_t)c->head + 1;
+	slab_draw_here(r, c->head, from);
 	return 0;
 }
 
@@ -335,27 +379,57 @@ static bool rescan_both(struct arena *a, uint32_t class)
 	return (sizeclass_short(class) != class && slab_rescan(a, sizeclass_short(class))) || any;
 }
 
+/* From the slab drawn from last, or from a list of those that are left to this thread. */
+static void claim_again(struct claim *c, struct slab_source *from, uint64_t end, uint64_t zones)
+{
+	struct slab_record *r;
+
+	if (!from->head || from->head - 1 >= end * REGION_PAGES ||
+	    !placement_zone_in(zones, (from->head - 1) >> c->a->zone_shift))
+		return;
+	if (!from->drawer || !*from->crowd) {
+		c->head = from->head - 1;
+		c->class = kind_drawn(c->a, from, end);
+		claim_from_slab(c);
+		return;
+	}
+	for (int i = 0; i < LIST_LOOKS && c->count < c->want; i++) {
+		r = slab_drawn(c->a, from, &c->class);
+		if (!r)
+			return;
+		c->head = from->head - 1;
+		claim_from_slab(c);
+		if (slab_any_bits(r))
+			return;
+		slab_draw_next(r, from);
+	}
+}
+
 uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, enum object_kind kind,
 		    uint64_t *out, int *err)
 {
-	struct claim c = {.a = a, .class = from->class, .kind = kind, .want = want, .out = out};
+	struct claim c = {.a = a, .class = from->class, .kind = kind, .want = want, .out = out,
+			  .drawer = from->drawer, .passed.most = slab_pass_most(from)};
 	uint64_t end = atomic_load_explicit(&a->pages_known, memory_order_relaxed) / REGION_PAGES;
 	/* Of the node this thread runs on: what is free there, then a new slab there, before any other. */
 	uint64_t near = placement_settle_home(a, from->home);
 
-	if (from->head && from->head - 1 < end * REGION_PAGES &&
-	    placement_zone_in(near, (from->head - 1) >> a->zone_shift)) {
-		c.head = from->head - 1;
-		c.class = kind_drawn(a, from, end);
-		claim_from_slab(&c);
-	}
-	claim_around(&c, from, end, near);
+	claim_again(&c, from, end, near);
+	if (c.count == 0)
+		claim_around(&c, from, end, near);
+	if (c.count == 0 && slab_passed_enough(&c.passed))
+		claim_passed(&c, from);
 	if (c.count == 0 && near != PLACEMENT_ALL)
 		*err = make_slab(&c, from, near);
 	if (near != PLACEMENT_ALL)
 		claim_around(&c, from, end, PLACEMENT_ALL);
 	if (c.count == 0)
 		*err = make_slab(&c, from, PLACEMENT_ALL);
+	/* There is no memory: whoever draws from it. */
+	c.drawer = 0;
+	c.passed = (struct slab_passed){.most = UINT64_MAX};
+	if (c.count == 0)
+		claim_around(&c, from, end, PLACEMENT_ALL);
 	for (int i = 0; c.count == 0 && i < BUSY_TRIES && rescan_both(a, from->class); i++) {
 		claim_around(&c, from, end, PLACEMENT_ALL);
 		if (c.count == 0)
@@ -382,7 +456,7 @@ static bool word_full(const struct freed *f, uint64_t bits)
 	return bits + 1 == 0 || (left < 64 && !(~bits & ((UINT64_C(1) << left) - 1)));
 }
 
-static void tell(struct arena *a, const struct freed *f, uint32_t keep)
+static void tell(struct arena *a, const struct freed *f, struct slab_source *from)
 {
 	uint64_t before;
 
@@ -393,8 +467,11 @@ static void tell(struct arena *a, const struct freed *f, uint32_t keep)
 	 * them has seen to the hint, or is about to; who clears it looks for bits once more after. */
 	if (!before)
 		hint_set(a, f->kind, f->head);
-	if (f->head + 1 != keep && word_full(f, before | f->bits) && slab_looks_empty(f->record, f->kind))
+	if (f->head + 1 != from->head && word_full(f, before | f->bits) &&
+	    slab_looks_empty(f->record, f->kind))
 		slab_retire(a, f->record);
+	else
+		slab_draw_soon(a, f->record, f->head, from);
 }
 
 /* Where the object of a handle lies, if it is private to this client; its word, or NULL. */
@@ -423,7 +500,7 @@ static _Atomic uint32_t *put_find(const struct arena *a, uint64_t handle, struct
 		       : NULL;
 }
 
-void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
+void slab_put_near(struct arena *a, const uint64_t *handles, uint32_t count, struct slab_source *from)
 {
 	struct freed told = {.bits = 0}, f;
 
@@ -436,7 +513,7 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 		/* Neighbours in one bitmap word are told of together; before any of theirs is freed
 		 * that lets the slab go. */
 		if (told.bits && (f.record != told.record || f.word != told.word)) {
-			tell(a, &told, keep);
+			tell(a, &told, from);
 			told.bits = 0;
 		}
 		/* PAIR(put): we are done with it. */
@@ -446,7 +523,14 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 		told = f;
 	}
 	if (told.bits)
-		tell(a, &told, keep);
+		tell(a, &told, from);
+}
+
+void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
+{
+	struct slab_source from = {.head = keep};
+
+	slab_put_near(a, handles, count, &from);
 }
 
 void slab_give_up(struct arena *a, uint64_t head, uint32_t class)

@@ -20,6 +20,8 @@ struct slab_source {
 	uint32_t head;	/* page of the slab last drawn from + 1, or 0; updated */
 	uint32_t *home; /* zone; updated */
 	int64_t owned;	/* bytes that it has drawn, about */
+	uint32_t drawer; /* the thread, as slab_record.drawer; 0: nobody in particular */
+	uint32_t *crowd; /* thread_block.crowd; updated. Of a drawer only */
 };
 
 /*
@@ -36,6 +38,8 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
  * Crash: each object is this client's before its own store, and free after.
  */
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep);
+/* The same by a thread, which keeps the slab that it draws from, and draws from these next. */
+void slab_put_near(struct arena *a, const uint64_t *handles, uint32_t count, struct slab_source *from);
 
 /* Gives the slab at a page back if it is of a class, and empty: for one that slab_put() was told to keep. */
 void slab_give_up(struct arena *a, uint64_t head, uint32_t class);

@@ -88,6 +88,38 @@ void slab_retire(struct arena *a, struct slab_record *r);
  * a raw extent of ours, its record is free. */
 void slab_unmake(struct arena *a, struct slab_record *r, uint64_t head, uint32_t class);
 
+/* What others draw from, met in one search. */
+struct slab_passed {
+	uint32_t slabs;
+	uint32_t kind, objects; /* free ones, of the slab with most of them */
+	uint64_t head;
+	uint64_t bytes, most; /* free: of all of them, and what a thread passes by at most */
+};
+
+#define SLAB_PASS_MOST 32u
+
+static inline bool slab_passed_enough(const struct slab_passed *p)
+{
+	return p->slabs >= SLAB_PASS_MOST || p->bytes > p->most;
+}
+
+/* slab_passed.most, for a thread. (slab_drawer.c) */
+uint64_t slab_pass_most(const struct slab_source *from);
+/* A slab is passed by. */
+void slab_pass(struct slab_passed *p, const struct slab_record *r, uint64_t head, uint32_t kind);
+
+/* Whether another thread that lives draws from a slab, and has left less than three quarters of it free.
+ * (slab_drawer.c) */
+bool slab_is_others(const struct arena *a, const struct slab_record *r, uint32_t kind, uint32_t drawer);
+/* A thread has drawn from a slab, or made it: its list is this slab. */
+void slab_draw_here(struct slab_record *r, uint64_t head, struct slab_source *from);
+/* The slab at the head of a thread's list, if it is one to draw from; else the list is empty from here on. */
+struct slab_record *slab_drawn(struct arena *a, struct slab_source *from, uint32_t *kind);
+/* Goes on to the next of the list. */
+void slab_draw_next(struct slab_record *r, struct slab_source *from);
+/* Of a slab with free objects: its drawer will come to it. */
+void slab_draw_soon(struct arena *a, struct slab_record *r, uint64_t head, struct slab_source *from);
+
 /* Of an object private to this client that is all of its slab: gives the slab back. False: it is not all, put
  * it back by itself. (slab_whole.c) */
 bool slab_put_whole(struct arena *a, struct slab_record *r, uint64_t head, uint32_t kind, uint64_t handle);

@@ -31,6 +31,7 @@ unit_tests = \
 	%D%/unit/test_buddy \
 	%D%/unit/test_cache \
 	%D%/unit/test_client \
+	%D%/unit/test_drawer \
 	%D%/unit/test_emit \
 	%D%/unit/test_errors \
 	%D%/unit/test_extent \
@@ -74,6 +75,7 @@ process_tests = \
 thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_cache \
+	%D%/unit/test_drawer \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_ring \
