@@ -114,16 +114,24 @@ SLOW static int free_slow(shma *s, shma_handle h)
 	return r;
 }
 
+/* What is on offer is freed often by who is not its owner. */
+MIDDLE static int free_offered(shma *s, shma_handle h)
+{
+	int ret = 0;
+
+	return object_free_offered(&s->arena, h, &ret) ? ret : free_slow(s, h);
+}
+
 FAST int shma_free(shma *s, shma_handle h)
 {
 	int ret = 0;
 
-	return __builtin_expect(object_free_fast(&s->arena, h, &ret), 1) ? ret : free_slow(s, h);
+	return __builtin_expect(object_free_fast(&s->arena, h, &ret), 1) ? ret : free_offered(s, h);
 }
 
 MIDDLE static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
-	uint64_t handle = alloc_slow(s, size, flags);
+	uint64_t handle = flags & SHMA_SHARED ? shma_alloc(s, size, flags) : alloc_slow(s, size, flags);
 
 	if (h)
 		*h = handle;
@@ -148,14 +156,23 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 	return handle ? shma_free(s, handle) : -EINVAL;
 }
 
+MIDDLE static int free_ptr_offered(shma *s, void *start)
+{
+	uint64_t handle = object_handle_fast(&s->arena, (uint64_t)((char *)start - s->arena.heap));
+	int ret = 0;
+
+	return handle && object_free_offered(&s->arena, handle, &ret) ? ret : free_ptr_slow(s, start);
+}
+
 FAST int shma_free_ptr(shma *s, void *start)
 {
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
 	int ret = 0;
 
 	__builtin_prefetch(start, 1); /* the next that is given out of its class */
-	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1) ? ret
-										 : free_ptr_slow(s, start);
+	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1)
+		       ? ret
+		       : free_ptr_offered(s, start);
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)

@@ -245,6 +245,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	struct slab_source from;
 
 	heed_shrink(a, t);
+	quota_settle(a, t);
 	adapt(a, t, class);
 	if (!cache_limit(c)) {
 		*err = -ENOMEM;
@@ -277,6 +278,7 @@ int cache_flush(struct arena *a, struct thread_block *t, uint32_t class, uint64_
 	uint32_t top;
 
 	heed_shrink(a, t);
+	quota_settle(a, t);
 	adapt(a, t, class);
 	if (!cache_limit(c)) { /* no memory for an array */
 		slab_put(a, &handle, 1, c->record_page);

@@ -479,6 +479,9 @@ struct thread_block {
 	uint32_t crowd;
 	uint32_t reserved32;
 	struct persist_intent intent;
+	int64_t owed_bytes;   /* of objects that this thread has freed as another client's … */
+	uint32_t owed_client; /* … whose record has not been told yet, see quota.h; 0: none */
+	uint32_t reserved32;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];
 };

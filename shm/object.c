@@ -149,6 +149,42 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 		       : -EAGAIN;
 }
 
+bool object_free_offered(struct arena *a, uint64_t handle, int *ret)
+{
+	struct thread_block *t = thread_peek(a);
+	_Atomic uint32_t *word;
+	uint64_t row, page = handle_offset(handle) >> PAGE_SHIFT, w1;
+	uint32_t state, mine;
+
+	if (!t)
+		return false;
+	word = object_small_word(a, handle, &row);
+	if (!word)
+		return false;
+	state = atomic_load_explicit(word, memory_order_acquire);
+	if (state_kind(state) != OBJECT_SHARED || state_gen(state) != handle_gen(handle))
+		return false;
+	/* As long as the word says so its slab stays, and what is read of it. */
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed);
+	if (client_mark_page(a, page - pw1_dist(w1)))
+		return false;
+	STOP_POINT(object_offered_marked);
+	mine = t->own | ((state_gen(state) << STATE_GEN_SHIFT) + t->gen_step);
+	handle += t->handle_step;
+	/* Crash: before, its owner's; after, ours under a new generation, in a region that we have marked. */
+	if (!atomic_compare_exchange_strong_explicit(word, &state, mine, memory_order_acq_rel,
+						     memory_order_relaxed))
+		return false;
+	STOP_POINT(object_offered_freed);
+	/* PAIR(read): the new generation, then whatever comes to lie there. */
+	atomic_thread_fence(memory_order_release);
+	if (state_client(state) != a->client)
+		quota_won(a, t, state_client(state), sizeclass_table[pw1_class(w1)].bytes);
+	*ret = 0;
+	cache_push(a, t, sizeclass_of_row(row), handle);
+	return true;
+}
+
 int object_free(struct arena *a, uint64_t handle)
 {
 	struct thread_block *t;

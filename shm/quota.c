@@ -87,3 +87,10 @@ uint32_t quota_allows(struct arena *a, uint64_t bytes, uint32_t want)
 	allowed = room_for(owned > 0 ? (uint64_t)owned : 0, quota, bytes, want);
 	return allowed ? allowed : room_for(count_anew(a), quota, bytes, want);
 }
+
+void quota_settle(struct arena *a, struct thread_block *t)
+{
+	if (t->owed_bytes)
+		client_owned_add(a, t->owed_client, -t->owed_bytes);
+	t->owed_bytes = 0;
+}

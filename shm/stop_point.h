@@ -150,6 +150,8 @@
 	X(object_freed, "an object is freed, in no cache and no bitmap") \
 	X(object_copied, "an object is copied, the old one is not freed") \
 	X(object_moved, "a moved object's old place is freed, the new one private") \
+	X(object_offered_marked, "an object on offer is about to be freed, its region is marked") \
+	X(object_offered_freed, "an object that was on offer is freed, in no cache and not accounted for") \
 	X(object_claim_marked, "an object is about to be freed, its region is marked") \
 	/* object_owner.c */ \
 	X(object_take_marked, "an object is about to be taken, its region is marked") \

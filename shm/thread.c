@@ -12,6 +12,7 @@
 #include "cache.h"
 #include "client.h"
 #include "extent.h"
+#include "quota.h"
 #include "recovery.h"
 #include "ring.h"
 #include "stop_point.h"
@@ -102,6 +103,7 @@ static void release_block(struct arena *a, struct thread_block *t)
 	cache_release_all(a, t);
 	STOP_POINT(thread_emptied);
 	ring_thread_exit(a, t);
+	quota_settle(a, t);
 	client_owned_add(a, a->client, atomic_load_explicit(&t->owned_bytes, memory_order_relaxed));
 	/* Crash: before, the word leads recovery to the block; after, the block is a raw extent of ours,
 	 * and then nothing. */

@@ -226,6 +226,97 @@ START_TEST(what_another_took_is_its_own_until_it_shares)
 }
 END_TEST
 
+/* Whether the short way to free an object on offer was gone, and what it said. */
+static bool freed_short(shma_handle h)
+{
+	int r = -1;
+	bool gone = object_free_offered(&heap->arena, h, &r);
+
+	ck_assert_int_eq(r, gone ? 0 : -1);
+	return gone;
+}
+
+START_TEST(the_short_way_frees_what_is_on_offer_and_leaves_all_else_as_it_is)
+{
+	for (int state = 0; state < STATES; state++) {
+		shma_handle h = make((enum state)state, 100);
+		uint32_t client = 0, before = 0;
+		enum object_kind kind = object_kind_of(&heap->arena, h, &before);
+
+		ck_assert_int_eq(freed_short(h), state == SHARED);
+		if (state != SHARED) {
+			ck_assert_int_eq(object_kind_of(&heap->arena, h, &client), kind);
+			ck_assert_uint_eq(client, before);
+		}
+		ck_assert(!freed_short(h));
+		if (state == PUBLISHED)
+			ck_assert_int_eq(shma_unpublish(heap, NAME), 0);
+		if (state != SHARED && state != FREED)
+			ck_assert_int_eq(shma_free(heap, h), 0);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+	}
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+}
+END_TEST
+
+START_TEST(the_short_way_is_for_small_objects_of_this_arena_and_this_generation)
+{
+	const uint64_t wrong[] = {UINT64_C(1) << HANDLE_GEN_SHIFT, UINT64_C(1) << HANDLE_TAG_SHIFT, 1,
+				  UINT64_C(1) << (HANDLE_OFFSET_BITS - 1)};
+	shma_handle h = shma_alloc(heap, 100, SHMA_SHARED);
+	shma_handle large = shma_alloc(heap, SPAN_SIZE, SHMA_SHARED);
+
+	for (size_t i = 0; i < LENGTH(wrong); i++)
+		ck_assert(!freed_short(h ^ wrong[i]));
+	ck_assert(!freed_short(0));
+	ck_assert(!freed_short(large));
+	ck_assert(freed_short(h));
+	ck_assert_int_eq(shma_free(heap, large), 0);
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+}
+END_TEST
+
+/* Who frees another's is its heir's problem from then on: its own mark says so. */
+static int offer_some(void *arg)
+{
+	for (int i = 0; i < *(int *)arg; i++)
+		atomic_store(&board->numbers[i], shma_alloc(heap, 100, SHMA_SHARED));
+	rest(board);
+	return 0;
+}
+
+START_TEST(what_is_freed_the_short_way_is_the_freers_own_and_returns_with_it)
+{
+	int some = 3;
+	pid_t pid = child_start(offer_some, &some);
+	uint64_t page;
+
+	child_ready(board, pid, 1);
+	ck_assert_int_eq(shma_free(heap, shma_alloc(heap, 5000, 0)), 0); /* now we are a client */
+	for (int i = 0; i < some; i++) {
+		shma_handle h = atomic_load(&board->numbers[i]), again;
+
+		page = handle_offset(h) >> PAGE_SHIFT;
+		page -= pw1_dist(atomic_load(&heap->arena.pages[page].w1));
+		if (i == some - 1) { /* its owner is dead, and nobody has seen to it */
+			child_kill(pid);
+			ck_assert(freed_short(h));
+		} else {
+			ck_assert(i ? shma_free_ptr(heap, shma_ptr(heap, h)) == 0 : freed_short(h));
+		}
+		ck_assert(client_marked(&heap->arena, heap->arena.client, page));
+		again = shma_alloc(heap, 100, 0);
+		ck_assert_uint_eq(handle_offset(again), handle_offset(h));
+		ck_assert_uint_ne(again, h);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		reap(&heap->arena);
+		ck_assert_ptr_nonnull(shma_ptr(heap, again));
+	}
+	heap_check(&heap->arena);
+	ck_assert_uint_eq(heap_stats(heap).live_objects, (uint64_t)some);
+}
+END_TEST
+
 /* ---- races ---- */
 
 #define RACERS 3
@@ -773,6 +864,9 @@ int main(void)
 	tcase_add_test(t, each_call_on_each_kind_of_large_object_gives_what_the_contract_says);
 	tcase_add_test(t, each_call_on_each_kind_of_object_beyond_a_zone_gives_what_the_contract_says);
 	tcase_add_test(t, what_another_took_is_its_own_until_it_shares);
+	tcase_add_test(t, the_short_way_frees_what_is_on_offer_and_leaves_all_else_as_it_is);
+	tcase_add_test(t, the_short_way_is_for_small_objects_of_this_arena_and_this_generation);
+	tcase_add_test(t, what_is_freed_the_short_way_is_the_freers_own_and_returns_with_it);
 	tcase_add_test(t, of_several_takers_of_one_offer_exactly_one_wins);
 	tcase_add_test(t, of_several_frees_exactly_one_wins);
 	tcase_add_test(t, of_frees_and_takes_of_a_large_object_exactly_one_wins);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Quotas: what one client may own, caches included, and no more; counted anew where the count is wrong. */
 #include "heap.h"
+#include "object.h"
 #include "quota.h"
 
 #define QUOTA MIB(2)
@@ -128,6 +129,76 @@ START_TEST(each_client_has_its_own_quota)
 }
 END_TEST
 
+/* ---- what others free ---- */
+
+#define OFFERED 100
+
+static struct board *board;
+
+static int offer_some(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < OFFERED; i++)
+		atomic_store(&board->numbers[i], shma_alloc(heap, 1000, SHMA_SHARED));
+	rest(board);
+	return 0;
+}
+
+/* Frees what another offers, with its last free an empty cache's slow call; how much its count fell by the first
+ * free, and in all. */
+static void free_the_offered(int64_t *at_once, int64_t *in_all)
+{
+	struct arena *a = &heap->arena;
+	uint32_t owner = 0;
+	int64_t before;
+	pid_t pid;
+
+	board = board_new();
+	pid = child_start(offer_some, NULL);
+	child_ready(board, pid, 1);
+	ck_assert_uint_ne(object_kind_of(a, atomic_load(&board->numbers[0]), &owner), OBJECT_FREE);
+	ck_assert_int_eq(shma_free(heap, shma_alloc(heap, 1000, 0)), 0); /* there is a cache */
+	before = client_owned(a, owner);
+	ck_assert_int_eq(shma_free(heap, atomic_load(&board->numbers[0])), 0);
+	*at_once = before - client_owned(a, owner);
+	for (int i = 1; i < OFFERED; i++)
+		ck_assert_int_eq(shma_free(heap, atomic_load(&board->numbers[i])), 0);
+	ck_assert_uint_ne(shma_alloc(heap, 3000, 0), SHMA_NULL); /* a class of which nothing is cached */
+	*in_all = before - client_owned(a, owner);
+	child_kill(pid);
+	reap(a);
+}
+
+START_TEST(what_another_frees_makes_room_at_once_where_there_is_a_quota)
+{
+	int64_t at_once, in_all;
+
+	free_the_offered(&at_once, &in_all);
+	ck_assert_int_ge(at_once, 1000);
+	ck_assert_int_eq(in_all, OFFERED * at_once);
+}
+END_TEST
+
+START_TEST(what_another_frees_is_told_its_owner_with_the_next_slow_call)
+{
+	int64_t at_once, in_all;
+	shma *with_quota = heap;
+	struct thread_block *t;
+
+	heap = heap_open(MIB(16), 0);
+	free_the_offered(&at_once, &in_all);
+	ck_assert_int_eq(at_once, 0);
+	ck_assert_int_ge(in_all, OFFERED * 1000);
+	t = thread_peek(&heap->arena);
+	/* And is the freer's from the first on. */
+	ck_assert_int_eq(t->owed_bytes, 0);
+	ck_assert_int_eq((int64_t)owned(heap->arena.client),
+			 client_owned(&heap->arena, heap->arena.client) + t->owned_bytes);
+	heap_close(heap);
+	heap = with_quota;
+}
+END_TEST
+
 START_TEST(without_a_quota_everything_is_allowed)
 {
 	shma *other;
@@ -152,6 +223,8 @@ int main(void)
 	tcase_add_test(t, what_is_given_to_the_arena_counts_for_nobody);
 	tcase_add_test(t, a_wrong_count_is_made_anew_before_anyone_is_refused);
 	tcase_add_test(t, each_client_has_its_own_quota);
+	tcase_add_test(t, what_another_frees_makes_room_at_once_where_there_is_a_quota);
+	tcase_add_test(t, what_another_frees_is_told_its_owner_with_the_next_slow_call);
 	tcase_add_test(t, without_a_quota_everything_is_allowed);
 	suite_add_tcase(s, t);
 	return run_suite(s);
