@@ -477,11 +477,9 @@ struct thread_block {
 	/* Where other threads' slabs are met in looking for one to draw from: the region at which to look next,
 	 * + 1; else 0. */
 	uint32_t crowd;
-	uint32_t reserved32;
+	uint32_t owed_client; /* whose record has not been told yet, see quota.h; 0: none … */
+	int64_t owed_bytes;   /* … of objects that this thread has freed, and were that client's */
 	struct persist_intent intent;
-	int64_t owed_bytes;   /* of objects that this thread has freed as another client's … */
-	uint32_t owed_client; /* … whose record has not been told yet, see quota.h; 0: none */
-	uint32_t reserved32;
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];
 };
