@@ -53,6 +53,12 @@ bool plan_worked(const struct op *op)
 
 /* ---- what operations have to do with each other ---- */
 
+/* Who recovers an operation has to do with what that has to do with. */
+static const char *doing(const struct op *op)
+{
+	return op->victim ? op->victim : op->name;
+}
+
 /* What they look at without changing it, and so does not stand in the account. */
 static uint32_t looks_at(const struct op *op)
 {
@@ -73,7 +79,7 @@ static uint32_t looks_at(const struct op *op)
 	};
 
 	for (int i = 0; i < TOUCHES_MORE; i++)
-		if (strcmp(op->name, more[i].name) == 0 && strcmp(op->path, more[i].path) == 0)
+		if (strcmp(doing(op), more[i].name) == 0 && strcmp(op->path, more[i].path) == 0)
 			return more[i].touches;
 	return strcmp(op->name, "log reader") == 0 ? TOUCH_CONSUMER : 0;
 }
@@ -105,7 +111,7 @@ static bool spoils(const struct known *x, const struct known *y)
 	uint32_t looked = looks_at(y->op);
 
 	/* A cell's container, and a name that is to be taken, must stay. */
-	if (strcmp(y->op->name, "persist") == 0 || strcmp(y->op->path, "name is taken") == 0)
+	if (strcmp(doing(y->op), "persist") == 0 || strcmp(y->op->path, "name is taken") == 0)
 		return x->changes & looked;
 	return false;
 }
