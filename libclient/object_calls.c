@@ -201,7 +201,7 @@ SLOW static shma_handle handle_of_slow(shma *s, const void *start)
 
 FAST shma_handle shma_handle_of(shma *s, const void *start)
 {
-	uint64_t handle = object_handle_fast(&s->arena, (uint64_t)((const char *)start - s->arena.heap));
+	uint64_t handle = object_handle_fast(&s->arena, start);
 
 	return __builtin_expect(handle != 0, 1) ? handle : handle_of_slow(s, start);
 }

@@ -44,7 +44,7 @@ struct arena {
 	uint64_t ptr_steps;
 	uint64_t ptr_pages; /* of the arena, those that can be freed by pointer: below 64 GiB */
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
-	uint32_t cell;		      /* its place in each thread's table of thread blocks, see thread.h */
+	uint32_t cell;		      /* its place in each thread's table, in bytes: see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */
 	int32_t claimant;	      /* the process that client is the number of; a forked child has it from its parent */
 	_Atomic bool recovering;      /* a thread of this process is recovering a dead client */

@@ -16,48 +16,81 @@
 
 /* ---- fast paths: a private object of some class, through this thread's cache ---- */
 
-/*
- * The state word of the small object at a place (a page whose entry is committed, and in it the lowest 8 bits
- * of an offset in units of 16 bytes), and its class's row in sizeclass_rows; NULL: no small object
- * starts there.
- */
-static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_word_in(const struct arena *a, uint64_t page, uint64_t in_page, uint64_t *row)
-{
+/* Where a small object is told of: its page's entry, what word 1 said there, its state word. */
+struct object_place {
+	const struct page_entry *entry;
 	uint64_t w1;
+	_Atomic uint32_t *word;
+};
+
+static inline uint64_t object_place_row(const struct object_place *at)
+{
+	return at->w1 >> PW1_CLASS_SHIFT;
+}
+
+/* By a page whose entry is committed, and in it the lowest 8 bits of an offset in units of 16 bytes. False: no
+ * small object starts there. */
+static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
+								  uint64_t in_page, struct object_place *at)
+{
 	uint32_t index;
 
-	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	*row = w1 >> PW1_CLASS_SHIFT;
-	if (__builtin_expect(!sizeclass_start(*row, pw1_dist(w1) << (PAGE_SHIFT - 4) | (in_page & 0xff),
+	at->entry = &a->pages[page];
+	at->w1 = atomic_load_explicit(&at->entry->w1, memory_order_acquire);
+	if (__builtin_expect(!sizeclass_start(object_place_row(at),
+					      pw1_dist(at->w1) << (PAGE_SHIFT - 4) | (in_page & 0xff),
 					      &index),
 			     0))
-		return NULL;
-	return &((struct slab_record *)(a->heap + (w1 & a->record_mask)))->words[index];
+		return false;
+	at->word = &((struct slab_record *)(a->heap + (at->w1 & a->record_mask)))->words[index];
+	return true;
 }
 
 /* The same by a handle. */
-static inline __attribute__((always_inline)) _Atomic uint32_t *
-object_small_word(const struct arena *a, uint64_t handle, uint64_t *row)
+static inline __attribute__((always_inline)) bool object_place_of(const struct arena *a, uint64_t handle,
+								  struct object_place *at)
 {
 	/* Another arena's tag makes it larger than any page; the generation is shifted out. */
 	uint64_t page = (handle ^ a->tag_bits) << 16 >> (16 + PAGE_SHIFT - 4);
 
 	if (__builtin_expect(page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed), 0))
-		return NULL;
-	return object_word_in(a, page, handle, row);
+		return false;
+	return object_place_in(a, page, handle, at);
+}
+
+/* What shma_handle_of() has found is mostly freed next: so a thread remembers where that is told of. As long as
+ * the page's word 1 is the same, so is the place of the state word, which is looked at as ever. */
+static inline __attribute__((always_inline)) void object_remember(struct thread_cell *cell, uint64_t handle,
+								  const struct object_place *at)
+{
+	cell->handle = handle;
+	cell->entry = at->entry;
+	cell->w1 = at->w1;
+	cell->word = at->word;
+}
+
+static inline __attribute__((always_inline)) bool object_recall(const struct thread_cell *cell, uint64_t handle,
+								struct object_place *at)
+{
+	if (cell->handle != handle)
+		return false;
+	at->w1 = cell->w1;
+	at->word = cell->word;
+	return atomic_load_explicit(&cell->entry->w1, memory_order_acquire) == at->w1;
 }
 
 /* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 64 KiB do. */
 static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct arena *a, uint64_t size)
 {
-	struct thread_block *t = thread_peek(a);
-	uint64_t steps = (size + 15) >> 4;
+	struct thread_cell *cell = thread_cell(a);
+	uint64_t steps = (size + 15) >> 4, handle;
 
 	/* A size of 0 leads to a cache that is always empty. */
-	if (__builtin_expect(!t || steps > SIZECLASS_TABLE_BYTES / 16, 0))
+	if (__builtin_expect(!cell->block || steps > SIZECLASS_TABLE_BYTES / 16, 0))
 		return 0;
-	return cache_pop_from(a, cache_at(t, sizeclass_caches_by_size[steps]));
+	handle = cache_pop_from(a, cache_at(cell->block, sizeclass_caches_by_size[steps]));
+	cell->given = handle;
+	return handle;
 }
 
 /* The same of a size above SIZECLASS_TABLE_BYTES: not in the way of the small ones. */
@@ -77,14 +110,14 @@ static inline uint64_t object_alloc_fast_large(struct arena *a, uint64_t size)
 static inline _Atomic uint32_t *object_cached_word(const struct arena *a, const struct thread_block *t,
 						   uint64_t handle)
 {
-	uint64_t row;
-	_Atomic uint32_t *word = object_small_word(a, handle, &row);
+	struct object_place at;
 
-	if (__builtin_expect(!word || atomic_load_explicit(word, memory_order_relaxed) !=
-					      (t->own | handle_gen(handle) << STATE_GEN_SHIFT),
+	if (__builtin_expect(!object_place_of(a, handle, &at) ||
+				     atomic_load_explicit(at.word, memory_order_relaxed) !=
+					     (t->own | handle_gen(handle) << STATE_GEN_SHIFT),
 			     0))
 		return NULL;
-	return word;
+	return at.word;
 }
 
 /* Offers an object that object_alloc_fast() has just given, and nobody else knows of, to takers. False: it
@@ -111,33 +144,33 @@ _Static_assert(OBJECT_TAKEN == (OBJECT_PRIVATE | 1) && OBJECT_TAKEN != OBJECT_PR
  */
 static inline __attribute__((always_inline)) bool object_free_fast(struct arena *a, uint64_t handle, int *ret)
 {
-	struct thread_block *t = thread_peek(a);
-	_Atomic uint32_t *word;
+	const struct thread_cell *cell = thread_cell(a);
+	struct thread_block *t = cell->block;
+	struct object_place at;
 	struct cache *c;
-	uint64_t row = 0, next;
+	uint64_t next;
 	uint32_t state;
 
 	if (__builtin_expect(!t, 0))
 		return false;
-	word = object_small_word(a, handle, &row);
-	if (__builtin_expect(!word, 0))
+	if (!object_recall(cell, handle, &at) && __builtin_expect(!object_place_of(a, handle, &at), 0))
 		return false;
 	state = t->own |
 		(uint32_t)(handle >> (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) & ~0u << STATE_GEN_SHIFT);
-	if (__builtin_expect((atomic_load_explicit(word, memory_order_relaxed) ^ state) > 1, 0))
+	if (__builtin_expect((atomic_load_explicit(at.word, memory_order_relaxed) ^ state) > 1, 0))
 		return false;
-	c = cache_at_row(t, row);
+	c = cache_at_row(t, object_place_row(&at));
 	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	atomic_store_explicit(word, state + t->gen_step, memory_order_relaxed);
+	atomic_store_explicit(at.word, state + t->gen_step, memory_order_relaxed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
 	STOP_POINT(object_state_stored);
 	handle += t->handle_step; /* the generation is on top in both */
 	if (__builtin_expect(next >= c->end, 0)) {
-		*ret = cache_flush(a, t, sizeclass_of_row(row), handle);
+		*ret = cache_flush(a, t, sizeclass_of_row(object_place_row(&at)), handle);
 		return true;
 	}
 	__builtin_prefetch(a->heap + handle_offset(handle), 1); /* the next that is given out of this class */
@@ -154,8 +187,8 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 {
 	struct thread_block *t = thread_peek(a);
 	/* What is no multiple of 16 goes on top, beyond all pages. */
-	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), row = 0, next;
-	_Atomic uint32_t *word;
+	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), next;
+	struct object_place at;
 	struct cache_halves *slot;
 	struct cache *c;
 	uint32_t gen;
@@ -163,20 +196,19 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
 	if (__builtin_expect(!t || page >= a->ptr_pages, 0))
 		return false;
-	word = object_word_in(a, page, offset16, &row);
-	if (__builtin_expect(!word, 0))
+	if (__builtin_expect(!object_place_in(a, page, offset16, &at), 0))
 		return false;
-	gen = atomic_load_explicit(word, memory_order_relaxed) ^ t->own;
+	gen = atomic_load_explicit(at.word, memory_order_relaxed) ^ t->own;
 	if (__builtin_expect(gen & 0xfffe, 0))
 		return false;
 	gen = (gen & ~1u) + t->gen_step;
-	c = cache_at_row(t, row);
+	c = cache_at_row(t, object_place_row(&at));
 	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	/* Crash: as above. PAIR(read): as above. */
-	atomic_store_explicit(word, gen | t->own, memory_order_relaxed);
+	atomic_store_explicit(at.word, gen | t->own, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
 	if (__builtin_expect(next >= c->end, 0)) {
-		*ret = cache_flush(a, t, sizeclass_of_row(row),
+		*ret = cache_flush(a, t, sizeclass_of_row(object_place_row(&at)),
 				   (uint64_t)gen << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) | a->tag_bits |
 					   offset16);
 		return true;
@@ -215,33 +247,44 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
 	return true;
 }
 
-/* The handle of the live small object that starts at an offset; 0: go the long way. */
-static inline uint64_t object_handle_fast(const struct arena *a, uint64_t offset)
+/* The handle of the live small object that starts somewhere; 0: go the long way. */
+static inline __attribute__((always_inline)) uint64_t object_handle_fast(const struct arena *a, const char *start)
 {
-	uint64_t handle = (uint64_t)a->tag << HANDLE_TAG_SHIFT | offset >> 4;
-	uint64_t row;
-	_Atomic uint32_t *word;
+	struct thread_cell *cell = thread_cell(a);
+	uint64_t offset = (uint64_t)(start - a->heap);
+	/* What is no multiple of 16 goes on top, beyond all pages. */
+	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), handle, given;
+	struct object_place at;
 
-	if (__builtin_expect(offset >= a->g.capacity || offset & 15, 0))
+	if (__builtin_expect(!cell->block ||
+				     page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed),
+			     0))
 		return 0;
-	word = object_small_word(a, handle, &row);
-	if (__builtin_expect(!word, 0))
+	if (__builtin_expect(!object_place_in(a, page, offset16, &at), 0))
 		return 0;
-	return handle | (uint64_t)state_gen(atomic_load_explicit(word, memory_order_relaxed))
-				<< HANDLE_GEN_SHIFT;
+	handle = offset16 | a->tag_bits |
+		 (uint64_t)state_gen(atomic_load_explicit(at.word, memory_order_relaxed)) << HANDLE_GEN_SHIFT;
+	object_remember(cell, handle, &at);
+	if (__builtin_expect(cell->given != handle, 0))
+		return handle;
+	/* The same by value, but known at once: who uses it does not wait for the state word, which a free has
+	 * just stored. The compiler must neither see that it is the same nor do without the branch. */
+	given = cell->given;
+	__asm__ volatile("" : "+r"(given));
+	return given;
 }
 
 /* Where a live small object lies. False: go the long way. */
 static inline __attribute__((always_inline)) bool object_ptr_fast(const struct arena *a, uint64_t handle,
 								  void **ret)
 {
-	uint64_t row;
-	_Atomic uint32_t *word = object_small_word(a, handle, &row);
+	struct object_place at;
 
-	if (__builtin_expect(!word, 0))
+	if (__builtin_expect(!object_place_of(a, handle, &at), 0))
 		return false;
 	/* A free object bears a generation that no handle was given out with yet. */
-	if (__builtin_expect(state_gen(atomic_load_explicit(word, memory_order_relaxed)) != handle_gen(handle),
+	if (__builtin_expect(state_gen(atomic_load_explicit(at.word, memory_order_relaxed)) !=
+				     handle_gen(handle),
 			     0))
 		return false;
 	*ret = a->heap + handle_offset(handle);

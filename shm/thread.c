@@ -18,10 +18,10 @@
 #include "stop_point.h"
 #include "words.h"
 
-/* Of threads without a page of their own yet; never written. */
-static struct thread_block *no_cells[THREAD_CELLS];
+/* Of threads without a table of their own yet; never written. */
+static struct thread_cell no_cells[THREAD_CELLS];
 
-__thread struct thread_block **thread_cells __attribute__((tls_model("initial-exec"))) = no_cells;
+__thread struct thread_cell *thread_cells __attribute__((tls_model("initial-exec"))) = no_cells;
 
 /* What a thread was open to before. */
 struct undisturbed {
@@ -36,16 +36,21 @@ static struct {
 	pthread_key_t key;
 	int error;
 	struct arena *arenas[THREAD_CELLS];
-	struct cells_page *pages; /* of all threads */
+	struct cells_table *tables; /* of all threads */
 	/* By cell, wiped by fork: a->client is this process's. PAIR(is-client): the number first. */
 	_Atomic unsigned char *is_client;
 	struct undisturbed forker; /* of the thread that forks, while it does */
 } process = {.lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT};
 
-struct cells_page {
-	struct thread_block *cells[THREAD_CELLS];
-	struct cells_page *next, **link;
+struct cells_table {
+	struct thread_cell cells[THREAD_CELLS];
+	struct cells_table *next, **link;
 };
+
+static uint32_t cell_index(const struct arena *a)
+{
+	return a->cell / (uint32_t)sizeof(struct thread_cell);
+}
 
 /* No handler of this thread's may come to the lock that the thread holds, nor to a block half made; nor may
  * the thread be cancelled there. But what the processor raises cannot be put off. */
@@ -117,24 +122,23 @@ static void release_block(struct arena *a, struct thread_block *t)
 
 static void thread_end(void *arg)
 {
-	struct thread_block **cells = arg;
-	struct cells_page *page = arg;
+	struct cells_table *table = arg;
 	struct undisturbed before;
 
 	lock_process(&before);
 	for (uint32_t i = 0; i < THREAD_CELLS; i++) {
-		if (!cells[i])
-			continue;
-		if (process.arenas[i])
-			release_block(process.arenas[i], cells[i]);
-		cells[i] = NULL;
+		struct thread_block *t = table->cells[i].block;
+
+		if (t && process.arenas[i])
+			release_block(process.arenas[i], t);
+		table->cells[i].block = NULL;
 	}
-	*page->link = page->next;
-	if (page->next)
-		page->next->link = page->link;
+	*table->link = table->next;
+	if (table->next)
+		table->next->link = table->link;
 	thread_cells = no_cells;
 	unlock_process(&before);
-	munmap(page, sizeof(*page));
+	munmap(table, sizeof(*table));
 }
 
 static void before_fork(void)
@@ -152,23 +156,23 @@ static void after_fork_parent(void)
 	unlock_process(&before);
 }
 
-static void list_page(struct cells_page *page)
+static void list_table(struct cells_table *table)
 {
-	page->next = process.pages;
-	page->link = &process.pages;
-	if (page->next)
-		page->next->link = &page->next;
-	process.pages = page;
+	table->next = process.tables;
+	table->link = &process.tables;
+	if (table->next)
+		table->next->link = &table->next;
+	process.tables = table;
 }
 
-/* All pages are wiped, their links too, and is_client as well. Only this thread goes on with its own. */
+/* All tables are wiped, their links too, and is_client as well. Only this thread goes on with its own. */
 static void after_fork_child(void)
 {
 	struct undisturbed before = process.forker;
 
-	process.pages = NULL;
+	process.tables = NULL;
 	if (thread_cells != no_cells)
-		list_page((struct cells_page *)thread_cells);
+		list_table((struct cells_table *)thread_cells);
 	for (uint32_t i = 0; i < THREAD_CELLS; i++)
 		if (process.arenas[i]) {
 			atomic_store_explicit(&process.arenas[i]->threads, 0, memory_order_relaxed);
@@ -205,7 +209,7 @@ int thread_attach_arena(struct arena *a)
 			continue;
 		process.arenas[i] = a;
 		process.is_client[i] = 0;
-		a->cell = i;
+		a->cell = i * (uint32_t)sizeof(struct thread_cell);
 		r = 0;
 	}
 	unlock_process(&before);
@@ -217,13 +221,15 @@ void thread_detach_arena(struct arena *a)
 	struct undisturbed before;
 
 	lock_process(&before);
-	for (struct cells_page *p = process.pages; p; p = p->next) {
-		if (p->cells[a->cell])
-			release_block(a, p->cells[a->cell]);
-		p->cells[a->cell] = NULL;
+	for (struct cells_table *table = process.tables; table; table = table->next) {
+		struct thread_block *t = table->cells[cell_index(a)].block;
+
+		if (t)
+			release_block(a, t);
+		table->cells[cell_index(a)].block = NULL;
 	}
-	process.arenas[a->cell] = NULL;
-	process.is_client[a->cell] = 0;
+	process.arenas[cell_index(a)] = NULL;
+	process.is_client[cell_index(a)] = 0;
 	unlock_process(&before);
 }
 
@@ -232,38 +238,49 @@ void thread_attach_again(struct arena *a)
 	struct undisturbed before;
 
 	lock_process(&before);
-	process.arenas[a->cell] = a;
-	process.is_client[a->cell] = 1;
+	process.arenas[cell_index(a)] = a;
+	process.is_client[cell_index(a)] = 1;
 	unlock_process(&before);
 }
 
 bool thread_is_client(const struct arena *a)
 {
-	return process.is_client && process.is_client[a->cell];
+	return process.is_client && process.is_client[cell_index(a)];
 }
 
 /* ---- blocks ---- */
 
+/* The entry of no page: what it says is never what a cell remembers. */
+static const struct page_entry no_entry;
+
+static void enter_cell(struct thread_cell *cell, struct thread_block *t)
+{
+	cell->given = cell->handle = 0;
+	cell->entry = &no_entry;
+	cell->w1 = ~UINT64_C(0);
+	cell->block = t;
+}
+
 static int own_cells(void)
 {
-	struct cells_page *page;
+	struct cells_table *table;
 	struct undisturbed before;
 	int r;
 
 	if (thread_cells != no_cells)
 		return 0;
-	page = map_wiped_on_fork(sizeof(*page));
-	if (!page)
+	table = map_wiped_on_fork(sizeof(*table));
+	if (!table)
 		return -ENOMEM;
-	r = -pthread_setspecific(process.key, page);
+	r = -pthread_setspecific(process.key, table);
 	if (r) {
-		munmap(page, sizeof(*page));
+		munmap(table, sizeof(*table));
 		return r;
 	}
 	lock_process(&before);
-	list_page(page);
+	list_table(table);
 	unlock_process(&before);
-	thread_cells = page->cells;
+	thread_cells = table->cells;
 	return 0;
 }
 
@@ -293,12 +310,12 @@ int thread_become_client(struct arena *a)
 	int r = 0;
 
 	lock_process(&before);
-	if (!process.is_client[a->cell]) {
+	if (!process.is_client[cell_index(a)]) {
 		r = claim_client(a);
 		if (r == -EUSERS)
 			r = claim_after_reaping(a);
 		if (!r)
-			process.is_client[a->cell] = 1;
+			process.is_client[cell_index(a)] = 1;
 	}
 	unlock_process(&before);
 	return r;
@@ -384,11 +401,12 @@ struct thread_block *thread_self(struct arena *a, int *err)
 	block_signals(&before);
 	t = thread_peek(a); /* a handler's, of just now */
 	*err = t ? 0 : a->readonly ? -EROFS : own_cells();
-	if (!t && !*err && !process.is_client[a->cell])
+	if (!t && !*err && !process.is_client[cell_index(a)])
 		*err = thread_become_client(a);
 	if (!t && !*err) {
 		t = make_block_somehow(a, err);
-		thread_cells[a->cell] = t;
+		if (t)
+			enter_cell(thread_cell(a), t);
 	}
 	restore_signals(&before);
 	return t;

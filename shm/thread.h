@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * thread.h - what a thread has in an arena: its thread block, found through one page of pointers a
- * thread, one pointer an arena. The page is wiped in a forked child (MADV_WIPEONFORK), so the child
+ * thread.h - what a thread has in an arena: its thread block, found through one table a thread, one
+ * cell an arena. The table is wiped in a forked child (MADV_WIPEONFORK), so the child
  * finds no block there and comes to thread_self(), which makes it a client of its own.
  */
 #ifndef SHM_THREAD_H
@@ -11,13 +11,32 @@
 
 #define THREAD_CELLS 512u /* arenas a process may have attached at a time */
 
-extern __thread struct thread_block **thread_cells
+/* What a thread has of one arena, in private memory. */
+struct thread_cell {
+	struct thread_block *block; /* NULL: none yet, and nothing here is to be written */
+	uint64_t given;		    /* the handle that shma_alloc() gave last */
+	/* The object that shma_handle_of() was asked for last: its handle, its page's entry, what word 1 said
+	 * there, its state word. See object.h. */
+	uint64_t handle;
+	const struct page_entry *entry;
+	uint64_t w1;
+	_Atomic uint32_t *word;
+	uint64_t reserved[2];
+};
+_Static_assert(sizeof(struct thread_cell) == 64, "a cache line");
+
+extern __thread struct thread_cell *thread_cells
 	__attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+static inline struct thread_cell *thread_cell(const struct arena *a)
+{
+	return (struct thread_cell *)((char *)thread_cells + a->cell);
+}
 
 /* This thread's block, or NULL if it has none yet. */
 static inline struct thread_block *thread_peek(const struct arena *a)
 {
-	return thread_cells[a->cell];
+	return thread_cell(a)->block;
 }
 
 /* This thread's block; made, and the process made a client, where need be. NULL with *err: -EROFS,

@@ -617,12 +617,13 @@ static uint64_t stale_on_top(shma *s, struct board *b, pid_t *other, child_body 
 	uint64_t handle = shma_alloc(s, OBJECT_BYTES, 0);
 	struct thread_block *t = thread_peek(a);
 	uint32_t class = sizeclass_of(OBJECT_BYTES), gen = handle_gen(handle) + 12345;
-	uint64_t word_class;
-	_Atomic uint32_t *word = object_small_word(a, handle, &word_class);
+	struct object_place at;
 	uint64_t good;
 
+	if (!object_place_of(a, handle, &at))
+		abort();
 	cache_empty_all(a, t);
-	atomic_store(word, state_make(OBJECT_PRIVATE, a->client, gen));
+	atomic_store(at.word, state_make(OBJECT_PRIVATE, a->client, gen));
 	good = handle_make(a->tag, gen & 0xffff, handle_offset(handle));
 	slab_put(a, &good, 1, t->caches[class].record_page);
 	atomic_store(&b->numbers[0], handle_offset(handle));

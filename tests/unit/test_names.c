@@ -292,13 +292,14 @@ static bool poke_debug(pid_t pid, int reg, uint64_t value)
 /* Writes of two name words of 8 bytes and one state word of 4; reads of the last name word. */
 static bool watch_writes(pid_t pid)
 {
-	uint64_t class;
+	struct object_place at;
 	uint64_t control = 0x1 | 0x4 | 0x10 | 0x40 | UINT64_C(0x9) << 16 | UINT64_C(0x9) << 20 |
 			   UINT64_C(0xd) << 24 | UINT64_C(0xb) << 28;
 
-	return poke_debug(pid, 0, (uint64_t)(uintptr_t)&words()[name_place]) &&
+	return object_place_of(&arena, shared->handle, &at) &&
+	       poke_debug(pid, 0, (uint64_t)(uintptr_t)&words()[name_place]) &&
 	       poke_debug(pid, 1, (uint64_t)(uintptr_t)&words()[name_place + 1]) &&
-	       poke_debug(pid, 2, (uint64_t)(uintptr_t)object_small_word(&arena, shared->handle, &class)) &&
+	       poke_debug(pid, 2, (uint64_t)(uintptr_t)at.word) &&
 	       poke_debug(pid, 3, (uint64_t)(uintptr_t)&words()[NAMES_MAX - 1]) &&
 	       poke_debug(pid, 7, control);
 }

@@ -347,10 +347,11 @@ static bool poke_debug(pid_t pid, int reg, uint64_t value)
 /* The cell (8 bytes) and the object's state word (4). */
 static bool watch_writes(pid_t pid)
 {
-	uint64_t class;
+	struct object_place at;
 
-	return poke_debug(pid, 0, (uint64_t)(uintptr_t)&cells[CELL]) &&
-	       poke_debug(pid, 1, (uint64_t)(uintptr_t)object_small_word(&arena, shared->handle, &class)) &&
+	return object_place_of(&arena, shared->handle, &at) &&
+	       poke_debug(pid, 0, (uint64_t)(uintptr_t)&cells[CELL]) &&
+	       poke_debug(pid, 1, (uint64_t)(uintptr_t)at.word) &&
 	       poke_debug(pid, 7, 0x1 | 0x4 | UINT64_C(0x9) << 16 | UINT64_C(0xd) << 20);
 }
 #else

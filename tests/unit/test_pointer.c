@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Objects by pointer: shma_alloc_ptr() and shma_free_ptr() agree with the calls by handle, whatever lies there. */
+#include <pthread.h>
+
+#include "cache.h"
 #include "heap.h"
+#include "thread.h"
 
 #define LIVE 2000
 #define STEPS 200000
@@ -198,6 +202,61 @@ END_TEST
 #define WIDE (UINT64_C(68) << 30)
 #define NARROW (UINT64_C(64) << 30)
 
+/* Another thread frees an object and takes objects until it has that place again: the new handle. */
+static void *free_and_take_again(void *arg)
+{
+	shma_handle h = *(shma_handle *)arg, got = SHMA_NULL;
+
+	if (shma_free(heap, h))
+		abort();
+	do {
+		got = shma_alloc(heap, 128, 0);
+	} while (got && handle_offset(got) != handle_offset(h));
+	*(shma_handle *)arg = got;
+	return NULL;
+}
+
+START_TEST(the_handle_of_an_address_is_the_one_of_now_whatever_was_asked_for_last)
+{
+	for (int round = 0; round < 20; round++) {
+		shma_handle h = shma_alloc(heap, 128, 0), again = h;
+		void *p = shma_ptr(heap, h);
+		pthread_t other;
+
+		ck_assert_uint_eq(shma_handle_of(heap, p), h);
+		ck_assert_int_eq(pthread_create(&other, NULL, free_and_take_again, &again), 0);
+		ck_assert_int_eq(pthread_join(other, NULL), 0);
+		ck_assert_uint_ne(again, SHMA_NULL);
+		ck_assert_uint_ne(again, h);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		ck_assert_uint_eq(shma_handle_of(heap, p), again);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		ck_assert_int_eq(shma_free(heap, again), 0);
+		ck_assert_int_eq(shma_free(heap, again), -ESTALE);
+	}
+}
+END_TEST
+
+START_TEST(a_handle_asked_for_last_is_stale_when_its_page_serves_another_class)
+{
+	static const size_t sizes[] = {64, 1000, 3000, 20000, 100000, MIB(3)};
+
+	for (size_t i = 0; i < LENGTH(sizes); i++) {
+		shma_handle h = shma_alloc(heap, 128, 0), all[8];
+		void *p = shma_ptr(heap, h);
+
+		ck_assert_uint_eq(shma_handle_of(heap, p), h);
+		ck_assert_int_eq(shma_free_ptr(heap, p), 0);
+		cache_empty_all(&heap->arena, thread_peek(&heap->arena));
+		for (size_t k = 0; k < LENGTH(all); k++)
+			ck_assert((all[k] = shma_alloc(heap, sizes[i], 0)) != SHMA_NULL);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		for (size_t k = 0; k < LENGTH(all); k++)
+			ck_assert_int_eq(shma_free(heap, all[k]), 0);
+	}
+}
+END_TEST
+
 START_TEST(beyond_64_gib_both_ways_work_too)
 {
 	struct arena *a;
@@ -244,6 +303,8 @@ int main(void)
 	tcase_add_test(t, a_published_object_is_not_freed_by_pointer);
 	tcase_add_test(t, anothers_object_is_freed_by_pointer_only_if_it_was_offered_or_taken);
 	tcase_add_test(t, calls_by_pointer_and_by_handle_mix);
+	tcase_add_test(t, the_handle_of_an_address_is_the_one_of_now_whatever_was_asked_for_last);
+	tcase_add_test(t, a_handle_asked_for_last_is_stale_when_its_page_serves_another_class);
 	suite_add_tcase(s, t);
 	tcase_set_timeout(wide, 60);
 	tcase_add_test(wide, beyond_64_gib_both_ways_work_too);
