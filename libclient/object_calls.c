@@ -158,7 +158,7 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 
 MIDDLE static int free_ptr_offered(shma *s, void *start)
 {
-	uint64_t handle = object_handle_fast(&s->arena, (uint64_t)((char *)start - s->arena.heap));
+	uint64_t handle = object_handle_fast(&s->arena, start);
 	int ret = 0;
 
 	return handle && object_free_offered(&s->arena, handle, &ret) ? ret : free_ptr_slow(s, start);

@@ -152,16 +152,13 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 bool object_free_offered(struct arena *a, uint64_t handle, int *ret)
 {
 	struct thread_block *t = thread_peek(a);
-	_Atomic uint32_t *word;
-	uint64_t row, page = handle_offset(handle) >> PAGE_SHIFT, w1;
+	struct object_place at;
+	uint64_t page = handle_offset(handle) >> PAGE_SHIFT, w1;
 	uint32_t state, mine;
 
-	if (!t)
+	if (!t || !object_place_of(a, handle, &at))
 		return false;
-	word = object_small_word(a, handle, &row);
-	if (!word)
-		return false;
-	state = atomic_load_explicit(word, memory_order_acquire);
+	state = atomic_load_explicit(at.word, memory_order_acquire);
 	if (state_kind(state) != OBJECT_SHARED || state_gen(state) != handle_gen(handle))
 		return false;
 	/* As long as the word says so its slab stays, and what is read of it. */
@@ -172,7 +169,7 @@ bool object_free_offered(struct arena *a, uint64_t handle, int *ret)
 	mine = t->own | ((state_gen(state) << STATE_GEN_SHIFT) + t->gen_step);
 	handle += t->handle_step;
 	/* Crash: before, its owner's; after, ours under a new generation, in a region that we have marked. */
-	if (!atomic_compare_exchange_strong_explicit(word, &state, mine, memory_order_acq_rel,
+	if (!atomic_compare_exchange_strong_explicit(at.word, &state, mine, memory_order_acq_rel,
 						     memory_order_relaxed))
 		return false;
 	STOP_POINT(object_offered_freed);
@@ -181,7 +178,7 @@ bool object_free_offered(struct arena *a, uint64_t handle, int *ret)
 	if (state_client(state) != a->client)
 		quota_won(a, t, state_client(state), sizeclass_table[pw1_class(w1)].bytes);
 	*ret = 0;
-	cache_push(a, t, sizeclass_of_row(row), handle);
+	cache_push(a, t, sizeclass_of_row(object_place_row(&at)), handle);
 	return true;
 }
 
