@@ -164,7 +164,8 @@ uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t ali
 
 	if (order >= zone_orders(a))
 		return BUDDY_NONE;
-	fits = atomic_load_explicit(&zone_of(a, zone)->order_map, memory_order_relaxed) >> order << order;
+	fits = atomic_load_explicit(&zone_of(a, zone)->order_map, memory_order_relaxed) >> order << order &
+	       (uint32_t)bits_low(zone_orders(a));
 	if (!fits)
 		return BUDDY_NONE;
 	order = (uint32_t)__builtin_ctz(fits);
@@ -216,6 +217,8 @@ bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t page
 		int order = block_holding(a, zone, at);
 		uint32_t first, last;
 
+		if (order < 0) /* damage while we look */
+			return false;
 		first = at >> order << order;
 		last = first + (1u << order);
 		bit_clear(a, zone, (uint32_t)order, at >> order);

@@ -313,6 +313,19 @@ int client_view(const struct arena *a, uint32_t client, struct client_view *ret)
 	return 0;
 }
 
+const struct thread_block *client_thread_block(const struct arena *a, uint64_t word, uint32_t client)
+{
+	uint64_t page = thread_word_page(word), w0;
+
+	if (thread_word_state(word) != THREAD_LIVE ||
+	    page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		return NULL;
+	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed);
+	if (pw0_kind(w0) != PAGE_RAW || pw0_class(w0) != RAW_THREAD || pw0_client(w0) != client)
+		return NULL;
+	return (const struct thread_block *)(a->heap + (page << PAGE_SHIFT));
+}
+
 /* ---- region marks ---- */
 
 int client_prepare_zone_slow(struct arena *a, uint64_t zone)

@@ -104,6 +104,9 @@ static inline uint32_t client_high(const struct arena *a)
 	return high < CLIENTS_MAX ? high : CLIENTS_MAX;
 }
 
+/* A thread's block, if the thread's word leads to one of this client; else NULL. */
+const struct thread_block *client_thread_block(const struct arena *a, uint64_t word, uint32_t client);
+
 /* ---- bytes owned, an index for quotas ---- */
 
 static inline void client_owned_add(struct arena *a, uint32_t client, int64_t bytes)

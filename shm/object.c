@@ -15,6 +15,15 @@
 
 /* ---- allocating ---- */
 
+/* The word of what a cache of a class gave, or NULL: stale, or no object of its size is there. */
+static _Atomic uint32_t *cached_word(const struct arena *a, const struct thread_block *t, uint32_t class,
+				     uint64_t handle)
+{
+	if (handle_offset(handle) > a->g.capacity - sizeclass_table[class].bytes)
+		return NULL;
+	return object_cached_word(a, t, handle);
+}
+
 static uint64_t alloc_small(struct arena *a, struct thread_block *t, uint32_t class,
 			    const struct object_want *want, int *err)
 {
@@ -22,13 +31,13 @@ static uint64_t alloc_small(struct arena *a, struct thread_block *t, uint32_t cl
 	uint64_t handle = cache_pop(a, t, class);
 
 	/* Stale entries of the cache are dropped: the object's bytes and word may be another's. */
-	while (handle && !(word = object_cached_word(a, t, handle)))
+	while (handle && !(word = cached_word(a, t, class, handle)))
 		handle = cache_pop(a, t, class);
 	if (!handle) {
 		handle = cache_refill(a, t, class, err);
 		if (!handle)
 			return 0;
-		word = object_cached_word(a, t, handle);
+		word = cached_word(a, t, class, handle);
 	}
 	if (!word) {
 		*err = -EUCLEAN;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "geometry.h"
 #include "pagemap.h"
 #include "slab.h"
 
@@ -19,7 +20,7 @@ static int no_start(uint32_t state, uint32_t gen)
 
 static int find_large(struct arena *a, uint64_t offset, struct object *o)
 {
-	uint64_t page = offset >> PAGE_SHIFT, w0;
+	uint64_t page = offset >> PAGE_SHIFT, w0, pages;
 
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return -EINVAL;
@@ -28,10 +29,13 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 		return -ESTALE; /* free by now, or in other use */
 	if (offset & (PAGE_SIZE - 1))
 		return no_start(pw0_state(w0), o->gen);
+	/* In other use by now, or damaged. */
+	pages = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
+	if (pages > geometry_heap_pages(&a->g) - page)
+		return -ESTALE;
 	o->large = &a->pages[page].w0;
 	o->page = page;
-	o->bytes = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed))
-		   << PAGE_SHIFT;
+	o->bytes = pages << PAGE_SHIFT;
 	return 0;
 }
 

@@ -47,12 +47,12 @@ static int64_t drawn_by_threads(struct arena *a)
 
 	for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
 		uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
-		const struct thread_block *t;
+		const struct thread_block *t = thread_word_client(word) == a->client
+						       ? client_thread_block(a, word, a->client)
+						       : NULL;
 
-		if (thread_word_state(word) != THREAD_LIVE || thread_word_client(word) != a->client)
-			continue;
-		t = (const struct thread_block *)(a->heap + (thread_word_page(word) << PAGE_SHIFT));
-		bytes += atomic_load_explicit(&t->owned_bytes, memory_order_relaxed);
+		if (t)
+			bytes += atomic_load_explicit(&t->owned_bytes, memory_order_relaxed);
 	}
 	return bytes;
 }

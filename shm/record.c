@@ -42,7 +42,9 @@ static bool is_block(struct arena *a, uint64_t page, uint32_t shape)
 {
 	uint64_t w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
 
-	return pw0_kind(w0) == PAGE_STATE && pw0_class(w0) == shape;
+	/* Not one whose records would lie behind the heap: that is damage. */
+	return pw0_kind(w0) == PAGE_STATE && pw0_class(w0) == shape &&
+	       page + shape_block_pages(shape) <= geometry_heap_pages(&a->g);
 }
 
 static uint64_t claim_in_region(struct arena *a, uint64_t region, uint32_t shape)

@@ -27,20 +27,6 @@
 
 /* ---- threads ---- */
 
-/* The thread's block, if its word leads to one of this client. */
-static const struct thread_block *block_of(struct arena *a, uint64_t word, uint32_t client)
-{
-	uint64_t page = thread_word_page(word), w0;
-
-	if (thread_word_state(word) != THREAD_LIVE ||
-	    page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
-		return NULL;
-	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed);
-	if (pw0_kind(w0) != PAGE_RAW || pw0_class(w0) != RAW_THREAD || pw0_client(w0) != client)
-		return NULL;
-	return (const struct thread_block *)(a->heap + (page << PAGE_SHIFT));
-}
-
 static int recover_threads(struct arena *a, uint32_t client)
 {
 	_Atomic uint64_t *words = (_Atomic uint64_t *)(a->base + a->g.thread_words);
@@ -53,7 +39,7 @@ static int recover_threads(struct arena *a, uint32_t client)
 
 		if (thread_word_state(word) == THREAD_FREE || thread_word_client(word) != client)
 			continue;
-		t = block_of(a, word, client);
+		t = client_thread_block(a, word, client);
 		if (t)
 			persist_recover(a, t, client);
 		r = ring_recover_thread(a, i, t);

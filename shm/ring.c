@@ -413,6 +413,13 @@ int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open
 	return 0;
 }
 
+/* Of a large record that is not to be: page + 1, as its level has it, or 0. */
+static void free_extent(struct arena *a, uint32_t extent)
+{
+	if (extent && extent <= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
+		extent_free(a, extent - 1);
+}
+
 int ring_abort(struct arena *a, struct thread_block *tb, struct ring_open *open)
 {
 	struct ring_level *level;
@@ -423,8 +430,7 @@ int ring_abort(struct arena *a, struct thread_block *tb, struct ring_open *open)
 	level = opened(a, tb, open, &r);
 	if (!level)
 		return r;
-	if (level->extent)
-		extent_free(a, level->extent - 1);
+	free_extent(a, level->extent);
 	close_reserve(level, open);
 	return 0;
 }
@@ -443,8 +449,7 @@ void ring_thread_exit(struct arena *a, struct thread_block *tb)
 		level->taken = 1;
 		level->reserved = 0;
 		level->extent = 0;
-		if (extent)
-			extent_free(a, extent - 1);
+		free_extent(a, extent);
 		level_seal(&v, level);
 	}
 }

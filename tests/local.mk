@@ -31,6 +31,7 @@ unit_tests = \
 	%D%/unit/test_buddy \
 	%D%/unit/test_cache \
 	%D%/unit/test_client \
+	%D%/unit/test_damage \
 	%D%/unit/test_drawer \
 	%D%/unit/test_emit \
 	%D%/unit/test_errors \
@@ -128,7 +129,7 @@ include tests/crash/local.mk
 include tests/interleave/local.mk
 include tests/numa/local.mk
 
-EXTRA_DIST += %D%/thread_time.h %D%/unit/heap.h %D%/unit/repair_stage.h
+EXTRA_DIST += %D%/thread_time.h %D%/seed.h %D%/unit/heap.h %D%/unit/repair_stage.h
 
 %C%_stress_soak_SOURCES = \
 	%D%/stress/soak.c %D%/stress/soak.h %D%/stress/soak_killer.h %D%/stress/soak_work.h \

@@ -17,6 +17,8 @@
 
 #include "shmalloc.h"
 
+#include "../seed.h"
+
 #define PAGE 4096u
 #define PATIENCE_S 100
 #define CHURN_S	   4.0
@@ -269,10 +271,8 @@ int main(int argc, char **argv)
 	file = argv[2];
 	in_order = !strcmp(argv[3], "order");
 	bytes = strtoull(argv[5], NULL, 10) << 20;
-	state = (uint64_t)time(NULL) * 2 + 1;
-	if (getenv("PEAK_SEED"))
-		state = strtoull(getenv("PEAK_SEED"), NULL, 0);
-	printf("%s, %s: seed %llu\n", argv[3], argv[4], (unsigned long long)state);
+	printf("%s, %s: ", argv[3], argv[4]);
+	state = test_seed(NULL) * 2 + 1;
 	r = shma_open(&arena, argv[1], 0, NULL);
 	if (r)
 		fail("open", r);

@@ -23,6 +23,8 @@
 #include "shmalloc.h"
 #include "words.h"
 
+#include "../seed.h"
+
 static const char *socket_path;
 
 static int die(const char *what, int err)
@@ -335,11 +337,11 @@ static int verb_garbage(char **argv)
 {
 	struct request r = request(REQUEST_STATUS, NULL);
 	static unsigned char noise[60000];
-	unsigned seed = (unsigned)getpid();
+	uint64_t seed = test_seed_silent();
 
 	(void)argv;
-	fprintf(stderr, "seed %u\n", seed);
-	srand(seed);
+	fprintf(stderr, "SHMA_TEST_SEED=%llu\n", (unsigned long long)seed);
+	srand((unsigned)seed);
 	for (size_t i = 0; i < sizeof noise; i++)
 		noise[i] = (unsigned char)rand();
 	noise[0] = 0;

@@ -4,10 +4,10 @@
 # bears the victim's number, with objects of its own: it harms nobody. And what it had begun nobody else takes from it.
 # shellcheck disable=SC1091
 . "$top_srcdir/tests/cli/mortal_lib.sh"
-seed=${SEED:-$$}
+seed=${SHMA_TEST_SEED:-$$}
 
 [ "${SANITIZERS:-no}" = no ] || { echo "skipped: too slow to be stepped through"; exit 77; }
-echo "seed $seed"
+echo "SHMA_TEST_SEED=$seed"
 start
 ask create "$name" 0 600 64 >/dev/null
 stop KILL

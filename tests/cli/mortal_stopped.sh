@@ -5,9 +5,9 @@
 # shellcheck disable=SC1091
 . "$top_srcdir/tests/cli/mortal_lib.sh"
 repeats=${REPEATS:-6}
-seed=${SEED:-$$}
+seed=${SHMA_TEST_SEED:-$$}
 
-echo "seed $seed"
+echo "SHMA_TEST_SEED=$seed"
 start
 ask create "$name" 0 600 64 >/dev/null
 client stopped stopped "$name" "$seed"

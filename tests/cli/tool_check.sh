@@ -127,8 +127,8 @@ daemon_pid=
 expect 0 arena check "$id-served" --repair
 
 # Random bytes over the fixed part: any verdict, but an orderly end.
-seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
-echo "seed $seed"
+seed=${SHMA_TEST_SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
+echo "SHMA_TEST_SEED=$seed"
 i=0
 while [ $i -lt 12 ]; do
 	seed=$(((seed * 1103515245 + 12345) % 2147483648))

@@ -29,6 +29,8 @@
 #include "service.h"
 #include "stage.h"
 
+#include "../seed.h"
+
 #define ALL_UP_TO    8000u /* instructions; on longer paths, those that change what others see */
 #define COPY_STRIDE  211
 #define FAILURES_MAX 5u	 /* of one operation, then the next one's turn */
@@ -389,7 +391,7 @@ static int read_options(int argc, char **argv)
 					       { NULL, 0, NULL, 0 } };
 	int c, listing = 0;
 
-	options.seed = (uint64_t)time(NULL);
+	options.seed = test_seed_silent();
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (c) {
 		case 'l': listing = 1; break;

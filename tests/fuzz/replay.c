@@ -13,6 +13,8 @@
 
 #include "fuzz.h"
 
+#include "../seed.h"
+
 static uint64_t state;
 
 /* xorshift64* (Vigna) */
@@ -106,7 +108,7 @@ static int run_mutated(unsigned long count, uint64_t seed)
 	unsigned seeds = count_seeds();
 	int r = 0;
 
-	printf("seed %llu, %u inputs to begin with\n", (unsigned long long)seed, seeds);
+	printf("%u inputs to begin with\n", seeds);
 	fflush(stdout);
 	state = seed * 2 + 1;
 	for (unsigned long i = 0; i < count + seeds && !r; i++) {
@@ -126,7 +128,7 @@ int main(int argc, char **argv)
 		return write_seeds(argv[2]);
 	if (argc >= 3 && !strcmp(argv[1], "--mutate"))
 		return run_mutated(strtoul(argv[2], NULL, 0),
-				   argc > 3 ? strtoull(argv[3], NULL, 0) : (uint64_t)time(NULL));
+				   argc > 3 ? strtoull(argv[3], NULL, 0) : test_seed(argv[0]));
 	for (int i = 1; i < argc && !r; i++)
 		r = replay(argv[i]);
 	return r;

@@ -24,6 +24,8 @@
 
 #include "plan.h"
 
+#include "../seed.h"
+
 #define TRIES_HELD   10u /* operations to find one that comes by the point */
 #define TRIES_AGAIN  3u  /* of what chance can make fail: time that the machine took, 16 bits that repeat */
 #define DRAIN_EVERY  40u /* holds */
@@ -445,7 +447,7 @@ static void read_options(int argc, char **argv)
 					       { NULL, 0, NULL, 0 } };
 	int c;
 
-	options.seed = (uint64_t)time(NULL);
+	options.seed = test_seed_silent();
 	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (c) {
 		case 'l': options.points = true; break;

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # interleave.sh: holds a client at its stop points beside others for half a minute, begun elsewhere each time.
 # interleave.sh all: each point, beside each operation, with each ending.
-# INTERLEAVE_JOBS, INTERLEAVE_SECONDS, INTERLEAVE_SEED from the environment.
+# INTERLEAVE_JOBS, INTERLEAVE_SECONDS, SHMA_TEST_SEED from the environment.
 set -eu
 interleave=$top_builddir/tests/interleave/interleave
 
-options=(--seed "${INTERLEAVE_SEED:-$(date +%s)}")
+options=(--seed "${SHMA_TEST_SEED:-$(date +%s)}")
 if [ "${1:-}" != all ]; then
 	exec "$interleave" "${options[@]}" --seconds "${INTERLEAVE_SECONDS:-20}"
 fi

@@ -5,7 +5,7 @@
  * handle in each of its words, so that no two owners can have one place unseen; and when all is over and
  * given back, nothing may be left: not an object, not a name, not a page.
  *
- * STRESS_SECONDS: how long (default 6). HEAP_SEED repeats a run's choices, though not its instants.
+ * STRESS_SECONDS: how long (default 6). SHMA_TEST_SEED repeats a run's choices, though not its instants.
  */
 #include <sched.h>
 

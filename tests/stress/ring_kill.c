@@ -27,6 +27,8 @@
 #include "ring.h"
 #include "thread.h"
 
+#include "../seed.h"
+
 enum { WRITERS = 6, READERS = 2, LIVES = 4096, MOST = 60000 };
 
 struct payload {
@@ -287,9 +289,7 @@ int main(int argc, char **argv)
 	uint32_t kills;
 	char why[128];
 
-	seed = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : (unsigned)ring_clock_ns();
-	printf("seed %u\n", seed);
-	fflush(stdout);
+	seed = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : (unsigned)test_seed(NULL);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	MUST(shared != MAP_FAILED);
 	MUST(arena_create(&config, &files) == 0);

@@ -21,6 +21,8 @@
 #include "ring.h"
 #include "thread.h"
 
+#include "../seed.h"
+
 #define MUST(condition)                                                                            \
 	do {                                                                                       \
 		if (!(condition)) {                                                                \
@@ -246,9 +248,7 @@ int main(int argc, char **argv)
 	struct ring_reader *r;
 	uint64_t accounted = 0;
 
-	seed = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : (unsigned)ring_clock_ns();
-	printf("seed %u\n", seed);
-	fflush(stdout);
+	seed = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : (unsigned)test_seed(NULL);
 	MUST(arena_create(&config, &files) == 0);
 	MUST(arena_map(&a, files, false) == 0);
 	MUST(thread_attach_arena(&a) == 0);

@@ -23,6 +23,8 @@
 #include "connect.h"
 #include "soak_killer.h"
 
+#include "../seed.h"
+
 struct options option = { .seconds = 12, .processes = 8, .threads = 3 };
 
 /* ---- checkpoints ---- */
@@ -241,7 +243,7 @@ static void parse(int argc, char **argv)
 	};
 	int c;
 
-	seed = (unsigned)now_ns() ^ (unsigned)getpid();
+	seed = (unsigned)test_seed_silent();
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		unsigned long long value = optarg ? strtoull(optarg, NULL, 0) : 0;
 

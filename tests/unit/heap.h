@@ -29,6 +29,8 @@
 #include "words.h"
 #include "zone.h"
 
+#include "../seed.h"
+
 #define MIB(n) ((uint64_t)(n) << 20)
 #define UNUSED __attribute__((unused))
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -42,16 +44,9 @@ UNUSED static void heap_reseed(uint64_t seed)
 	heap_random_state = seed * 2 + 1;
 }
 
-/* Prints what repeats the run: HEAP_SEED=… */
 UNUSED static void heap_seed(const char *test)
 {
-	const char *given = getenv("HEAP_SEED");
-	uint64_t seed = given ? strtoull(given, NULL, 0)
-			      : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
-
-	printf("%s: seed %llu\n", test, (unsigned long long)seed);
-	fflush(stdout);
-	heap_reseed(seed);
+	heap_reseed(test_seed(test));
 }
 
 /* xorshift64* (Vigna) */

@@ -23,6 +23,8 @@
 #include "walk.h"
 #include "zone.h"
 
+#include "../seed.h"
+
 #define CAPACITY       (UINT64_C(32) << 20)
 #define CLASS	       7u /* 128 bytes */
 #define OBJECTS	       40u
@@ -1003,13 +1005,9 @@ END_TEST
 
 /* ---- anything at all ---- */
 
-static unsigned seed_random(void)
+static void seed_random(const char *test)
 {
-	unsigned seed = (unsigned)time(NULL) ^ (unsigned)getpid();
-
-	printf("seed %u\n", seed);
-	srandom(seed);
-	return seed;
+	srandom((unsigned)test_seed(test));
 }
 
 static uint64_t random_place(void)
@@ -1033,7 +1031,7 @@ static uint64_t random_place(void)
 
 START_TEST(flipped_bits_anywhere_never_fault)
 {
-	seed_random();
+	seed_random("flipped_bits_anywhere_never_fault");
 	for (int round = 0; round < 400; round++) {
 		uint64_t at = random_place();
 
@@ -1077,7 +1075,7 @@ static void make_live(uint32_t i)
 
 START_TEST(random_work_leaves_the_arena_whole)
 {
-	seed_random();
+	seed_random("random_work_leaves_the_arena_whole");
 	for (int round = 0; round < 40; round++) {
 		for (int step = 0; step < 500; step++) {
 			uint32_t i = (uint32_t)random() % LIVE;

@@ -386,6 +386,22 @@ START_TEST(a_run_that_leaves_its_zone_is_noted_as_damage_and_changes_nothing)
 }
 END_TEST
 
+START_TEST(orders_that_no_zone_has_lead_to_no_block)
+{
+	_Atomic uint32_t *map = &zone_of(&arena, ZONE)->order_map;
+	uint32_t good = atomic_load(map), orders = arena.zone_shift + 1;
+
+	for (uint32_t bit = orders; bit < 32; bit++) {
+		atomic_store(map, UINT32_C(1) << bit);
+		ck_assert_uint_eq(buddy_take(&arena, ZONE, 1, 1), BUDDY_NONE);
+		atomic_store(map, good | UINT32_C(1) << bit);
+		ck_assert_uint_eq(buddy_take(&arena, ZONE, 1, 1), 0);
+		buddy_put(&arena, ZONE, 0, 1);
+		atomic_store(map, good);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("buddy");
@@ -404,6 +420,7 @@ int main(void)
 	tcase_add_test(t, a_rebuild_frees_pieces_whose_extent_is_gone);
 	tcase_add_test(t, pages_above_the_high_mark_are_not_read);
 	tcase_add_test(t, a_run_that_leaves_its_zone_is_noted_as_damage_and_changes_nothing);
+	tcase_add_test(t, orders_that_no_zone_has_lead_to_no_block);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

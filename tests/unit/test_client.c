@@ -16,6 +16,8 @@
 #include "client.h"
 #include "words.h"
 
+#include "../seed.h"
+
 #define CAPACITY (UINT64_C(16) << 20)
 #define BIG_CAPACITY (UINT64_C(256) << 30)
 
@@ -354,12 +356,10 @@ END_TEST
 
 START_TEST(marks_are_found_in_order_and_dropped)
 {
-	unsigned seed = (unsigned)time(NULL);
 	uint64_t regions = geometry_regions(&arena.g), found = 0;
 	bool *expected = calloc(regions, 1);
 
-	printf("marks_are_found_in_order_and_dropped: seed %u\n", seed);
-	srand(seed);
+	srand((unsigned)test_seed("marks_are_found_in_order_and_dropped"));
 	ck_assert_int_eq(client_claim(&arena), 0);
 	for (int i = 0; i < 300; i++) {
 		uint64_t page = (((uint64_t)rand() << 24) ^ (uint64_t)rand()) % (arena.g.capacity >> PAGE_SHIFT);

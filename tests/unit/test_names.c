@@ -25,6 +25,8 @@
 #include "thread.h"
 #include "words.h"
 
+#include "../seed.h"
+
 static struct arena arena;
 
 /* What processes of a test tell one another. */
@@ -897,11 +899,10 @@ static pid_t start_worker(unsigned seed)
 
 START_TEST(many_with_random_kills_keep_names_and_objects_one_to_one)
 {
-	unsigned seed = (unsigned)time(NULL);
+	unsigned seed = (unsigned)test_seed("many_with_random_kills_keep_names_and_objects_one_to_one");
 	pid_t workers[WORKERS];
 	uint32_t live = 0;
 
-	printf("many_with_random_kills_keep_names_and_objects_one_to_one: seed %u\n", seed);
 	for (int i = 0; i < WORKERS; i++)
 		workers[i] = start_worker(seed + (unsigned)i);
 	for (int round = 0; round < 150; round++) {
@@ -953,10 +954,10 @@ static void *work_a_while(void *seed_of)
 
 START_TEST(threads_of_one_process_keep_names_and_objects_one_to_one)
 {
-	unsigned seeds[THREADS], seed = (unsigned)time(NULL);
+	unsigned seeds[THREADS];
+	unsigned seed = (unsigned)test_seed("threads_of_one_process_keep_names_and_objects_one_to_one");
 	pthread_t threads[THREADS];
 
-	printf("threads_of_one_process_keep_names_and_objects_one_to_one: seed %u\n", seed);
 	for (int i = 0; i < THREADS; i++) {
 		seeds[i] = seed + (unsigned)i;
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, work_a_while, &seeds[i]), 0);

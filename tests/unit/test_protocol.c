@@ -14,6 +14,8 @@
 #include "protocol.h"
 #include "shmalloc.h"
 
+#include "../seed.h"
+
 static int check(const struct request *r)
 {
 	struct request out;
@@ -236,10 +238,9 @@ static void assert_usable(const struct request *r)
 
 START_TEST(random_damage_never_passes_as_something_else)
 {
-	unsigned seed = (unsigned)time(NULL) ^ (unsigned)getpid(), passed = 0;
+	unsigned passed = 0;
 
-	printf("seed %u\n", seed);
-	srand(seed);
+	srand((unsigned)test_seed("random_damage_never_passes_as_something_else"));
 	for (int i = 0; i < 200000; i++) {
 		struct request r = make((enum request_type)(1 + rand() % (REQUEST_TYPES - 1)),
 					NULL),

@@ -832,7 +832,7 @@ static int try_seeds(void *arg)
 		wrong = try_luck(l->first + i, l->chance, false);
 		if (!wrong)
 			continue;
-		printf("%s, seed %llu: %s\n", l->chance->how, (unsigned long long)(l->first + i),
+		printf("%s, SHMA_TEST_SEED=%llu: %s\n", l->chance->how, (unsigned long long)(l->first + i),
 		       wrong);
 		try_luck(l->first + i, l->chance, true);
 		fflush(stdout);
@@ -843,18 +843,16 @@ static int try_seeds(void *arg)
 
 START_TEST(chance_damage_is_repaired_or_refused_and_never_a_signal)
 {
-	const char *given = getenv("REPAIR_SEED");
 	struct luck l = { .chance = &chances[_i],
-			  .first = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 1000,
-			  .seeds = given ? 1 : SEEDS / (uint32_t)LENGTH(chances) };
+			  .first = test_seed(chances[_i].how),
+			  .seeds = SEEDS / (uint32_t)LENGTH(chances) };
 	int status;
 	pid_t pid;
 
-	printf("%s: seeds from %llu on\n", l.chance->how, (unsigned long long)l.first);
 	board = board_new();
 	pid = child_start(try_seeds, &l);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(status == 0, "%s, seed %llu: wait status %#x", l.chance->how,
+	ck_assert_msg(status == 0, "%s, SHMA_TEST_SEED=%llu: wait status %#x", l.chance->how,
 		      (unsigned long long)atomic_load(&board->count), status);
 }
 END_TEST

@@ -16,6 +16,8 @@
 #include "ring_view.h"
 #include "thread.h"
 
+#include "../seed.h"
+
 static struct arena a;
 
 static void setup(void)
@@ -477,13 +479,10 @@ int main(void)
 {
 	Suite *suite = suite_create("ring reader");
 	TCase *all = tcase_create("all");
-	const char *given = getenv("SEED");
 	SRunner *runner;
 	int failed;
 
-	seed = given ? strtoull(given, NULL, 0) : now_ns() | 1;
-	printf("seed %llu\n", (unsigned long long)seed);
-	fflush(stdout);
+	seed = test_seed(NULL) | 1;
 	tcase_add_checked_fixture(all, setup, teardown);
 	tcase_set_timeout(all, 120);
 	tcase_add_test(all, from_oldest_sees_what_was_there_and_from_now_does_not);

@@ -20,6 +20,8 @@
 #include "stats.h"
 #include "thread.h"
 
+#include "../seed.h"
+
 #define CAPACITY (UINT64_C(64) << 20)
 #define LIVE	 600
 
@@ -232,17 +234,14 @@ static void note(void *context, const struct audit_finding *f)
 	printf("  %s: %s\n", audit_key(f->what), f->text);
 }
 
-static void seed_random(void)
+static void seed_random(const char *test)
 {
-	unsigned seed = (unsigned)time(NULL) ^ (unsigned)getpid();
-
-	printf("seed %u\n", seed);
-	srandom(seed);
+	srandom((unsigned)test_seed(test));
 }
 
 START_TEST(random_work_is_counted_exactly_and_leaves_the_arena_whole)
 {
-	seed_random();
+	seed_random("random_work_is_counted_exactly_and_leaves_the_arena_whole");
 	for (int round = 0; round < 30; round++) {
 		churn(1000);
 		expect_exact();
@@ -297,7 +296,7 @@ START_TEST(a_killed_process_leaves_what_it_made_persistent)
 	int status;
 	pid_t pid;
 
-	seed_random();
+	seed_random("a_killed_process_leaves_what_it_made_persistent");
 	for (int round = 0; round < 5; round++) {
 		pid = fork();
 		if (!pid)
@@ -341,7 +340,7 @@ START_TEST(a_death_at_any_time_damages_nothing_and_recovery_leaves_nothing_stale
 {
 	int status;
 
-	seed_random();
+	seed_random("a_death_at_any_time_damages_nothing_and_recovery_leaves_nothing_stale");
 	alloc(128);
 	for (int round = 0; round < 60; round++) {
 		pid_t pid = fork();
@@ -365,7 +364,7 @@ END_TEST
 
 START_TEST(a_damaged_arena_is_counted_without_a_fault)
 {
-	seed_random();
+	seed_random("a_damaged_arena_is_counted_without_a_fault");
 	churn(3000);
 	for (int round = 0; round < 500; round++) {
 		uint64_t page = (uint64_t)random() % (4 * a.g.zone_pages);

@@ -7,6 +7,8 @@
 
 #include "trace_file.h"
 
+#include "../seed.h"
+
 static unsigned char bytes[1 << 16];
 static size_t length;
 
@@ -187,10 +189,7 @@ END_TEST
 
 START_TEST(any_bytes_are_read_or_refused)
 {
-	unsigned seed = 11;
-
-	printf("seed %u\n", seed);
-	srand(seed);
+	srand((unsigned)test_seed("any_bytes_are_read_or_refused"));
 	for (int round = 0; round < 5000; round++) {
 		struct trace_account a;
 		uint32_t live = 0;

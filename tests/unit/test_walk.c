@@ -11,6 +11,8 @@
 #include "walk.h"
 #include "zone.h"
 
+#include "../seed.h"
+
 #define CAPACITY (UINT64_C(16) << 20)
 #define ITEMS	 64
 
@@ -332,10 +334,7 @@ static int consume(void *context, const struct walk_item *item)
 /* Any bits at all: each page is told once, none outside, and nothing faults. */
 START_TEST(random_page_maps_are_walked_page_by_page_to_their_end)
 {
-	unsigned seed = (unsigned)time(NULL) ^ (unsigned)getpid();
-
-	printf("seed %u\n", seed);
-	srandom(seed);
+	srandom((unsigned)test_seed("random_page_maps_are_walked_page_by_page_to_their_end"));
 	commit_all();
 	for (int round = 0; round < 300; round++) {
 		uint64_t pages = 0, all = 2 * arena.g.zone_pages;
