@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "client.h"
 #include "guard.h"
 #include "msg.h"
 #include "purge.h"
@@ -60,6 +61,15 @@ static void begin_round(struct purging *p)
 }
 
 /* On an arena's memory, which may go away. */
+static void ask_if_short(void *user)
+{
+	struct purging *p = user;
+
+	if (purge_is_short(&p->served->arena))
+		client_ask_to_shrink(&p->served->arena);
+}
+
+/* The same. */
 static void gather(void *user)
 {
 	struct purging *p = user;
@@ -122,6 +132,8 @@ static void launch(struct purging *p, struct punch *punch)
 
 static void step(struct purging *p)
 {
+	if (!p->more && !run(p, ask_if_short))
+		return;
 	if (!purger.decay_s || !p->served->arena.client || !open_fd(p)) {
 		p->more = false;
 		end_step(p);

@@ -282,6 +282,17 @@ int client_release(struct arena *a)
 	return 0;
 }
 
+void client_ask_to_shrink(struct arena *a)
+{
+	for (uint32_t i = 1; i < client_high(a); i++) {
+		uint64_t word = atomic_load_explicit(client_word_at(a, i), memory_order_acquire);
+
+		/* Crash: some are asked, some are not. */
+		if (client_word_state(word) == CLIENT_LIVE)
+			atomic_fetch_add_explicit(&client_record_at(a, i)->shrink, 1, memory_order_relaxed);
+	}
+}
+
 int client_view(const struct arena *a, uint32_t client, struct client_view *ret)
 {
 	const struct client_record *r;

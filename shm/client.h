@@ -66,6 +66,10 @@ struct client_view {
 };
 int client_view(const struct arena *a, uint32_t client, struct client_view *ret);
 
+/* Asks the threads of all clients to empty their caches: each does at its next slow call. For one to whom
+ * memory is short. */
+void client_ask_to_shrink(struct arena *a);
+
 /* What /proc/PID/stat says of a process. -ESRCH: there is none, or it may not be seen. */
 struct client_process {
 	uint64_t start_time; /* clock ticks since boot */

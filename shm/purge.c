@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "purge.h"
 
+#include <sys/statvfs.h>
+
 #include "bits.h"
 #include "buddy.h"
 #include "client.h"
@@ -19,6 +21,7 @@
 /* Pages that are taken at a time: they are missing to whoever needs memory meanwhile. */
 #define PAGES_STEP   4096u
 #define STEP_SHARE   32u /* of the arena */
+#define SHORT_SHARE  16u /* of the whole, one part in so many: less is little */
 #define REGION_ALL   UINT64_C(0xffff)
 _Static_assert(REGION_PAGES == 16, "a region's pages");
 
@@ -314,6 +317,32 @@ uint64_t purge_activity(const struct arena *a)
 	for (uint32_t i = 0; i < high; i++)
 		sum = fold_thread(sum, a, atomic_load_explicit(&threads[i], memory_order_relaxed));
 	return sum;
+}
+
+/* Of zones in use as far as their index says. */
+static uint64_t free_pages(const struct arena *a)
+{
+	uint32_t zones = atomic_load_explicit(&a->header->active_zones, memory_order_relaxed);
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < a->g.zone_count; i++) {
+		uint64_t span = geometry_zone_span(&a->g, i), left = span;
+
+		if (i < zones && atomic_load_explicit(&zone_of(a, i)->ready, memory_order_relaxed))
+			left = atomic_load_explicit(&zone_of(a, i)->free_pages, memory_order_relaxed);
+		sum += left < span ? left : span;
+	}
+	return sum;
+}
+
+bool purge_is_short(const struct arena *a)
+{
+	int fd = arena_file_of(a, a->g.heap);
+	struct statvfs fs;
+
+	if (free_pages(a) < geometry_heap_pages(&a->g) / SHORT_SHARE)
+		return true;
+	return fd >= 0 && fstatvfs(fd, &fs) == 0 && fs.f_blocks && fs.f_bavail < fs.f_blocks / SHORT_SHARE;
 }
 
 uint64_t purge_round(struct purge *p, struct arena *a)

@@ -53,6 +53,10 @@ void purge_settle(struct purge *p, struct arena *a);
  * what they are. A change and its exact opposite may pass unseen, which leaves what was idle as idle. */
 uint64_t purge_activity(const struct arena *a);
 
+/* Whether less than a sixteenth is left, of the arena or of the file system that it takes its memory from: what
+ * threads keep ready is then missing to others. */
+bool purge_is_short(const struct arena *a);
+
 /* A whole round. Bytes given back. */
 uint64_t purge_round(struct purge *p, struct arena *a);
 

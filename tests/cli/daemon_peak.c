@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon_peak NAME FILE order|random|churn log|small|BYTES MIB : a client that has a peak, frees nine of ten
+ * daemon_peak NAME FILE order|random|churn|short log|small|BYTES MIB : a client that has a peak, frees nine of ten
  * objects, in order of allocation or at random, and looks how the arena's file shrinks. Then it has the peak
  * again. churn: again and again, as soon as the file begins to shrink, and looks after its bytes only.
+ *
+ * short: another client takes so much that less than a sixteenth of the arena is left; then this one's caches
+ * are emptied.
  *
  * In order: to within 10 % of what is live. At random: of the pages that hold something live, which it
  * knows from its own pointers.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "shmalloc.h"
 
@@ -260,6 +266,98 @@ static void churn(const char *mix, uint64_t bytes)
 	check_all();
 }
 
+/* ---- when memory is short ---- */
+
+#define READY	   200
+#define READY_EACH 1000u
+#define SHORT_S	   3.0
+
+/* Slow calls, of one class: they leave the caches of others alone. */
+static void call_slowly(void)
+{
+	static shma_handle some[2000];
+	int r = 0;
+
+	for (int i = 0; i < 2000; i++)
+		if (!(some[i] = shma_alloc(arena, 16, 0)))
+			fail("alloc", errno);
+	for (int i = 0; i < 2000 && !r; i++)
+		r = shma_free(arena, some[i]);
+	if (r)
+		fail("free", r);
+}
+
+/* Calls until the caches hold less than this, or so long. */
+static uint64_t call_until(uint64_t least, double seconds)
+{
+	struct timespec pause = { .tv_nsec = 20000000 };
+	double start = now();
+
+	do {
+		call_slowly();
+		nanosleep(&pause, NULL);
+	} while (stats().cached_bytes >= least && now() - start < seconds);
+	return stats().cached_bytes;
+}
+
+static void take_nearly_all(void)
+{
+	uint64_t most = stats().capacity_bytes / 32 * 31;
+
+	while (stats().live_bytes < most)
+		make(65536);
+}
+
+/* The other takes its memory when told to, and keeps it until it is killed. */
+static pid_t start_taker(int *tell)
+{
+	int pipes[2];
+	pid_t pid;
+
+	if (pipe(pipes))
+		fail("pipe", errno);
+	pid = fork();
+	if (pid < 0)
+		fail("fork", errno);
+	if (pid == 0) {
+		char c;
+
+		close(pipes[1]);
+		if (read(pipes[0], &c, 1) == 1)
+			take_nearly_all();
+		pause();
+		_exit(0);
+	}
+	close(pipes[0]);
+	*tell = pipes[1];
+	return pid;
+}
+
+static void run_short(void)
+{
+	int tell, status;
+	pid_t taker = start_taker(&tell);
+	uint64_t ready, there;
+
+	for (int i = 0; i < READY; i++)
+		make(READY_EACH);
+	free_most(true);
+	call_slowly();
+	ready = stats().cached_bytes;
+	there = call_until(ready / 2, SHORT_S);
+	printf("%llu bytes ready, %llu after %.0f s\n", (unsigned long long)ready, (unsigned long long)there, SHORT_S);
+	if (ready < READY_EACH || there < ready / 2)
+		fail("emptied without need", 0);
+	if (write(tell, "", 1) != 1)
+		fail("write", errno);
+	there = call_until(ready / 2, PATIENCE_S);
+	printf("%llu bytes when memory is short\n", (unsigned long long)there);
+	kill(taker, SIGKILL);
+	waitpid(taker, &status, 0);
+	if (there >= ready / 2)
+		fail("kept though memory is short", 0);
+}
+
 int main(int argc, char **argv)
 {
 	bool in_order;
@@ -279,6 +377,10 @@ int main(int argc, char **argv)
 	base = resident();
 	if (!strcmp(argv[3], "churn")) {
 		churn(argv[4], bytes);
+		return 0;
+	}
+	if (!strcmp(argv[3], "short")) {
+		run_short();
 		return 0;
 	}
 	have_peak(argv[4], bytes);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # After a peak the arena's file shrinks to what is live, and to the pages that hold it: by io_uring and by epoll, beside a
 # daemon that is killed again and again while it punches, and not before memory was unused for as long as configured.
+# What threads keep ready stays, unless memory is short.
 # shellcheck disable=SC1091
 . "$top_srcdir/tests/cli/daemon_lib.sh"
 
@@ -39,6 +40,13 @@ shrinks $uring random small "small ones"
 shrinks epoll random log "a log server's sizes"
 
 printf '[daemon]\ndecay = 1\n' >"$config"
+start
+ask create "$name" 0 600 64 >/dev/null
+peak short log 0 || fail "caches when memory is short"
+ask destroy "$name" >/dev/null
+stop
+echo "ok: what threads keep ready goes back when memory is short"
+
 start
 ask create "$name" 0 600 1024 >/dev/null
 peak churn 2000 96 >"$work/peak" 2>&1 &

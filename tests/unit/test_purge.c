@@ -232,6 +232,31 @@ START_TEST(random_extents_keep_their_bytes_while_all_else_is_given_back)
 }
 END_TEST
 
+START_TEST(memory_is_short_when_less_than_a_sixteenth_is_left)
+{
+	uint64_t all = geometry_heap_pages(&arena.g), taken = 0, last = 0;
+	uint32_t home = 0;
+	int err = 0;
+
+	while (taken + 16 <= all - all / 16 - 16) {
+		ck_assert(!purge_is_short(&arena));
+		last = extent_alloc(&arena, 16, 1, RAW_PLAIN, &home, &err);
+		ck_assert_uint_ne(last, EXTENT_NONE);
+		live[live_count].page = last;
+		live[live_count++].pages = 16;
+		taken += 16;
+	}
+	for (int i = 0; i < 4; i++) {
+		live[live_count].page = extent_alloc(&arena, 16, 1, RAW_PLAIN, &home, &err);
+		live[live_count++].pages = 16;
+	}
+	ck_assert(purge_is_short(&arena));
+	while (live_count)
+		extent_free(&arena, live[--live_count].page);
+	ck_assert(!purge_is_short(&arena));
+}
+END_TEST
+
 START_TEST(a_zone_that_is_held_is_left_for_the_next_round)
 {
 	uint32_t zone;
@@ -621,6 +646,7 @@ int main(void)
 	tcase_add_test(t, a_region_that_is_free_at_last_goes_as_a_whole);
 	tcase_add_test(t, pages_of_a_zone_are_seen_across_its_words);
 	tcase_add_test(t, random_extents_keep_their_bytes_while_all_else_is_given_back);
+	tcase_add_test(t, memory_is_short_when_less_than_a_sixteenth_is_left);
 	tcase_add_test(t, a_zone_that_is_held_is_left_for_the_next_round);
 	tcase_add_test(t, a_dead_purgers_pages_come_back_and_take_memory_again);
 	tcase_add_test(t, only_pages_with_a_live_object_stay);
