@@ -7,7 +7,7 @@ peer=$top_builddir/tests/cli/daemon_peer
 export deny=$top_builddir/tests/cli/daemon_deny
 work=$(mktemp -d "${TMPDIR:-/tmp}/shmalloc-test.XXXXXX")
 chmod 755 "$work"
-name=dtest-$$
+name=dtest-$$x # whose end tells it from that of another process
 socket=$work/run/socket
 pids=()
 

@@ -5,7 +5,7 @@
 set -eu
 server=$top_builddir/libclient/examples/logserver
 work=$(mktemp -d "${TMPDIR:-/tmp}/shmalloc-test.XXXXXX")
-arena=logserver-$$
+arena=logserver-$$x # whose end tells it from that of another process
 daemon=
 clean()
 {

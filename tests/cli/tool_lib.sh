@@ -5,7 +5,7 @@ set -u
 : "${SHMCTL:?}" "${top_srcdir:?}"
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/shmctl.XXXXXX") || exit 1
-id=t$$
+id=t$$x # whose end tells it from that of another process
 failures=0
 daemon_pid=
 SHMALLOC_SOCKET=$dir/none.sock

@@ -430,7 +430,7 @@ int main(int argc, char **argv)
 	table = options.table ? fopen(options.table, "w") : NULL;
 	if (!kept || (options.table && !table))
 		return 2;
-	snprintf(arena_name, sizeof(arena_name), "crash-%d", (int)getpid());
+	snprintf(arena_name, sizeof(arena_name), "crash-%dx", (int)getpid());
 	service_paths();
 	harness = getpid();
 	signal(SIGINT, on_signal);

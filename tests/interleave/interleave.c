@@ -479,7 +479,7 @@ int main(int argc, char **argv)
 	kept = calloc(1, sizeof(*kept));
 	if (!kept)
 		return 2;
-	snprintf(arena_name, sizeof(arena_name), "interleave-%d", (int)getpid());
+	snprintf(arena_name, sizeof(arena_name), "interleave-%dx", (int)getpid());
 	harness = getpid();
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);

@@ -1,19 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The program of the top README compiles with the line given there and does what it says, as it stands, against an
-# installed library.
+# The program of the top README compiles with the line given there and does what it says, as it stands but for the name
+# of its arena, which others may have, against an installed library.
 set -euo pipefail
 [ "$SANITIZERS" = no ] || { echo "a plain program cannot load a library built with sanitizers"; exit 77; }
 
 work=$(mktemp -d)
-had=$(ls /dev/shm)
-clean()
-{
-	rm -rf "$work"
-	# The arena that the program makes, unless somebody had one of that name.
-	comm -13 <(echo "$had") <(ls /dev/shm) | grep -w hello | sed 's|^|/dev/shm/|' | xargs -r rm -f
-}
-trap clean EXIT
+arena=hello-$$x
+trap 'rm -rf "$work" /dev/shm/shmalloc."$arena"*' EXIT
 
 env -u MAKEFLAGS -u MFLAGS "$MAKE" -s -C "$top_builddir" install DESTDIR="$work/root" >"$work/install.log" 2>&1 || {
 	cat "$work/install.log"
@@ -25,7 +19,8 @@ LD_LIBRARY_PATH=$(dirname "$(find "$work/root" -name 'libshmalloc.so')")
 export LD_LIBRARY_PATH
 
 cd "$work"
-sed -n '/^```c$/,/^```$/{/^```/!p}' "$top_srcdir/README.md" >hello.c
+sed -n '/^```c$/,/^```$/{/^```/!p}' "$top_srcdir/README.md" | sed "s/\"hello\"/\"$arena\"/" >hello.c
+grep -q "$arena" hello.c || { echo "the program has another arena"; exit 1; }
 line=$(grep '^cc -o hello ' "$top_srcdir/README.md")
 [ "$(wc -l <hello.c)" = 20 ] || { echo "not twenty lines"; exit 1; }
 for round in 1 2; do

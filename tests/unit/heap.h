@@ -173,6 +173,8 @@ struct board {
 	_Atomic uint64_t numbers[4096];
 };
 
+#define BOARD_PATIENCE 600000 /* half milliseconds: for what hangs */
+
 UNUSED static struct board *board_new(void)
 {
 	struct board *b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -183,7 +185,7 @@ UNUSED static struct board *board_new(void)
 
 UNUSED static bool board_reaches(const _Atomic int *value, int at_least)
 {
-	for (int i = 0; i < 60000 && atomic_load(value) < at_least; i++)
+	for (int i = 0; i < BOARD_PATIENCE && atomic_load(value) < at_least; i++)
 		usleep(500);
 	return atomic_load(value) >= at_least;
 }
@@ -233,7 +235,7 @@ UNUSED static void child_ready(struct board *b, pid_t pid, int at_least)
 	int status = 0;
 	pid_t ended = 0;
 
-	for (int i = 0; i < 60000 && atomic_load(&b->ready) < at_least; i++) {
+	for (int i = 0; i < BOARD_PATIENCE && atomic_load(&b->ready) < at_least; i++) {
 		ended = waitpid(pid, &status, WNOHANG);
 		if (ended == pid)
 			break;

@@ -201,7 +201,7 @@ START_TEST(a_stopped_holder_of_every_lock_keeps_nobody_waiting)
 	ck_assert(!take(1, 1, &home));
 	ck_assert(!take(600, 1, &home));
 	give_all(); /* is left with the zone */
-	ck_assert(seconds_since(&start) < 10);
+	ck_assert(seconds_since(&start) < 60); /* not for ever */
 	child_kill(pid);
 	ck_assert_uint_eq(heap_free_pages(&arena), geometry_heap_pages(&arena.g));
 }

@@ -101,7 +101,7 @@ static enum liveness settled(uint32_t client)
 {
 	enum liveness verdict = liveness_of(&arena, client);
 
-	for (int i = 0; i < 2000 && verdict != LIVENESS_DEAD; i++) {
+	for (int i = 0; i < 60000 && verdict != LIVENESS_DEAD; i++) {
 		usleep(1000);
 		verdict = liveness_of(&arena, client);
 	}

