@@ -164,11 +164,21 @@ MIDDLE static int free_ptr_offered(shma *s, void *start)
 	return handle && object_free_offered(&s->arena, handle, &ret) ? ret : free_ptr_slow(s, start);
 }
 
+MIDDLE static int free_ptr_again(shma *s, void *start)
+{
+	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
+	int ret = 0;
+
+	return object_free_again(&s->arena, offset, &ret) ? ret : free_ptr_offered(s, start);
+}
+
 FAST int shma_free_ptr(shma *s, void *start)
 {
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
 	int ret = 0;
 
+	if (__builtin_expect(object_is_remembered(&s->arena, offset), 0))
+		return free_ptr_again(s, start);
 	__builtin_prefetch(start, 1); /* the next that is given out of its class */
 	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1)
 		       ? ret

@@ -126,7 +126,8 @@ int arena_map_files(struct arena *a, struct arena_files files, const struct aren
 	a->files = files;
 	a->readonly = readonly;
 	a->g = *g;
-	a->ptr_pages = geometry_heap_pages(g) < PTR_PAGES ? geometry_heap_pages(g) : PTR_PAGES;
+	a->ptr_end = (geometry_heap_pages(g) < PTR_PAGES ? geometry_heap_pages(g) : PTR_PAGES)
+		     << (PAGE_SHIFT - 4);
 	a->ptr_steps = geometry_heap_pages(g) > PTR_PAGES ? 0 : SIZECLASS_TABLE_BYTES / 16;
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
 	a->homes = a->kept_zones = 1;

@@ -42,7 +42,8 @@ struct arena {
 	/* Sizes to be had by pointer from a cache, in steps of 16 bytes; 0 where an offset in such steps does
 	 * not fit 32 bits, above 64 GiB. */
 	uint64_t ptr_steps;
-	uint64_t ptr_pages; /* of the arena, those that can be freed by pointer: below 64 GiB */
+	/* Heap offsets below which objects can be freed by pointer, in units of 16 bytes: to 64 GiB. */
+	uint64_t ptr_end;
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
 	uint32_t cell;		      /* its place in each thread's table, in bytes: see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */

@@ -28,22 +28,33 @@ static inline uint64_t object_place_row(const struct object_place *at)
 	return at->w1 >> PW1_CLASS_SHIFT;
 }
 
-/* By a page whose entry is committed, and in it the lowest 8 bits of an offset in units of 16 bytes. False: no
- * small object starts there. */
-static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
+/* By a page's entry that is committed, and in the page the lowest 8 bits of an offset in units of 16 bytes.
+ * False: no small object starts there. */
+static inline __attribute__((always_inline)) bool object_place_at(const struct arena *a,
+								  const struct page_entry *entry,
 								  uint64_t in_page, struct object_place *at)
 {
+	const char *record;
 	uint32_t index;
 
-	at->entry = &a->pages[page];
+	at->entry = entry;
 	at->w1 = atomic_load_explicit(&at->entry->w1, memory_order_acquire);
 	if (__builtin_expect(!sizeclass_start(object_place_row(at),
 					      pw1_dist(at->w1) << (PAGE_SHIFT - 4) | (in_page & 0xff),
 					      &index),
 			     0))
 		return false;
-	at->word = &((struct slab_record *)(a->heap + (at->w1 & a->record_mask)))->words[index];
+	/* The record's address is known before the index is: the compiler may not add them in another order. */
+	record = a->heap + (at->w1 & a->record_mask);
+	__asm__("" : "+r"(record));
+	at->word = &((struct slab_record *)record)->words[index];
 	return true;
+}
+
+static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
+								  uint64_t in_page, struct object_place *at)
+{
+	return object_place_at(a, &a->pages[page], in_page, at);
 }
 
 /* The same by a handle. */
@@ -64,6 +75,7 @@ static inline __attribute__((always_inline)) void object_remember(struct thread_
 								  const struct object_place *at)
 {
 	cell->handle = handle;
+	cell->offset16 = handle << (64 - HANDLE_OFFSET_BITS) >> (64 - HANDLE_OFFSET_BITS);
 	cell->entry = at->entry;
 	cell->w1 = at->w1;
 	cell->word = at->word;
@@ -180,44 +192,96 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 	return true;
 }
 
-/* The same by the offset of its start below 64 GiB, of whatever generation it is; the handle goes into the
- * cache by halves. */
+/* The rest of it, by pointer: under the next generation into the cache, its handle by halves. */
+static inline __attribute__((always_inline)) int object_put_at(struct arena *a, struct thread_block *t,
+							       const struct object_place *at, uint64_t offset16,
+							       uint32_t state)
+{
+	struct cache *c = cache_at_row(t, object_place_row(at));
+	uint64_t next = atomic_load_explicit(&c->next, memory_order_relaxed);
+	struct cache_halves *slot;
+
+	/* Crash: as above. PAIR(read): as above. */
+	atomic_store_explicit(at->word, state, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	if (__builtin_expect(next >= c->end, 0))
+		return cache_flush(a, t, sizeclass_of_row(object_place_row(at)),
+				   handle_make(a->tag, state_gen(state), offset16 << 4));
+	slot = (struct cache_halves *)cache_slot(a, next);
+	slot->low = (uint32_t)offset16;
+	slot->high = (state & ~0u << STATE_GEN_SHIFT) | (uint32_t)(a->tag_bits >> 32);
+	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
+	return 0;
+}
+
+/* An offset in units of 16 bytes. What is no multiple of 16 goes on top, beyond all pages. */
+static inline uint64_t object_offset16(uint64_t offset)
+{
+	return offset >> 4 | offset << 60;
+}
+
+/* The next state of a small object that is only this client's; *is_mine: whether it is. */
+static inline __attribute__((always_inline)) uint32_t object_next_state(const struct thread_block *t,
+									const struct object_place *at,
+									bool *is_mine)
+{
+	uint32_t state = atomic_load_explicit(at->word, memory_order_relaxed);
+
+	*is_mine = !((state ^ t->own) & 0xfffe);
+	return (state & ~1u) + t->gen_step;
+}
+
+/* Once in 4,096 generations a free by pointer goes the long way, which remembers where the object is told of. */
+#define OBJECT_REMEMBERING (0xfffu << 20)
+
+/* The same by the offset of its start below 64 GiB, of whatever generation it is. */
 static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a,
 								      uint64_t offset, int *ret)
 {
 	struct thread_block *t = thread_peek(a);
-	/* What is no multiple of 16 goes on top, beyond all pages. */
-	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), next;
+	uint64_t offset16 = object_offset16(offset);
+	/* The entry's place at once from the offset: each step here is one that the object's next user waits for. */
+	const char *entry = (const char *)a->pages + (offset >> (PAGE_SHIFT - 4) & ~UINT64_C(15));
 	struct object_place at;
-	struct cache_halves *slot;
-	struct cache *c;
-	uint32_t gen;
+	uint32_t state;
+	bool is_mine;
 
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
-	if (__builtin_expect(!t || page >= a->ptr_pages, 0))
+	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0))
 		return false;
-	if (__builtin_expect(!object_place_in(a, page, offset16, &at), 0))
+	if (__builtin_expect(!object_place_at(a, (const struct page_entry *)entry, offset16, &at), 0))
 		return false;
-	gen = atomic_load_explicit(at.word, memory_order_relaxed) ^ t->own;
-	if (__builtin_expect(gen & 0xfffe, 0))
+	state = object_next_state(t, &at, &is_mine);
+	if (__builtin_expect(!is_mine, 0) || __builtin_expect(!(state & OBJECT_REMEMBERING), 0))
 		return false;
-	gen = (gen & ~1u) + t->gen_step;
-	c = cache_at_row(t, object_place_row(&at));
-	next = atomic_load_explicit(&c->next, memory_order_relaxed);
-	/* Crash: as above. PAIR(read): as above. */
-	atomic_store_explicit(at.word, gen | t->own, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	if (__builtin_expect(next >= c->end, 0)) {
-		*ret = cache_flush(a, t, sizeclass_of_row(object_place_row(&at)),
-				   (uint64_t)gen << (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) | a->tag_bits |
-					   offset16);
-		return true;
-	}
-	slot = (struct cache_halves *)cache_slot(a, next);
-	slot->low = (uint32_t)offset16;
-	slot->high = gen | (uint32_t)(a->tag_bits >> 32);
-	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
-	*ret = 0;
+	*ret = object_put_at(a, t, &at, offset16, state);
+	return true;
+}
+
+/* Whether object_free_again() may know the object that starts at an offset. */
+static inline __attribute__((always_inline)) bool object_is_remembered(const struct arena *a, uint64_t offset)
+{
+	return thread_cell(a)->offset16 == object_offset16(offset);
+}
+
+/* The same of the object that was freed, or asked for, last among those remembered: one that is had and freed by
+ * turns is found without looking, and nobody waits for the pointer. */
+static inline __attribute__((always_inline)) bool object_free_again(struct arena *a, uint64_t offset, int *ret)
+{
+	const struct thread_cell *cell = thread_cell(a);
+	struct thread_block *t = cell->block;
+	uint64_t offset16 = object_offset16(offset);
+	struct object_place at = {.entry = cell->entry, .w1 = cell->w1, .word = cell->word};
+	uint32_t state;
+	bool is_mine;
+
+	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0) ||
+	    __builtin_expect(atomic_load_explicit(&at.entry->w1, memory_order_acquire) != at.w1, 0))
+		return false;
+	state = object_next_state(t, &at, &is_mine);
+	if (__builtin_expect(!is_mine, 0))
+		return false;
+	*ret = object_put_at(a, t, &at, offset16, state);
 	return true;
 }
 

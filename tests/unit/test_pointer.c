@@ -257,6 +257,84 @@ START_TEST(a_handle_asked_for_last_is_stale_when_its_page_serves_another_class)
 }
 END_TEST
 
+/* So many pairs that the place has been remembered on the way, whatever generations there were. */
+static void *pair_until_remembered(void)
+{
+	void *p = NULL;
+
+	for (int i = 0; i < 3 * 65536; i++) {
+		void *q = get(128, 0, NULL);
+
+		ck_assert(!p || p == q);
+		ck_assert_int_eq(shma_free_ptr(heap, q), 0);
+		p = q;
+	}
+	ck_assert_ptr_eq(heap->arena.heap + (thread_cell(&heap->arena)->offset16 << 4), p);
+	return p;
+}
+
+START_TEST(what_is_had_and_freed_by_turns_has_a_new_handle_each_time)
+{
+	void *p = pair_until_remembered();
+	shma_handle before = SHMA_NULL;
+
+	for (int i = 0; i < 1000; i++) {
+		shma_handle h = SHMA_NULL;
+
+		ck_assert_ptr_eq(get(128, 0, &h), p);
+		ck_assert_uint_ne(h, before);
+		ck_assert_int_eq(shma_free(heap, before), before ? -ESTALE : -EINVAL);
+		ck_assert_uint_eq(shma_handle_of(heap, p), h);
+		ck_assert_int_eq(shma_free_ptr(heap, p), 0);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		before = h;
+	}
+}
+END_TEST
+
+START_TEST(a_remembered_place_may_serve_another_class)
+{
+	static const size_t sizes[] = {16, 64, 1000, 3000, 4096, 20000, 100000, MIB(3)};
+	uint32_t met = 0;
+
+	for (size_t i = 0; i < LENGTH(sizes); i++) {
+		char *p = pair_until_remembered(), *all[300];
+
+		cache_empty_all(&heap->arena, thread_peek(&heap->arena));
+		for (size_t k = 0; k < LENGTH(all); k++) {
+			all[k] = sizes[i] < MIB(1) || k < 8 ? get(sizes[i], 0, NULL) : NULL;
+			met += all[k] && all[k] <= p && p < all[k] + sizes[i];
+			if (all[k] && p > all[k] && p < all[k] + sizes[i])
+				ck_assert_int_eq(shma_free_ptr(heap, p), -EINVAL);
+		}
+		for (size_t k = 0; k < LENGTH(all); k++)
+			if (all[k])
+				ck_assert_int_eq(shma_free_ptr(heap, all[k]), 0);
+	}
+	ck_assert_uint_gt(met, 0);
+}
+END_TEST
+
+START_TEST(what_is_remembered_may_be_shared_taken_or_published_meanwhile)
+{
+	void *p = pair_until_remembered();
+	shma_handle h = SHMA_NULL;
+
+	ck_assert_ptr_eq(get(128, 0, &h), p);
+	ck_assert_int_eq(shma_publish(heap, "remembered", h), 0);
+	ck_assert_int_eq(shma_free_ptr(heap, p), -EBUSY);
+	ck_assert_int_eq(shma_unpublish(heap, "remembered"), 0);
+	ck_assert_int_eq(shma_share(heap, h), 0);
+	ck_assert_int_eq(shma_take(heap, h), 0);
+	ck_assert_int_eq(shma_free_ptr(heap, p), 0);
+	ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+	ck_assert_ptr_eq(get(128, 0, &h), p);
+	ck_assert_int_eq(shma_share(heap, h), 0);
+	ck_assert_int_eq(shma_free_ptr(heap, p), 0);
+	ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+}
+END_TEST
+
 START_TEST(beyond_64_gib_both_ways_work_too)
 {
 	struct arena *a;
@@ -305,6 +383,9 @@ int main(void)
 	tcase_add_test(t, calls_by_pointer_and_by_handle_mix);
 	tcase_add_test(t, the_handle_of_an_address_is_the_one_of_now_whatever_was_asked_for_last);
 	tcase_add_test(t, a_handle_asked_for_last_is_stale_when_its_page_serves_another_class);
+	tcase_add_test(t, what_is_had_and_freed_by_turns_has_a_new_handle_each_time);
+	tcase_add_test(t, a_remembered_place_may_serve_another_class);
+	tcase_add_test(t, what_is_remembered_may_be_shared_taken_or_published_meanwhile);
 	suite_add_tcase(s, t);
 	tcase_set_timeout(wide, 60);
 	tcase_add_test(wide, beyond_64_gib_both_ways_work_too);
