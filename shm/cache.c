@@ -113,10 +113,10 @@ static void put_oldest(struct arena *a, struct thread_block *t, uint32_t class, 
 	uint64_t batch[CACHE_LIMIT_MAX];
 	struct slab_source from;
 
+	if (top > CACHE_LIMIT_MAX) /* damage */
+		top = CACHE_LIMIT_MAX;
 	if (count > top)
 		count = top;
-	if (count > CACHE_LIMIT_MAX)
-		count = CACHE_LIMIT_MAX;
 	memcpy(batch, slots, count * sizeof(*slots));
 	/* Crash: while they move down, the array says that it has none: else it had some twice. */
 	cache_set_count(c, 0);

@@ -351,6 +351,19 @@ static void on_fault(int signal_number)
 	signal(signal_number, SIG_DFL); /* and once more */
 }
 
+/* Sanitizers see a wrong pointer before it is used: they are to end by a signal, too. */
+__attribute__((visibility("default"))) const char *__ubsan_default_options(void);
+const char *__ubsan_default_options(void)
+{
+	return "abort_on_error=1";
+}
+
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "abort_on_error=1";
+}
+
 static int live_with_damage(void *arg)
 {
 	struct rlimit limit = {PROCESSOR_SECONDS, PROCESSOR_SECONDS + 1};
@@ -361,6 +374,7 @@ static int live_with_damage(void *arg)
 	alarm(PATIENCE_SECONDS);
 	signal(SIGSEGV, on_fault);
 	signal(SIGBUS, on_fault);
+	signal(SIGABRT, on_fault);
 	heap = heap_open(CAPACITY, heap_below(2) ? 0 : CAPACITY / 2);
 	work(400);
 	own_block = (uint64_t)((char *)thread_self(&heap->arena, &err) - heap->arena.base);
