@@ -66,7 +66,7 @@ static int open_long_name(void)
 
 static int open_as_nobody(void)
 {
-	if (setgid(65534) || setuid(65534))
+	if (getuid() != 0 || setgid(65534) || setuid(65534))
 		return SKIP;
 	return open_flags(SHMA_EMBEDDED);
 }

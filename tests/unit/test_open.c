@@ -131,7 +131,7 @@ static int as_nobody(void *arg)
 {
 	shma *s;
 
-	if (setgid(65534) || setuid(65534))
+	if (getuid() != 0 || setgid(65534) || setuid(65534))
 		return 77;
 	return -shma_open(&s, name, *(unsigned *)arg | SHMA_EMBEDDED, NULL);
 }
