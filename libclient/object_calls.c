@@ -5,6 +5,7 @@
 #include "attach.h"
 #include "names.h"
 #include "object.h"
+#include "object_offered.h"
 #include "persist.h"
 #include "recovery.h"
 #include "stats.h"
@@ -117,9 +118,7 @@ SLOW static int free_slow(shma *s, shma_handle h)
 /* What is on offer is freed often by who is not its owner. */
 MIDDLE static int free_offered(shma *s, shma_handle h)
 {
-	int ret = 0;
-
-	return object_free_offered(&s->arena, h, &ret) ? ret : free_slow(s, h);
+	return __builtin_expect(object_free_offered(&s->arena, h) == 0, 1) ? 0 : free_slow(s, h);
 }
 
 FAST int shma_free(shma *s, shma_handle h)
@@ -159,9 +158,10 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 MIDDLE static int free_ptr_offered(shma *s, void *start)
 {
 	uint64_t handle = object_handle_fast(&s->arena, start);
-	int ret = 0;
 
-	return handle && object_free_offered(&s->arena, handle, &ret) ? ret : free_ptr_slow(s, start);
+	return handle && __builtin_expect(object_free_offered(&s->arena, handle) == 0, 1)
+		       ? 0
+		       : free_ptr_slow(s, start);
 }
 
 MIDDLE static int free_ptr_again(shma *s, void *start)

@@ -51,7 +51,8 @@ static struct slab_source source_of(struct thread_block *t, uint32_t class)
 		.home = &t->home_zone,
 		.owned = drawn(t),
 		.drawer = state_client(t->own) << 16 | t->index,
-		.crowd = &t->crowd};
+		.crowd = &t->crowd,
+		.left = t->left};
 }
 
 static void array_free(struct arena *a, struct thread_block *t, uint64_t offset)
@@ -216,6 +217,16 @@ static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
 
 /* ---- refilling and flushing ---- */
 
+/* Slabs that were left to others and are empty still have to go. */
+static void give_up_left(struct arena *a, struct thread_block *t)
+{
+	for (int i = 0; i < 2; i++) {
+		if (t->left[i])
+			slab_give_up(a, t->left[i] - 1, CLASSES);
+		t->left[i] = 0;
+	}
+}
+
 /* The daemon has asked for caches to shrink. */
 static void heed_shrink(struct arena *a, struct thread_block *t)
 {
@@ -235,6 +246,7 @@ static void heed_shrink(struct arena *a, struct thread_block *t)
 		if (cache_limit(c) > first_limit(i))
 			set_limit(t, i, first_limit(i));
 	}
+	give_up_left(a, t);
 }
 
 uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, int *err)
@@ -312,6 +324,7 @@ void cache_empty_all(struct arena *a, struct thread_block *t)
 			put_oldest(a, t, i, cache_count(&t->caches[i]));
 		give_up_slab(a, t, i);
 	}
+	give_up_left(a, t);
 }
 
 void cache_release_all(struct arena *a, struct thread_block *t)

@@ -480,6 +480,7 @@ struct thread_block {
 	uint32_t owed_client; /* whose record has not been told yet, see quota.h; 0: none … */
 	int64_t owed_bytes;   /* … of objects that this thread has freed, and were that client's */
 	struct persist_intent intent;
+	uint32_t left[2]; /* empty slabs that were left to their drawers last: head page + 1 */
 	_Alignas(64) struct ring_writer ring;
 	struct cache caches[CACHES];
 };

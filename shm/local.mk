@@ -29,7 +29,7 @@ libshm_la_SOURCES = \
 	%D%/cache.h %D%/cache.c \
 	%D%/thread.h %D%/thread.c \
 	%D%/object_word.h %D%/object_word.c \
-	%D%/object.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
+	%D%/object.h %D%/object_offered.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
 	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \

@@ -6,6 +6,7 @@
 
 #include "client.h"
 #include "extent.h"
+#include "object_offered.h"
 #include "object_word.h"
 #include "pagemap.h"
 #include "quota.h"
@@ -158,37 +159,29 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 		       : -EAGAIN;
 }
 
-bool object_free_offered(struct arena *a, uint64_t handle, int *ret)
+int object_free_marking(struct arena *a, uint64_t handle)
 {
-	struct thread_block *t = thread_peek(a);
+	struct thread_cell *cell = thread_cell(a);
 	struct object_place at;
-	uint64_t page = handle_offset(handle) >> PAGE_SHIFT, w1;
-	uint32_t state, mine;
+	uint32_t state;
+	uint64_t head;
 
-	if (!t || !object_place_of(a, handle, &at))
-		return false;
-	state = atomic_load_explicit(at.word, memory_order_acquire);
-	if (state_kind(state) != OBJECT_SHARED || state_gen(state) != handle_gen(handle))
-		return false;
-	/* As long as the word says so its slab stays, and what is read of it. */
-	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed);
-	if (client_mark_page(a, page - pw1_dist(w1)))
-		return false;
-	STOP_POINT(object_offered_marked);
-	mine = t->own | ((state_gen(state) << STATE_GEN_SHIFT) + t->gen_step);
-	handle += t->handle_step;
-	/* Crash: before, its owner's; after, ours under a new generation, in a region that we have marked. */
-	if (!atomic_compare_exchange_strong_explicit(at.word, &state, mine, memory_order_acq_rel,
-						     memory_order_relaxed))
-		return false;
-	STOP_POINT(object_offered_freed);
-	/* PAIR(read): the new generation, then whatever comes to lie there. */
-	atomic_thread_fence(memory_order_release);
-	if (state_client(state) != a->client)
-		quota_won(a, t, state_client(state), sizeclass_table[pw1_class(w1)].bytes);
-	*ret = 0;
-	cache_push(a, t, sizeclass_of_row(object_place_row(&at)), handle);
-	return true;
+	if (!object_offered_at(a, handle, &at, &state))
+		return -EAGAIN;
+	head = object_offered_head(handle, &at);
+	if (client_mark_page(a, head))
+		return -EAGAIN;
+	cell->marked = head / REGION_PAGES + 1;
+	return object_offered_free(a, cell->block, handle, &at, state);
+}
+
+int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handle, uint32_t owner, uint64_t row)
+{
+	uint32_t class = sizeclass_of_row(row);
+
+	quota_won_from(a, t, owner, sizeclass_table[class].bytes);
+	cache_push(a, t, class, handle);
+	return 0;
 }
 
 int object_free(struct arena *a, uint64_t handle)

@@ -367,9 +367,6 @@ struct object_want {
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err);
 int object_free(struct arena *a, uint64_t handle);
-/* The same of a small object that is on offer, whoever's it is, where nobody else changes it meanwhile. False: go
- * the long way. */
-bool object_free_offered(struct arena *a, uint64_t handle, int *ret);
 int object_share(struct arena *a, uint64_t handle);
 int object_take(struct arena *a, uint64_t handle);
 uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err);

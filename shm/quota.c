@@ -90,7 +90,18 @@ uint32_t quota_allows(struct arena *a, uint64_t bytes, uint32_t want)
 
 void quota_settle(struct arena *a, struct thread_block *t)
 {
-	if (t->owed_bytes)
+	if (t->owed_bytes && t->owed_client < CLIENTS_MAX)
 		client_owned_add(a, t->owed_client, -t->owed_bytes);
 	t->owed_bytes = 0;
+}
+
+void quota_won_from(struct arena *a, struct thread_block *t, uint32_t from, uint64_t bytes)
+{
+	quota_settle(a, t);
+	t->owed_client = from;
+	quota_won(t, from, bytes);
+	if (!a->header->client_quota)
+		return;
+	quota_settle(a, t);
+	t->owed_client = 0; /* the next one comes here again */
 }

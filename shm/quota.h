@@ -17,22 +17,21 @@ uint32_t quota_allows(struct arena *a, uint64_t bytes, uint32_t want);
 void quota_settle(struct arena *a, struct thread_block *t);
 
 /*
- * A thread has made another client's object its own. What it won is counted in its block at once, what the other
+ * A thread has made another client's object its own. What it won is counted in its block at once. What the other
  * lost is told together with the next ones: it is a line that the other's threads read. Where there are quotas the
- * other may be refused for it, and is told at once.
+ * other may be refused for it, and is told at once. False: nothing is counted, use quota_won_from().
  */
-static inline void quota_won(struct arena *a, struct thread_block *t, uint32_t from, uint64_t bytes)
+static inline bool quota_won(struct thread_block *t, uint32_t from, uint64_t bytes)
 {
+	if (t->owed_client != from || t->owed_bytes >= QUOTA_OWED_MAX)
+		return false;
+	t->owed_bytes += (int64_t)bytes;
 	atomic_store_explicit(&t->owned_bytes,
 			      atomic_load_explicit(&t->owned_bytes, memory_order_relaxed) + (int64_t)bytes,
 			      memory_order_relaxed);
-	if (__builtin_expect(t->owed_client != from, 0)) {
-		quota_settle(a, t);
-		t->owed_client = from;
-	}
-	t->owed_bytes += (int64_t)bytes;
-	if (__builtin_expect(t->owed_bytes >= QUOTA_OWED_MAX || a->header->client_quota, 0))
-		quota_settle(a, t);
+	return true;
 }
+
+void quota_won_from(struct arena *a, struct thread_block *t, uint32_t from, uint64_t bytes);
 
 #endif

@@ -468,7 +468,7 @@ static void tell(struct arena *a, const struct freed *f, struct slab_source *fro
 	if (!before)
 		hint_set(a, f->kind, f->head);
 	if (f->head + 1 != from->head && word_full(f, before | f->bits) &&
-	    slab_looks_empty(f->record, f->kind))
+	    slab_looks_empty(f->record, f->kind) && !slab_leave(a, f->record, f->head, f->kind, from))
 		slab_retire(a, f->record);
 	else
 		slab_draw_soon(a, f->record, f->head, from);
@@ -538,7 +538,8 @@ void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
 	struct slab_place p;
 
 	if (head < UINT64_MAX >> PAGE_SHIFT && !slab_find(a, head << PAGE_SHIFT, &p) && p.head == head &&
-	    p.class == class && slab_at(a, head, p.kind) == p.record && slab_looks_empty(p.record, p.kind))
+	    (p.class == class || class == CLASSES) && slab_at(a, head, p.kind) == p.record &&
+	    slab_looks_empty(p.record, p.kind))
 		slab_retire(a, p.record);
 }
 

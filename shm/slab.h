@@ -22,6 +22,7 @@ struct slab_source {
 	int64_t owned;	/* bytes that it has drawn, about */
 	uint32_t drawer; /* the thread, as slab_record.drawer; 0: nobody in particular */
 	uint32_t *crowd; /* thread_block.crowd; updated. Of a drawer only */
+	uint32_t *left;	 /* thread_block.left; updated. NULL: none is left to others */
 };
 
 /*
@@ -41,7 +42,8 @@ void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t
 /* The same by a thread, which keeps the slab that it draws from, and draws from these next. */
 void slab_put_near(struct arena *a, const uint64_t *handles, uint32_t count, struct slab_source *from);
 
-/* Gives the slab at a page back if it is of a class, and empty: for one that slab_put() was told to keep. */
+/* Gives the slab at a page back if it is of a class (CLASSES: of any), and empty: for one that slab_put() was told to
+ * keep, or left. */
 void slab_give_up(struct arena *a, uint64_t head, uint32_t class);
 
 /* What an offset in the heap lies in, if that is a slab's object. */

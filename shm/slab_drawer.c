@@ -5,6 +5,10 @@
  * lines at each free, for as long as the objects live. Where a thread meets others' slabs, it has a list of
  * its own ones with free objects, so that it need not look for them among all.
  *
+ * An empty slab is left to its drawer by others who put its last objects back: where objects flow from one thread to
+ * another, each slab would end and be made anew each time round. They remember two that they have left, and look at
+ * the one before, whether it is still empty and has to go.
+ *
  * All of this is index: whoever holds a slab's record may draw from it, and does before there is no memory.
  * A list that another writes into, or a slab of which has ended, is cut there; what is cut off is found by
  * the hints, as the slabs of those who meet nobody are.
@@ -127,4 +131,21 @@ void slab_draw_soon(struct arena *a, struct slab_record *r, uint64_t head, struc
 	next = atomic_load_explicit(&first->next, memory_order_relaxed);
 	atomic_store_explicit(&r->next, next ? next : LIST_END, memory_order_relaxed);
 	atomic_store_explicit(&first->next, (uint32_t)head + 1, memory_order_relaxed);
+}
+
+bool slab_leave(struct arena *a, struct slab_record *r, uint64_t head, uint32_t kind, struct slab_source *from)
+{
+	uint32_t its = atomic_load_explicit(&r->drawer, memory_order_relaxed), page = (uint32_t)head + 1, last;
+
+	if (!from->left || !its || its == from->drawer || sizeclass_table[kind].pages > REGION_PAGES ||
+	    !drawer_lives(a, its))
+		return false;
+	if (page == from->left[0] || page == from->left[1])
+		return true;
+	last = from->left[1];
+	from->left[1] = from->left[0];
+	from->left[0] = page;
+	if (last)
+		slab_give_up(a, last - 1, CLASSES);
+	return true;
 }

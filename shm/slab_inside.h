@@ -120,6 +120,9 @@ void slab_draw_next(struct slab_record *r, struct slab_source *from);
 /* Of a slab with free objects: its drawer will come to it. */
 void slab_draw_soon(struct arena *a, struct slab_record *r, uint64_t head, struct slab_source *from);
 
+/* Whether an empty slab is left to another thread, who draws from it. */
+bool slab_leave(struct arena *a, struct slab_record *r, uint64_t head, uint32_t kind, struct slab_source *from);
+
 /* Of an object private to this client that is all of its slab: gives the slab back. False: it is not all, put
  * it back by itself. (slab_whole.c) */
 bool slab_put_whole(struct arena *a, struct slab_record *r, uint64_t head, uint32_t kind, uint64_t handle);

@@ -23,7 +23,7 @@ struct thread_cell {
 	uint64_t w1;
 	_Atomic uint32_t *word;
 	uint64_t offset16; /* the handle's offset, in units of 16 bytes */
-	uint64_t reserved;
+	uint64_t marked; /* the region in which something on offer was freed last, + 1: it is marked */
 };
 _Static_assert(sizeof(struct thread_cell) == 64, "a cache line");
 

@@ -203,6 +203,103 @@ START_TEST(the_slabs_of_a_thread_that_has_ended_are_anybodys)
 }
 END_TEST
 
+/* Objects of just so many slabs, all of each; the slabs' heads. */
+static void draw_slabs(struct drawer *d, uint32_t slabs, uint64_t heads[])
+{
+	for (uint32_t i = 0; i < slabs; i++) {
+		uint32_t first = d->count;
+		struct slab_place p;
+
+		draw_some(d, 1);
+		p = place_of(d->handles[first]);
+		heads[i] = p.head;
+		while (d->count - first < sizeclass_table[p.kind].objects) {
+			int err;
+
+			d->count += slab_claim(&arena, &d->from, sizeclass_table[p.kind].objects - (d->count - first),
+					       OBJECT_PRIVATE, d->handles + d->count, &err);
+			ck_assert_uint_eq(place_of(d->handles[d->count - 1]).head, p.head);
+		}
+	}
+}
+
+static bool is_slab(uint64_t head)
+{
+	struct slab_place p;
+
+	return slab_find(&arena, head << PAGE_SHIFT, &p) == 0 && p.class == CLASS;
+}
+
+/* Puts back what one has, as other would. */
+static void put_by_other(uint32_t left[2])
+{
+	other.from.left = left;
+	slab_put_near(&arena, one.handles, one.count, &other.from);
+	one.count = 0;
+	one.from.head = 0;
+}
+
+START_TEST(an_empty_slab_is_left_to_who_draws_from_it)
+{
+	uint32_t left[2] = {0};
+	uint64_t heads[3], again[2];
+
+	draw_slabs(&one, 2, heads);
+	put_by_other(left);
+	ck_assert(is_slab(heads[0]) && is_slab(heads[1]));
+	draw_slabs(&one, 2, again);
+	ck_assert(again[0] + again[1] == heads[0] + heads[1]);
+	put_by_other(left); /* the same ones: none of them has to go for it */
+	ck_assert(is_slab(heads[0]) && is_slab(heads[1]));
+}
+END_TEST
+
+START_TEST(of_the_slabs_left_to_others_two_are_empty_at_most)
+{
+	uint32_t left[2] = {0};
+	uint64_t heads[3];
+
+	draw_slabs(&one, 3, heads);
+	put_by_other(left);
+	ck_assert(!is_slab(heads[0]) && is_slab(heads[1]) && is_slab(heads[2]));
+	slab_give_up(&arena, heads[1], CLASSES);
+	slab_give_up(&arena, heads[2], CLASS);
+	ck_assert(!is_slab(heads[1]) && !is_slab(heads[2]));
+}
+END_TEST
+
+START_TEST(nothing_is_left_to_oneself_nor_to_who_has_ended)
+{
+	uint32_t left[2] = {0};
+	uint64_t heads[1];
+
+	draw_slabs(&one, 1, heads);
+	one.from.head = 0;
+	one.from.left = left;
+	slab_put_near(&arena, one.handles, one.count, &one.from);
+	ck_assert(!is_slab(heads[0]));
+	one.count = 0;
+	draw_slabs(&one, 1, heads);
+	end(&one);
+	put_by_other(left);
+	ck_assert(!is_slab(heads[0]));
+	ck_assert_uint_eq(left[0] + left[1], 0);
+}
+END_TEST
+
+START_TEST(spoilt_words_of_what_was_left_cost_nothing)
+{
+	uint32_t left[2] = {UINT32_MAX, UINT32_MAX};
+	uint64_t heads[2];
+
+	draw_slabs(&one, 2, heads);
+	put_by_other(left);
+	ck_assert(is_slab(heads[0]) && is_slab(heads[1]));
+	ck_assert_uint_eq(left[0], heads[1] + 1);
+	ck_assert_uint_eq(left[1], heads[0] + 1);
+}
+END_TEST
+
 START_TEST(where_memory_ends_all_slabs_are_drawn_from)
 {
 	static uint64_t all[MANY], last;
@@ -257,6 +354,10 @@ int main(void)
 	tcase_add_test(t, what_a_thread_puts_back_it_draws_again);
 	tcase_add_test(t, a_slab_that_is_free_by_three_quarters_is_anybodys);
 	tcase_add_test(t, the_slabs_of_a_thread_that_has_ended_are_anybodys);
+	tcase_add_test(t, an_empty_slab_is_left_to_who_draws_from_it);
+	tcase_add_test(t, of_the_slabs_left_to_others_two_are_empty_at_most);
+	tcase_add_test(t, nothing_is_left_to_oneself_nor_to_who_has_ended);
+	tcase_add_test(t, spoilt_words_of_what_was_left_cost_nothing);
 	tcase_add_test(t, where_memory_ends_all_slabs_are_drawn_from);
 	tcase_add_test(t, a_spoilt_list_costs_no_object);
 	suite_add_tcase(s, t);
