@@ -5,7 +5,9 @@
  * word, and a word of orders in struct zone, find the lowest block of an order in three steps.
  *
  * An extent has any number of pages: the tail of its block goes straight back. So freeing takes runs,
- * not blocks, and a run is cut into the largest aligned blocks, each merged upwards with its buddy.
+ * not blocks, and a run is cut into the largest aligned blocks, each merged upwards with its buddy. One of no power of two
+ * is put where free blocks lie side by side, and begins where they begin: else of each block of 32 that one of 20 pages
+ * is cut from, no other of 20 could use the rest.
  *
  * Stores are plain: the zone's lock orders them, and a holder's death discards them all.
  */
@@ -18,6 +20,8 @@
 #include "pagemap.h"
 #include "stop_point.h"
 #include "zone.h"
+
+#define RUN_LOOKS 8 /* blocks whose neighbours are looked at for a run */
 
 static uint64_t *free_words(struct arena *a, uint32_t zone, uint32_t order)
 {
@@ -89,22 +93,22 @@ static void idle_forget(struct arena *a, uint32_t zone, uint32_t start, uint32_t
 	}
 }
 
-/* The lowest free block of an order; BUDDY_NONE. */
-static uint32_t first_block(struct arena *a, uint32_t zone, uint32_t order)
+/* The lowest free block of an order, from one on; BUDDY_NONE. */
+static uint32_t next_block(struct arena *a, uint32_t zone, uint32_t order, uint32_t from)
 {
 	uint64_t *words = free_words(a, zone, order), *summary = summary_words(a, zone, order);
-	uint64_t n = geometry_words(geometry_order_words(&a->g, order));
+	uint64_t n = geometry_order_words(&a->g, order), w = from / 64;
+	uint64_t bits = w < n ? words[w] & UINT64_MAX << (from % 64) : 0;
 
-	for (uint64_t s = 0; s < n; s++) {
-		uint64_t w;
+	while (!bits && ++w < n) {
+		uint64_t some = summary[w / 64] >> (w % 64);
 
-		if (!summary[s])
-			continue;
-		w = s * 64 + (uint64_t)__builtin_ctzll(summary[s]);
-		if (w < geometry_order_words(&a->g, order) && words[w])
-			return (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(words[w]);
+		if (!some)
+			w |= 63;
+		else
+			bits = words[w += (uint64_t)__builtin_ctzll(some)];
 	}
-	return BUDDY_NONE;
+	return bits ? (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits) : BUDDY_NONE;
 }
 
 static void free_count_add(struct arena *a, uint32_t zone, uint32_t pages)
@@ -156,34 +160,6 @@ void buddy_put(struct arena *a, uint32_t zone, uint32_t start, uint64_t pages)
 	free_count_add(a, zone, (uint32_t)pages);
 }
 
-uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t align)
-{
-	uint32_t size = pages > align ? pages : align;
-	uint32_t order = size <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(size - 1);
-	uint32_t fits, start, i;
-
-	if (order >= zone_orders(a))
-		return BUDDY_NONE;
-	fits = atomic_load_explicit(&zone_of(a, zone)->order_map, memory_order_relaxed) >> order << order &
-	       (uint32_t)bits_low(zone_orders(a));
-	if (!fits)
-		return BUDDY_NONE;
-	order = (uint32_t)__builtin_ctz(fits);
-	i = first_block(a, zone, order);
-	if (i == BUDDY_NONE)
-		return BUDDY_NONE;
-	start = i << order;
-	if (start + (1u << order) > geometry_zone_span(&a->g, zone))
-		return BUDDY_NONE; /* damage: no such block */
-	bit_clear(a, zone, order, i);
-	idle_forget(a, zone, start, pages);
-	STOP_POINT(buddy_block_taken);
-	run_put(a, zone, start + pages, (1u << order) - pages);
-	STOP_POINT(buddy_taken_uncounted);
-	free_count_add(a, zone, -pages);
-	return start;
-}
-
 /* The free block that holds a page: its order, or -1. */
 static int block_holding(struct arena *a, uint32_t zone, uint32_t page)
 {
@@ -230,6 +206,91 @@ bool buddy_take_at(struct arena *a, uint32_t zone, uint32_t start, uint32_t page
 	idle_forget(a, zone, start, pages);
 	free_count_add(a, zone, -pages);
 	return true;
+}
+
+/* The order of the free block that ends before a page, or that begins with it; or -1. */
+static int block_before(struct arena *a, uint32_t zone, uint32_t page)
+{
+	for (uint32_t k = 0; k < zone_orders(a) && !(page & ((1u << k) - 1)) && page >> k; k++)
+		if (bit_test(a, zone, k, (page >> k) - 1))
+			return (int)k;
+	return -1;
+}
+
+static int block_after(struct arena *a, uint32_t zone, uint32_t page)
+{
+	for (uint32_t k = 0; k < zone_orders(a) && !(page & ((1u << k) - 1)); k++)
+		if (page < geometry_zone_span(&a->g, zone) && bit_test(a, zone, k, page >> k))
+			return (int)k;
+	return -1;
+}
+
+/* Takes so many pages where the free ones begin that have this free block among them, if they suffice. */
+static uint32_t take_run(struct arena *a, uint32_t zone, uint32_t order, uint32_t i, uint32_t pages)
+{
+	uint64_t span = geometry_zone_span(&a->g, zone);
+	uint32_t begin = i << order, end = begin + (1u << order);
+	int k;
+
+	if (end > span)
+		return BUDDY_NONE; /* damage: no such block */
+	while ((k = block_before(a, zone, begin)) >= 0)
+		begin -= 1u << k;
+	while (end - begin < pages && (k = block_after(a, zone, end)) >= 0)
+		end += 1u << k;
+	if (end - begin < pages || begin + pages > span || !buddy_take_at(a, zone, begin, pages))
+		return BUDDY_NONE;
+	return begin;
+}
+
+/* Where no block of a size is free that all pages fit into, blocks side by side may hold them. The lowest blocks of half
+ * that size are tried. */
+static uint32_t take_between(struct arena *a, uint32_t zone, uint32_t order, uint32_t pages)
+{
+	uint32_t i = 0, got = BUDDY_NONE;
+
+	for (int looks = 0; got == BUDDY_NONE && looks < RUN_LOOKS; looks++) {
+		i = next_block(a, zone, order - 1, i);
+		if (i == BUDDY_NONE)
+			break;
+		got = take_run(a, zone, order - 1, i++, pages);
+	}
+	return got;
+}
+
+uint32_t buddy_take(struct arena *a, uint32_t zone, uint32_t pages, uint32_t align)
+{
+	uint32_t size = pages > align ? pages : align;
+	uint32_t order = size <= 1 ? 0 : 32 - (uint32_t)__builtin_clz(size - 1);
+	bool odd = align == 1 && (pages & (pages - 1));
+	uint32_t fits, start = BUDDY_NONE, i;
+
+	if (order >= zone_orders(a))
+		return BUDDY_NONE;
+	if (odd)
+		start = take_between(a, zone, order, pages);
+	if (start != BUDDY_NONE)
+		return start;
+	fits = atomic_load_explicit(&zone_of(a, zone)->order_map, memory_order_relaxed) >> order << order &
+	       (uint32_t)bits_low(zone_orders(a));
+	if (!fits)
+		return BUDDY_NONE;
+	order = (uint32_t)__builtin_ctz(fits);
+	i = next_block(a, zone, order, 0);
+	if (i == BUDDY_NONE)
+		return BUDDY_NONE;
+	start = i << order;
+	if (start + (1u << order) > geometry_zone_span(&a->g, zone))
+		return BUDDY_NONE; /* damage: no such block */
+	if (odd)
+		return take_run(a, zone, order, i, pages);
+	bit_clear(a, zone, order, i);
+	idle_forget(a, zone, start, pages);
+	STOP_POINT(buddy_block_taken);
+	run_put(a, zone, start + pages, (1u << order) - pages);
+	STOP_POINT(buddy_taken_uncounted);
+	free_count_add(a, zone, -pages);
+	return start;
 }
 
 /* Each bit of the lower half becomes two. */

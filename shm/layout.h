@@ -48,7 +48,9 @@
 #define CLASSES 108u  /* size classes to 1 MiB, see sizeclass.h */
 #define SHORT_FIRST 1u /* the first of the classes that have short slabs besides the long ones */
 #define SHORTS 79u     /* so many classes have */
-#define KINDS (CLASSES + SHORTS) /* of slabs: long ones by class, then short ones by class */
+#define TALL_FIRST 7u  /* the first of the classes that have tall slabs as well */
+#define TALLS 49u      /* so many classes have */
+#define KINDS (CLASSES + SHORTS + TALLS) /* of slabs: long ones by class, then short ones, then tall ones */
 #define SHAPES 17u    /* slab records by their number of state words, in sixteens */
 #define HINT_ROWS (KINDS + SHAPES)
 #define SLAB_OBJECTS_MAX 256u
@@ -162,7 +164,7 @@ struct slab_record {
 };
 _Static_assert(sizeof(struct slab_record) == 64, "slab record");
 
-/* State block: 1 page (shapes to 8) or 2 pages. */
+/* State block: 1 page or 2 pages, by its shape. */
 struct state_block {
 	uint32_t shape;	  /* W: its creator, while raw */
 	uint32_t records; /* W: its creator, while raw */

@@ -2,8 +2,8 @@
 /*
  * sizeclass.h - which size classes there are, and the slabs of each: 16-byte steps to 512 bytes, then
  * eight classes to a doubling, to 256 KiB, then two to 1 MiB. Above 32 KiB a slab is one object. Below, most
- * classes have two kinds of slabs: long ones, and short ones for who has few objects of the class. Pure
- * functions over constant tables.
+ * classes have several kinds of slabs: long ones, short ones for who has few objects of the class, and tall ones for
+ * who has many. Pure functions over constant tables.
  */
 #ifndef SHM_SIZECLASS_H
 #define SHM_SIZECLASS_H
@@ -28,15 +28,23 @@ _Static_assert(sizeof(struct sizeclass) == 12, "size class");
 /* A row for every kind that word 1 of a page map entry can tell of; zeros from KINDS on. */
 extern const struct sizeclass sizeclass_table[1 << PW1_CLASS_BITS] __attribute__((visibility("hidden")));
 
-/* The class of a kind, and of a class the kind of its short slabs; where it has none, of its only ones. */
+/* The class of a kind; and of a class the kind of its short slabs, or of its tall ones: where it has none, of
+ * its long ones. */
 static inline uint32_t sizeclass_of_kind(uint32_t kind)
 {
-	return kind < CLASSES ? kind : kind - CLASSES + SHORT_FIRST;
+	if (kind < CLASSES)
+		return kind;
+	return kind < CLASSES + SHORTS ? kind - CLASSES + SHORT_FIRST : kind - CLASSES - SHORTS + TALL_FIRST;
 }
 
 static inline uint32_t sizeclass_short(uint32_t class)
 {
 	return class - SHORT_FIRST < SHORTS ? class - SHORT_FIRST + CLASSES : class;
+}
+
+static inline uint32_t sizeclass_tall(uint32_t class)
+{
+	return class - TALL_FIRST < TALLS ? class - TALL_FIRST + CLASSES + SHORTS : class;
 }
 
 /* Pages of a slab that have entries in the page map: behind the first page of a single object there are
@@ -90,7 +98,8 @@ static inline uint32_t sizeclass_index(uint32_t kind, uint64_t offset16)
 	return index;
 }
 
-/* Pages of the state block for records of a shape, and records in it. */
+/* Pages of the state block for records of a shape, and records in it. Two where that holds more than twice as many
+ * as one does, but of small records. */
 static inline uint32_t shape_record_bytes(uint32_t shape)
 {
 	return 64 + 64 * shape;
@@ -98,7 +107,7 @@ static inline uint32_t shape_record_bytes(uint32_t shape)
 
 static inline uint32_t shape_block_pages(uint32_t shape)
 {
-	return shape <= 8 ? 1 : 2;
+	return shape <= 9 || shape == 11 || shape == 14 ? 1 : 2;
 }
 
 static inline uint32_t shape_block_records(uint32_t shape)

@@ -27,8 +27,9 @@
 #include "stop_point.h"
 
 #define BUSY_TRIES 4 /* rounds when all that is free is in slabs that others draw from */
-#define OWNS_LITTLE (INT64_C(4) << 20) /* bytes */
+#define OWNS_LITTLE (INT64_C(2) << 20) /* bytes */
 #define LIST_LOOKS 8 /* slabs of a thread's list that it draws from at once */
+#define TALL_PART 8 /* of a tall slab, that who owns more asks for at least */
 
 /* ---- finding ---- */
 
@@ -198,7 +199,7 @@ static void claim_passed(struct claim *c, struct slab_source *from)
 	c->drawer = drawer;
 }
 
-/* The kind of slab that a thread drew from last; of a class's two, at first the short one. */
+/* The kind of slab that a thread drew from last; at first the short one. */
 static uint32_t kind_drawn(const struct arena *a, const struct slab_source *from, uint64_t end)
 {
 	uint64_t w1 = 0;
@@ -210,9 +211,14 @@ static uint32_t kind_drawn(const struct arena *a, const struct slab_source *from
 	return sizeclass_short(from->class);
 }
 
-static uint32_t other_kind(uint32_t kind)
+/* A class's kinds, round: long, tall, short. One that it has not is its long one. */
+static uint32_t kind_after(uint32_t kind)
 {
-	return kind < CLASSES ? sizeclass_short(kind) : sizeclass_of_kind(kind);
+	uint32_t class = sizeclass_of_kind(kind);
+
+	if (kind == class && sizeclass_tall(class) != class)
+		return sizeclass_tall(class);
+	return kind >= CLASSES && kind == sizeclass_short(class) ? class : sizeclass_short(class);
 }
 
 /* All of them, the home zone's first, and the kind drawn from last first. */
@@ -229,7 +235,7 @@ static void claim_around(struct claim *c, struct slab_source *from, uint64_t end
 	do {
 		claim_by_hints(c, from, home, end, zones);
 		claim_by_hints(c, from, 0, home, zones);
-		c->class = other_kind(c->class);
+		c->class = kind_after(c->class);
 	} while (c->count == 0 && c->class != first);
 	if (c->drawer && c->passed.slabs)
 		*from->crowd = (uint32_t)c->region + 1;
@@ -312,14 +318,18 @@ static uint64_t take_pages(struct claim *c, struct slab_source *from, uint64_t z
 }
 
 /* What is asked for at once tells how busy a thread is with the class: it is half its cache's limit, which
- * grows on misses. Who owns little gets a long slab only for what takes all of it; who owns more, for what
- * does not fit into a short one, which costs more records and has a longer tail. */
+ * grows on misses. Who owns little gets a long slab, or a tall one, only for what takes all of it. Who owns more gets a
+ * tall one for an eighth of it: what is left over is soon asked for. And a long one for what does not fit into a short
+ * one, which costs more records and has a longer tail. */
 static uint32_t kind_to_make(const struct slab_source *from, uint32_t want)
 {
-	uint32_t kind = sizeclass_short(from->class);
-	uint32_t most = sizeclass_table[from->owned < OWNS_LITTLE ? from->class : kind].objects;
+	bool little = from->owned < OWNS_LITTLE;
+	uint32_t few = sizeclass_short(from->class), tall = sizeclass_tall(from->class);
+	uint32_t most = sizeclass_table[little ? from->class : few].objects;
 
-	return want < most || want <= sizeclass_table[kind].objects ? kind : from->class;
+	if (tall != from->class && want * (little ? 1 : TALL_PART) >= sizeclass_table[tall].objects)
+		return tall;
+	return want < most || want <= sizeclass_table[few].objects ? few : from->class;
 }
 
 static int make_of_kind(struct claim *c, struct slab_source *from, uint64_t zones)
@@ -372,11 +382,16 @@ static int make_slab(struct claim *c, struct slab_source *from, uint64_t zones)
 	return make_of_kind(c, from, zones);
 }
 
-static bool rescan_both(struct arena *a, uint32_t class)
+static bool rescan_kinds(struct arena *a, uint32_t class)
 {
-	bool any = slab_rescan(a, class);
+	uint32_t kind = class;
+	bool any = false;
 
-	return (sizeclass_short(class) != class && slab_rescan(a, sizeclass_short(class))) || any;
+	do {
+		any |= slab_rescan(a, kind);
+		kind = kind_after(kind);
+	} while (kind != class);
+	return any;
 }
 
 /* From the slab drawn from last, or from a list of those that are left to this thread. */
@@ -430,7 +445,7 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 	c.passed = (struct slab_passed){.most = UINT64_MAX};
 	if (c.count == 0)
 		claim_around(&c, from, end, PLACEMENT_ALL);
-	for (int i = 0; c.count == 0 && i < BUSY_TRIES && rescan_both(a, from->class); i++) {
+	for (int i = 0; c.count == 0 && i < BUSY_TRIES && rescan_kinds(a, from->class); i++) {
 		claim_around(&c, from, end, PLACEMENT_ALL);
 		if (c.count == 0)
 			sched_yield();

@@ -290,6 +290,25 @@ START_TEST(the_lowest_of_the_smallest_blocks_that_fit_is_taken)
 }
 END_TEST
 
+START_TEST(runs_of_no_power_of_two_lie_side_by_side)
+{
+	uint32_t count = zone_pages / 20, start;
+
+	for (uint32_t i = 0; i < count; i++)
+		ck_assert_uint_eq(buddy_take(&arena, ZONE, 20, 1), 20 * i);
+	ck_assert_uint_eq(buddy_take(&arena, ZONE, 20, 1), BUDDY_NONE);
+	/* Where one was that is aligned to nothing, one of another length finds room, and the rest is the next one's. */
+	buddy_put(&arena, ZONE, 20 * 7, 20);
+	start = buddy_take(&arena, ZONE, 13, 1);
+	ck_assert_uint_eq(start, 20 * 7);
+	ck_assert_uint_eq(buddy_take(&arena, ZONE, 7, 1), 20 * 7 + 13);
+	ck_assert(!buddy_is_free(&arena, ZONE, 20 * 7, 1));
+	for (uint32_t i = 0; i < count; i++)
+		buddy_put(&arena, ZONE, 20 * i, 20);
+	ck_assert_uint_eq(buddy_take(&arena, ZONE, zone_pages, 1), 0);
+}
+END_TEST
+
 START_TEST(a_rebuild_starts_from_any_rubbish)
 {
 	uint8_t *index = (uint8_t *)zone_index(&arena, ZONE);
@@ -415,6 +434,7 @@ int main(void)
 	tcase_add_test(t, pages_go_out_one_by_one_to_the_last_and_merge_again_in_any_order);
 	tcase_add_test(t, alignments_are_kept);
 	tcase_add_test(t, the_lowest_of_the_smallest_blocks_that_fit_is_taken);
+	tcase_add_test(t, runs_of_no_power_of_two_lie_side_by_side);
 	tcase_add_test(t, a_rebuild_starts_from_any_rubbish);
 	tcase_add_test(t, a_rebuild_survives_a_page_map_of_rubbish);
 	tcase_add_test(t, a_rebuild_frees_pieces_whose_extent_is_gone);

@@ -489,7 +489,7 @@ END_TEST
 
 START_TEST(a_state_block_that_ends_behind_the_heap_has_no_records)
 {
-	uint32_t shape = 9, n = leave_the_last_pages(1);
+	uint32_t shape = SHAPES, n = leave_the_last_pages(1);
 	uint64_t last = geometry_heap_pages(&heap->arena.g) - 1;
 	_Atomic uint64_t *w0 = &heap->arena.pages[last].w0;
 	uint64_t good = atomic_load(w0);

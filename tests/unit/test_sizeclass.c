@@ -22,23 +22,32 @@ static struct shape_of_slab slab_of(uint32_t pages, uint32_t bytes)
 /* The rules that sizeclass.c states. */
 static struct shape_of_slab long_slab(uint32_t bytes)
 {
+	uint32_t step = bytes <= 4096 ? 4 : 1, least = bytes <= 4096 ? 2 : bytes <= 8192 ? 3 : 2;
 	struct shape_of_slab best = {0, 0};
 
 	if (bytes > SIZECLASS_MANY_BYTES)
 		return (struct shape_of_slab){bytes / PAGE_SIZE, 1};
 	if (bytes * SLAB_OBJECTS_MAX < 4 * PAGE_SIZE)
 		return slab_of(bytes * SLAB_OBJECTS_MAX / PAGE_SIZE, bytes);
-	for (uint32_t pages = 4; pages <= 32; pages += 4) {
+	for (uint32_t pages = step; pages <= 32; pages += step) {
 		struct shape_of_slab s = slab_of(pages, bytes);
 
-		if (s.objects < 2)
+		if (s.objects < least)
 			continue;
-		if (tail(s, bytes) * 16 <= pages * PAGE_SIZE)
+		if (tail(s, bytes) * (bytes <= 4096 ? 16 : 32) <= pages * PAGE_SIZE)
 			return s;
 		if (!best.pages || tail(s, bytes) * best.pages < tail(best, bytes) * pages)
 			best = s;
 	}
 	return best;
+}
+
+/* Its pages are 0 if there is none. */
+static struct shape_of_slab tall_slab(uint32_t bytes)
+{
+	if (bytes < 128 || bytes > 4096)
+		return (struct shape_of_slab){0, 0};
+	return slab_of(bytes < 256 ? 8 : 16, bytes);
 }
 
 /* Its pages are 0 if there is none. */
@@ -68,9 +77,18 @@ static void check_kind(uint32_t kind, struct shape_of_slab due)
 
 START_TEST(each_slab_is_the_smallest_that_the_rule_allows)
 {
-	for (uint32_t i = 0; i < CLASSES; i++) {
+	for (uint32_t i = 0; i < CLASSES; i++)
 		check_kind(i, long_slab(sizeclass_table[i].bytes));
-		ck_assert_uint_eq(sizeclass_table[i].shape, (sizeclass_table[i].objects + 16u) / 16);
+}
+END_TEST
+
+START_TEST(a_record_has_a_word_for_each_object_and_few_more)
+{
+	for (uint32_t i = 0; i < KINDS; i++) {
+		const struct sizeclass *c = &sizeclass_table[i];
+
+		ck_assert_uint_ge(c->shape * 16, c->objects + 1u);
+		ck_assert_uint_le(c->shape * 16, c->objects + 64u);
 	}
 }
 END_TEST
@@ -90,6 +108,23 @@ START_TEST(a_class_has_a_short_slab_where_the_rule_allows_one)
 			check_kind(kind, due);
 		else
 			ck_assert_uint_eq(kind, i);
+	}
+}
+END_TEST
+
+START_TEST(a_class_has_a_tall_slab_where_the_rule_says_so)
+{
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		uint32_t kind = sizeclass_tall(i), bytes = sizeclass_table[i].bytes;
+		struct shape_of_slab due = tall_slab(bytes);
+
+		ck_assert_uint_eq(sizeclass_of_kind(kind), i);
+		ck_assert_uint_eq(sizeclass_table[kind].bytes, bytes);
+		if (due.pages)
+			check_kind(kind, due);
+		else
+			ck_assert_uint_eq(kind, i);
+		ck_assert(!due.pages || sizeclass_table[kind].pages > sizeclass_table[i].pages);
 	}
 }
 END_TEST
@@ -121,6 +156,12 @@ START_TEST(what_is_no_kind_of_slab_has_no_objects)
 }
 END_TEST
 
+/* Those of a doubling from 4 to 32 KiB are not evenly spaced. */
+static bool is_uneven(uint32_t base)
+{
+	return base >= 4096 && base < SIZECLASS_MANY_BYTES;
+}
+
 START_TEST(classes_go_in_sixteens_to_512_then_by_eights_of_a_doubling_then_by_halves)
 {
 	uint32_t i = 0;
@@ -128,8 +169,9 @@ START_TEST(classes_go_in_sixteens_to_512_then_by_eights_of_a_doubling_then_by_ha
 	for (uint32_t bytes = 16; bytes <= 512; bytes += 16)
 		ck_assert_uint_eq(sizeclass_table[i++].bytes, bytes);
 	for (uint32_t base = 512; base < 262144; base *= 2)
-		for (uint32_t k = 1; k <= 8; k++)
-			ck_assert_uint_eq(sizeclass_table[i++].bytes, base + k * (base / 8));
+		for (uint32_t k = 1; k <= 8; k++, i++)
+			if (!is_uneven(base))
+				ck_assert_uint_eq(sizeclass_table[i].bytes, base + k * (base / 8));
 	for (uint32_t base = 262144; base < SIZECLASS_MAX_BYTES; base *= 2)
 		for (uint32_t k = 1; k <= 2; k++)
 			ck_assert_uint_eq(sizeclass_table[i++].bytes, base + k * (base / 2));
@@ -137,26 +179,50 @@ START_TEST(classes_go_in_sixteens_to_512_then_by_eights_of_a_doubling_then_by_ha
 }
 END_TEST
 
+/* What an object takes of its slab, its part of the tail with it, is less than with even steps. */
+START_TEST(uneven_classes_fill_their_slabs)
+{
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		const struct sizeclass *c = &sizeclass_table[i];
+
+		if (!is_uneven(c->bytes - 1))
+			continue;
+		ck_assert_uint_eq(c->bytes % 64, 0);
+		ck_assert_uint_le((c->pages * PAGE_SIZE - c->objects * c->bytes) * 32, c->pages * PAGE_SIZE);
+	}
+	for (uint32_t bytes = 8192; bytes <= SIZECLASS_MANY_BYTES; bytes *= 2)
+		ck_assert_uint_eq(sizeclass_table[sizeclass_of(bytes)].bytes, bytes);
+}
+END_TEST
+
+/* Of a size that no class serves: the smallest that holds it would waste too much, and is a large one. */
+static bool is_served_by_none(uint32_t size)
+{
+	uint32_t class = 0, bytes;
+
+	while (sizeclass_table[class].bytes < size)
+		class++;
+	bytes = sizeclass_table[class].bytes;
+	return (bytes - size) * 8 > bytes && size > 262144;
+}
+
+static bool is_right_class(uint32_t size, uint32_t class)
+{
+	uint32_t bytes;
+
+	if (class >= CLASSES)
+		return class == CLASSES && is_served_by_none(size);
+	bytes = sizeclass_table[class].bytes;
+	return bytes >= size && (class == 0 || sizeclass_table[class - 1].bytes < size) &&
+	       (size <= 128 || (bytes - size) * 8 <= bytes); /* 12.5 % */
+}
+
+/* An assertion each would take seconds. */
 START_TEST(every_size_gets_the_smallest_class_that_holds_it)
 {
-	for (uint32_t size = 1; size <= SIZECLASS_MAX_BYTES; size++) {
-		uint32_t class = sizeclass_of(size), bytes;
-
-		if (class == CLASSES) { /* none that wastes little enough */
-			for (class = 0; sizeclass_table[class].bytes < size;)
-				class++;
-			bytes = sizeclass_table[class].bytes;
-			ck_assert_uint_gt((bytes - size) * 8, bytes);
-			ck_assert_uint_gt(size, 262144);
-			continue;
-		}
-		ck_assert_uint_lt(class, CLASSES);
-		bytes = sizeclass_table[class].bytes;
-		ck_assert_uint_ge(bytes, size);
-		ck_assert(class == 0 || sizeclass_table[class - 1].bytes < size);
-		if (size > 128)
-			ck_assert_uint_le((bytes - size) * 8, bytes); /* 12.5 % */
-	}
+	for (uint32_t size = 1; size <= SIZECLASS_MAX_BYTES; size++)
+		if (!is_right_class(size, sizeclass_of(size)))
+			ck_abort_msg("%u bytes are of class %u", size, sizeclass_of(size));
 }
 END_TEST
 
@@ -198,6 +264,9 @@ int main(void)
 
 	tcase_add_test(t, each_slab_is_the_smallest_that_the_rule_allows);
 	tcase_add_test(t, a_class_has_a_short_slab_where_the_rule_allows_one);
+	tcase_add_test(t, a_class_has_a_tall_slab_where_the_rule_says_so);
+	tcase_add_test(t, a_record_has_a_word_for_each_object_and_few_more);
+	tcase_add_test(t, uneven_classes_fill_their_slabs);
 	tcase_add_test(t, every_kinds_row_leads_to_its_classes_cache);
 	tcase_add_test(t, what_is_no_kind_of_slab_has_no_objects);
 	tcase_add_test(t, classes_go_in_sixteens_to_512_then_by_eights_of_a_doubling_then_by_halves);

@@ -97,7 +97,7 @@ START_TEST(objects_of_every_class_are_whole_and_apart)
 }
 END_TEST
 
-/* Of a class's two kinds of slabs the one that is made for so many objects. */
+/* Of a class's kinds of slabs the one that is made for so many objects. */
 static void check_offsets(uint32_t class, uint32_t want, uint32_t kind)
 {
 	uint32_t home = 1;
@@ -129,7 +129,8 @@ START_TEST(an_offset_is_told_its_object)
 	struct slab_place p;
 
 	check_offsets(20, 1, sizeclass_short(20));
-	check_offsets(20, sizeclass_table[20].objects, 20);
+	check_offsets(20, sizeclass_table[sizeclass_short(20)].objects + 1, 20);
+	check_offsets(20, sizeclass_table[20].objects, sizeclass_tall(20));
 	check_offsets(51, 1, sizeclass_short(51)); /* one object, and a tail */
 	check_offsets(51, 2, 51);
 	check_offsets(0, 3, 0); /* of one kind */
@@ -143,7 +144,7 @@ END_TEST
 /* Few get short slabs; much at once a long one; and either is looked in for either. */
 START_TEST(a_slab_is_as_long_as_what_is_asked_for_needs)
 {
-	const uint32_t class = 7, few = sizeclass_table[sizeclass_short(class)].objects;
+	const uint32_t class = 20, few = sizeclass_table[sizeclass_short(class)].objects;
 	uint32_t home = 1, many = sizeclass_table[class].objects;
 	struct slab_source little = {.class = class, .home = &home, .owned = 0};
 	struct slab_source much = {.class = class, .home = &home, .owned = INT64_MAX};
@@ -170,6 +171,34 @@ START_TEST(a_slab_is_as_long_as_what_is_asked_for_needs)
 	heap_check(&arena);
 	slab_put(&arena, handles, few, 0);
 	slab_put(&arena, more, many, 0);
+	check_nothing_left();
+}
+END_TEST
+
+/* A tall one is made for all that it has; by who owns much, for an eighth. What it leaves over goes first to who
+ * asks next. */
+START_TEST(a_slab_is_tall_for_much_at_once)
+{
+	const uint32_t class = 31, tall = sizeclass_tall(class), most = sizeclass_table[tall].objects;
+	uint32_t home = 1;
+	struct slab_source little = {.class = class, .home = &home, .owned = 0};
+	struct slab_source much = {.class = class, .home = &home, .owned = INT64_MAX};
+	uint64_t handles[SLAB_OBJECTS_MAX], more[SLAB_OBJECTS_MAX];
+	struct slab_place p, q;
+	int err;
+
+	ck_assert_uint_eq(slab_claim(&arena, &little, most, OBJECT_PRIVATE, handles, &err), most);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(handles[most - 1]), &p), 0);
+	ck_assert_uint_eq(p.kind, tall);
+	ck_assert_uint_eq(slab_claim(&arena, &much, most / 8, OBJECT_PRIVATE, more, &err), most / 8);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(more[0]), &p), 0);
+	ck_assert_uint_eq(p.kind, tall);
+	ck_assert_uint_eq(slab_claim(&arena, &little, most, OBJECT_PRIVATE, more + most / 8, &err), most - most / 8);
+	ck_assert_int_eq(slab_find(&arena, handle_offset(more[most - 1]), &q), 0);
+	ck_assert_uint_eq(q.head, p.head);
+	heap_check(&arena);
+	slab_put(&arena, handles, most, 0);
+	slab_put(&arena, more, most, 0);
 	check_nothing_left();
 }
 END_TEST
@@ -665,6 +694,7 @@ int main(void)
 	tcase_add_test(one, objects_of_every_class_are_whole_and_apart);
 	tcase_add_test(one, an_offset_is_told_its_object);
 	tcase_add_test(one, a_slab_is_as_long_as_what_is_asked_for_needs);
+	tcase_add_test(one, a_slab_is_tall_for_much_at_once);
 	tcase_add_test(one, what_is_not_its_clients_to_put_back_is_dropped);
 	tcase_add_test(one, an_empty_slab_is_given_back_unless_it_is_to_be_kept);
 	tcase_add_test(one, handles_of_an_earlier_use_do_not_return);
