@@ -164,7 +164,7 @@ MIDDLE static int free_ptr_offered(shma *s, void *start)
 		       : free_ptr_slow(s, start);
 }
 
-MIDDLE static int free_ptr_again(shma *s, void *start)
+MIDDLE FAST static int free_ptr_again(shma *s, void *start)
 {
 	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
 	int ret = 0;
