@@ -231,8 +231,9 @@ static inline __attribute__((always_inline)) uint32_t object_next_state(const st
 	return (state & ~1u) + t->gen_step;
 }
 
-/* Once in 4,096 generations a free by pointer goes the long way, which remembers where the object is told of. */
-#define OBJECT_REMEMBERING (0xfffu << 20)
+/* A free by pointer goes the long way, which remembers where the object is told of, where these bits of the next
+ * generation are 0: once in 1,024 frees of one object, since steps are odd. */
+#define OBJECT_REMEMBERING (0x3ffu << STATE_GEN_SHIFT)
 
 /* The same by the offset of its start below 64 GiB, of whatever generation it is. */
 static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a,

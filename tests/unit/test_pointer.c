@@ -257,12 +257,12 @@ START_TEST(a_handle_asked_for_last_is_stale_when_its_page_serves_another_class)
 }
 END_TEST
 
-/* So many pairs that the place has been remembered on the way, whatever generations there were. */
+/* So many pairs that the place has been remembered on the way, whatever its generation was. */
 static void *pair_until_remembered(void)
 {
 	void *p = NULL;
 
-	for (int i = 0; i < 3 * 65536; i++) {
+	for (int i = 0; i < 2 * 1024; i++) {
 		void *q = get(128, 0, NULL);
 
 		ck_assert(!p || p == q);
