@@ -69,6 +69,8 @@ struct arena {
 	uint64_t reservation_size;
 	bool readonly;
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
+	/* Hint, by shape: the slab record that this process claimed last, page of its block << 8 | its index there. */
+	_Atomic uint64_t record_last[SHAPES + 1];
 };
 
 /* Maps files of that geometry, whatever they hold; the view owns the descriptors from then on, unless it

@@ -16,11 +16,14 @@
 #include "placement.h"
 #include "stop_point.h"
 
-static uint64_t claim_in_block(struct arena *a, uint64_t page, uint32_t shape)
+#define LAST_INDEX_BITS 8 /* of arena.record_last */
+
+/* The records of a block from one on. */
+static uint64_t claim_in_block(struct arena *a, uint64_t page, uint32_t shape, uint32_t first)
 {
 	uint32_t count = shape_block_records(shape);
 
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = first; i < count; i++) {
 		uint64_t at = record_offset(page, shape, i);
 		_Atomic uint32_t *owner = &record_at(a, at)->owner;
 		uint32_t expected = RECORD_FREE;
@@ -32,8 +35,11 @@ static uint64_t claim_in_block(struct arena *a, uint64_t page, uint32_t shape)
 		/* Crash: before, free; after, busy with us, and no page names it: freed by recovery. */
 		if (atomic_compare_exchange_strong_explicit(owner, &expected, record_busy(a->client),
 							    memory_order_acq_rel,
-							    memory_order_relaxed))
+							    memory_order_relaxed)) {
+			atomic_store_explicit(&a->record_last[shape], page << LAST_INDEX_BITS | i,
+					      memory_order_relaxed);
 			return at;
+		}
 	}
 	return 0;
 }
@@ -53,8 +59,21 @@ static uint64_t claim_in_region(struct arena *a, uint64_t region, uint32_t shape
 
 	for (; !at && page < end; page++)
 		if (is_block(a, page, shape))
-			at = claim_in_block(a, page, shape);
+			at = claim_in_block(a, page, shape, 0);
 	return at;
+}
+
+/* Behind the one that this process claimed last: who makes many slabs at once goes through blocks that are all free. */
+static uint64_t claim_after_last(struct arena *a, uint32_t shape, uint64_t zones)
+{
+	uint64_t last = atomic_load_explicit(&a->record_last[shape], memory_order_relaxed);
+	uint64_t page = last >> LAST_INDEX_BITS;
+	uint32_t index = (uint32_t)(last & ((1u << LAST_INDEX_BITS) - 1));
+
+	if (!page || page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
+	    !placement_zone_in(zones, (uint32_t)(page >> a->zone_shift)) || !is_block(a, page, shape))
+		return 0;
+	return claim_in_block(a, page, shape, index + 1);
 }
 
 /* In some zones: a bit for each zone % 64. */
@@ -112,8 +131,10 @@ uint64_t record_alloc(struct arena *a, uint32_t shape, int *err)
 {
 	/* Where one zone keeps all blocks, whatever the node, they are looked for there. */
 	uint64_t here = a->kept_zones > 1 ? placement_here(a) : PLACEMENT_ALL;
-	uint64_t at = claim_known(a, shape, here);
+	uint64_t at = claim_after_last(a, shape, here);
 
+	if (!at)
+		at = claim_known(a, shape, here);
 	if (!at)
 		at = new_block(a, shape, err);
 	/* Of another node, before there is none. */

@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "bits.h"
 #include "client.h"
 #include "extent.h"
 #include "geometry.h"
@@ -264,33 +265,33 @@ static uint32_t generation_seed(uint64_t head)
 	return mix((uint32_t)head ^ mix((uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 30));
 }
 
-/* The first want objects become the claimer's at once, the others free. Each word's generation moves on
- * from what it was in the record's last slab by a step of its own, never 0 and foreseen by nobody: so a
- * handle with a wrong offset hardly ever meets a neighbour of its generation. */
+/* The next generation of a word, from what it was in the record's last slab by a step of its own, never 0 and
+ * foreseen by nobody: so a handle with a wrong offset hardly ever meets a neighbour of its generation. */
+static uint32_t next_generation(const _Atomic uint32_t *word, uint32_t *random)
+{
+	*random = *random * 1664525u + 1013904223u; /* linear congruence; the upper bits are good */
+	return (state_gen(atomic_load_explicit(word, memory_order_relaxed)) + 1 + (*random >> 17)) & 0xffff;
+}
+
+/* The first want objects become the claimer's at once, the others free. */
 static void init_words(struct claim *c, struct slab_record *r)
 {
-	uint32_t objects = sizeclass_table[c->class].objects;
-	uint32_t seed = generation_seed(c->head);
-	uint64_t bits[4] = {0};
+	uint32_t objects = sizeclass_table[c->class].objects, random = generation_seed(c->head), i = 0, gen;
 
-	for (uint32_t i = 0; i < objects; i++) {
-		uint32_t old = atomic_load_explicit(&r->words[i], memory_order_relaxed);
-		uint32_t gen = (state_gen(old) + 1 + (mix(seed + i) & 0x7fff)) & 0xffff;
-		uint32_t word = state_make(OBJECT_FREE, 0, gen);
-
-		if (i < c->want) {
-			word = state_make(c->kind, c->a->client, gen);
-			c->out[c->count++] = object_handle(c->a, c->head, c->class, i, gen);
-		} else {
-			bits[i / 64] |= UINT64_C(1) << (i % 64);
-		}
-		atomic_store_explicit(&r->words[i], word, memory_order_relaxed);
+	for (; i < c->want; i++) {
+		gen = next_generation(&r->words[i], &random);
+		c->out[c->count++] = object_handle(c->a, c->head, c->class, i, gen);
+		atomic_store_explicit(&r->words[i], state_make(c->kind, c->a->client, gen), memory_order_relaxed);
 	}
-	atomic_store_explicit(&r->words[objects],
-			      state_make(OBJECT_FREE, 0, mix(seed + objects) & 0xffff),
-			      memory_order_relaxed); /* the spare one */
-	for (int w = 0; w < 4; w++)
-		atomic_store_explicit(&r->bitmap[w], bits[w], memory_order_relaxed);
+	for (; i <= objects; i++) { /* the spare one too */
+		gen = next_generation(&r->words[i], &random);
+		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_relaxed);
+	}
+	for (uint32_t w = 0; w < 4; w++) {
+		uint32_t end = objects > w * 64 ? objects - w * 64 : 0, from = c->want > w * 64 ? c->want - w * 64 : 0;
+
+		atomic_store_explicit(&r->bitmap[w], bits_low(end) & ~bits_low(from), memory_order_relaxed);
+	}
 }
 
 static void enter_pages(struct arena *a, uint64_t head, uint32_t class, uint64_t record)
