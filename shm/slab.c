@@ -490,53 +490,61 @@ static void tell(struct arena *a, const struct freed *f, struct slab_source *fro
 		slab_draw_soon(a, f->record, f->head, from);
 }
 
-/* Where the object of a handle lies, if it is private to this client; its word, or NULL. */
-static _Atomic uint32_t *put_find(const struct arena *a, uint64_t handle, struct freed *f)
+/* Where the object of a handle lies, if it is private to this client: the record, and word 1 of its page. The index of
+ * its word, or UINT32_MAX. */
+static inline uint32_t put_find(const struct arena *a, uint64_t handle, struct slab_record **r, uint64_t *w1)
 {
-	uint64_t offset16 = handle_offset(handle) >> 4, page = offset16 >> (PAGE_SHIFT - 4), w1, row;
-	_Atomic uint32_t *word;
+	uint64_t offset16 = handle_offset(handle) >> 4, page = offset16 >> (PAGE_SHIFT - 4);
 	uint32_t index;
 
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
-		return NULL;
-	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	row = w1 >> PW1_CLASS_SHIFT;
-	if (!sizeclass_start(row, pw1_dist(w1) << (PAGE_SHIFT - 4) | (offset16 & 0xff), &index) ||
-	    pw1_dist(w1) > page)
-		return NULL;
-	f->record = (struct slab_record *)(a->heap + (w1 & a->record_mask));
-	f->head = page - pw1_dist(w1);
-	f->kind = pw1_class(w1);
-	f->word = index / 64;
-	f->bits = UINT64_C(1) << (index % 64);
-	word = &f->record->words[index];
-	return atomic_load_explicit(word, memory_order_relaxed) ==
+		return UINT32_MAX;
+	*w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	if (!sizeclass_start(*w1 >> PW1_CLASS_SHIFT, pw1_dist(*w1) << (PAGE_SHIFT - 4) | (offset16 & 0xff),
+			     &index) ||
+	    pw1_dist(*w1) > page)
+		return UINT32_MAX;
+	*r = (struct slab_record *)(a->heap + (*w1 & a->record_mask));
+	return atomic_load_explicit(&(*r)->words[index], memory_order_relaxed) ==
 			       state_make(OBJECT_PRIVATE, a->client, handle_gen(handle))
-		       ? word
-		       : NULL;
+		       ? index
+		       : UINT32_MAX;
+}
+
+/* Neighbours in one bitmap word are told of together; before any of theirs is freed that lets the slab go. */
+static void put_next(struct arena *a, struct freed *told, const struct freed *next, struct slab_source *from)
+{
+	if (told->bits)
+		tell(a, told, from);
+	*told = *next;
 }
 
 void slab_put_near(struct arena *a, const uint64_t *handles, uint32_t count, struct slab_source *from)
 {
-	struct freed told = {.bits = 0}, f;
+	struct freed told = {.bits = 0};
 
 	for (uint32_t i = 0; i < count; i++) {
-		_Atomic uint32_t *word = put_find(a, handles[i], &f);
+		struct slab_record *r;
+		uint64_t w1;
+		uint32_t index = put_find(a, handles[i], &r, &w1), kind;
 
-		if (!word || (sizeclass_table[f.kind].objects == 1 &&
-			      slab_put_whole(a, f.record, f.head, f.kind, handles[i])))
+		if (index == UINT32_MAX)
 			continue;
-		/* Neighbours in one bitmap word are told of together; before any of theirs is freed
-		 * that lets the slab go. */
-		if (told.bits && (f.record != told.record || f.word != told.word)) {
-			tell(a, &told, from);
-			told.bits = 0;
+		/* What is told of is not touched object by object: each would wait for the one before. */
+		kind = pw1_class(w1);
+		if (r != told.record || index / 64 != told.word) {
+			struct freed next = {.record = r, .kind = kind, .word = index / 64};
+
+			next.head = (handle_offset(handles[i]) >> PAGE_SHIFT) - pw1_dist(w1);
+			if (sizeclass_table[kind].objects == 1 &&
+			    slab_put_whole(a, r, next.head, kind, handles[i]))
+				continue;
+			put_next(a, &told, &next, from);
 		}
 		/* PAIR(put): we are done with it. */
-		atomic_store_explicit(word, state_make(OBJECT_FREE, 0, handle_gen(handles[i])),
+		atomic_store_explicit(&r->words[index], state_make(OBJECT_FREE, 0, handle_gen(handles[i])),
 				      memory_order_release);
-		f.bits |= told.bits;
-		told = f;
+		told.bits |= UINT64_C(1) << (index % 64);
 	}
 	if (told.bits)
 		tell(a, &told, from);
