@@ -98,10 +98,14 @@ static struct slab_record *drawn_at(struct arena *a, const struct slab_source *f
 
 struct slab_record *slab_drawn(struct arena *a, struct slab_source *from, uint32_t *kind)
 {
-	struct slab_record *r = from->head ? drawn_at(a, from, from->head - 1, kind) : NULL;
+	uint32_t head = from->head;
+	struct slab_record *r = head ? drawn_at(a, from, head - 1, kind) : NULL;
 
 	if (!r)
 		from->head = 0;
+	/* Another has drawn from it meanwhile. It was kept when it became empty, and would be forgotten so. */
+	if (!r && head)
+		slab_give_up(a, head - 1, from->class);
 	return r;
 }
 
