@@ -164,25 +164,17 @@ MIDDLE static int free_ptr_offered(shma *s, void *start)
 		       : free_ptr_slow(s, start);
 }
 
-MIDDLE FAST static int free_ptr_again(shma *s, void *start)
-{
-	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
-	int ret = 0;
-
-	return object_free_again(&s->arena, offset, &ret) ? ret : free_ptr_offered(s, start);
-}
-
 FAST int shma_free_ptr(shma *s, void *start)
 {
-	uint64_t offset = (uint64_t)((char *)start - s->arena.heap);
+	uint64_t offset16 = object_offset16(&s->arena, start);
 	int ret = 0;
 
-	if (__builtin_expect(object_is_remembered(&s->arena, offset), 0))
-		return free_ptr_again(s, start);
 	__builtin_prefetch(start, 1); /* the next that is given out of its class */
-	return __builtin_expect(object_free_at_fast(&s->arena, offset, &ret), 1)
+	/* From here on the start is computed again where it is needed, rather than kept: one register less. */
+	__asm__("" : "+r"(offset16));
+	return __builtin_expect(object_free_at_fast(&s->arena, offset16, &ret), 1)
 		       ? ret
-		       : free_ptr_offered(s, start);
+		       : free_ptr_offered(s, object_start16(&s->arena, offset16));
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)

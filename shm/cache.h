@@ -48,6 +48,12 @@ static inline __attribute__((always_inline)) struct cache *cache_at(struct threa
 	return (struct cache *)((char *)t->caches + place);
 }
 
+/* The class whose cache it is. */
+static inline uint32_t cache_class(const struct thread_block *t, const struct cache *c)
+{
+	return (uint32_t)(c - t->caches);
+}
+
 /* The same by the row of a kind of slabs (sizeclass_row()). */
 static inline __attribute__((always_inline)) struct cache *cache_at_row(struct thread_block *t, uint64_t row)
 {

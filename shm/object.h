@@ -28,16 +28,15 @@ static inline uint64_t object_place_row(const struct object_place *at)
 	return at->w1 >> PW1_CLASS_SHIFT;
 }
 
-/* By a page's entry that is committed, and in the page the lowest 8 bits of an offset in units of 16 bytes.
- * False: no small object starts there. */
-static inline __attribute__((always_inline)) bool object_place_at(const struct arena *a,
-								  const struct page_entry *entry,
+/* By a page whose entry is committed, and in it the lowest 8 bits of an offset in units of 16 bytes. False: no
+ * small object starts there. */
+static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
 								  uint64_t in_page, struct object_place *at)
 {
 	const char *record;
 	uint32_t index;
 
-	at->entry = entry;
+	at->entry = &a->pages[page];
 	at->w1 = atomic_load_explicit(&at->entry->w1, memory_order_acquire);
 	if (__builtin_expect(!sizeclass_start(object_place_row(at),
 					      pw1_dist(at->w1) << (PAGE_SHIFT - 4) | (in_page & 0xff),
@@ -49,12 +48,6 @@ static inline __attribute__((always_inline)) bool object_place_at(const struct a
 	__asm__("" : "+r"(record));
 	at->word = &((struct slab_record *)record)->words[index];
 	return true;
-}
-
-static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
-								  uint64_t in_page, struct object_place *at)
-{
-	return object_place_at(a, &a->pages[page], in_page, at);
 }
 
 /* The same by a handle. */
@@ -69,6 +62,20 @@ static inline __attribute__((always_inline)) bool object_place_of(const struct a
 	return object_place_in(a, page, handle, at);
 }
 
+/* An address's offset in the heap, in units of 16 bytes. What is no multiple of 16 goes on top, beyond all
+ * pages. */
+static inline uint64_t object_offset16(const struct arena *a, const void *start)
+{
+	uint64_t offset = (uint64_t)((const char *)start - a->heap);
+
+	return offset >> 4 | offset << 60;
+}
+
+static inline void *object_start16(const struct arena *a, uint64_t offset16)
+{
+	return a->heap + (offset16 << 4 | offset16 >> 60);
+}
+
 /* What shma_handle_of() has found is mostly freed next: so a thread remembers where that is told of. As long as
  * the page's word 1 is the same, so is the place of the state word, which is looked at as ever. */
 static inline __attribute__((always_inline)) void object_remember(struct thread_cell *cell, uint64_t handle,
@@ -81,14 +88,17 @@ static inline __attribute__((always_inline)) void object_remember(struct thread_
 	cell->word = at->word;
 }
 
-static inline __attribute__((always_inline)) bool object_recall(const struct thread_cell *cell, uint64_t handle,
+static inline __attribute__((always_inline)) bool object_recall(const struct thread_cell *cell,
 								struct object_place *at)
 {
-	if (cell->handle != handle)
-		return false;
-	at->w1 = cell->w1;
+	uint64_t w1 = cell->w1;
+
 	at->word = cell->word;
-	return atomic_load_explicit(&cell->entry->w1, memory_order_acquire) == at->w1;
+	at->w1 = w1;
+	/* What is remembered is used, though the entry says the same: it is known sooner. The compiler must not
+	 * see that it is the same. */
+	__asm__("" : "+r"(at->w1));
+	return atomic_load_explicit(&cell->entry->w1, memory_order_acquire) == w1;
 }
 
 /* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 64 KiB do. */
@@ -165,7 +175,8 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 
 	if (__builtin_expect(!t, 0))
 		return false;
-	if (!object_recall(cell, handle, &at) && __builtin_expect(!object_place_of(a, handle, &at), 0))
+	if (!(cell->handle == handle && object_recall(cell, &at)) &&
+	    __builtin_expect(!object_place_of(a, handle, &at), 0))
 		return false;
 	state = t->own |
 		(uint32_t)(handle >> (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) & ~0u << STATE_GEN_SHIFT);
@@ -205,19 +216,13 @@ static inline __attribute__((always_inline)) int object_put_at(struct arena *a, 
 	atomic_store_explicit(at->word, state, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
 	if (__builtin_expect(next >= c->end, 0))
-		return cache_flush(a, t, sizeclass_of_row(object_place_row(at)),
+		return cache_flush(a, t, cache_class(t, c),
 				   handle_make(a->tag, state_gen(state), offset16 << 4));
 	slot = (struct cache_halves *)cache_slot(a, next);
 	slot->low = (uint32_t)offset16;
 	slot->high = (state & ~0u << STATE_GEN_SHIFT) | (uint32_t)(a->tag_bits >> 32);
 	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
 	return 0;
-}
-
-/* An offset in units of 16 bytes. What is no multiple of 16 goes on top, beyond all pages. */
-static inline uint64_t object_offset16(uint64_t offset)
-{
-	return offset >> 4 | offset << 60;
 }
 
 /* The next state of a small object that is only this client's; *is_mine: whether it is. */
@@ -235,14 +240,13 @@ static inline __attribute__((always_inline)) uint32_t object_next_state(const st
  * generation are 0: once in 1,024 frees of one object, since steps are odd. */
 #define OBJECT_REMEMBERING (0x3ffu << STATE_GEN_SHIFT)
 
-/* The same by the offset of its start below 64 GiB, of whatever generation it is. */
-static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a,
-								      uint64_t offset, int *ret)
+/* The same by where it starts below 64 GiB, of whatever generation it is. What is had and freed by turns is found
+ * without looking, if it was remembered. */
+static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a, uint64_t offset16,
+								      int *ret)
 {
-	struct thread_block *t = thread_peek(a);
-	uint64_t offset16 = object_offset16(offset);
-	/* The entry's place at once from the offset: each step here is one that the object's next user waits for. */
-	const char *entry = (const char *)a->pages + (offset >> (PAGE_SHIFT - 4) & ~UINT64_C(15));
+	const struct thread_cell *cell = thread_cell(a);
+	struct thread_block *t = cell->block;
 	struct object_place at;
 	uint32_t state;
 	bool is_mine;
@@ -250,37 +254,11 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
 	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0))
 		return false;
-	if (__builtin_expect(!object_place_at(a, (const struct page_entry *)entry, offset16, &at), 0))
+	if (!(cell->offset16 == offset16 && object_recall(cell, &at)) &&
+	    __builtin_expect(!object_place_in(a, offset16 >> (PAGE_SHIFT - 4), offset16, &at), 0))
 		return false;
 	state = object_next_state(t, &at, &is_mine);
 	if (__builtin_expect(!is_mine, 0) || __builtin_expect(!(state & OBJECT_REMEMBERING), 0))
-		return false;
-	*ret = object_put_at(a, t, &at, offset16, state);
-	return true;
-}
-
-/* Whether object_free_again() may know the object that starts at an offset. */
-static inline __attribute__((always_inline)) bool object_is_remembered(const struct arena *a, uint64_t offset)
-{
-	return thread_cell(a)->offset16 == object_offset16(offset);
-}
-
-/* The same of the object that was freed, or asked for, last among those remembered: one that is had and freed by
- * turns is found without looking, and nobody waits for the pointer. */
-static inline __attribute__((always_inline)) bool object_free_again(struct arena *a, uint64_t offset, int *ret)
-{
-	const struct thread_cell *cell = thread_cell(a);
-	struct thread_block *t = cell->block;
-	uint64_t offset16 = object_offset16(offset);
-	struct object_place at = {.entry = cell->entry, .w1 = cell->w1, .word = cell->word};
-	uint32_t state;
-	bool is_mine;
-
-	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0) ||
-	    __builtin_expect(atomic_load_explicit(&at.entry->w1, memory_order_acquire) != at.w1, 0))
-		return false;
-	state = object_next_state(t, &at, &is_mine);
-	if (__builtin_expect(!is_mine, 0))
 		return false;
 	*ret = object_put_at(a, t, &at, offset16, state);
 	return true;
@@ -316,9 +294,7 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
 static inline __attribute__((always_inline)) uint64_t object_handle_fast(const struct arena *a, const char *start)
 {
 	struct thread_cell *cell = thread_cell(a);
-	uint64_t offset = (uint64_t)(start - a->heap);
-	/* What is no multiple of 16 goes on top, beyond all pages. */
-	uint64_t offset16 = offset >> 4 | offset << 60, page = offset16 >> (PAGE_SHIFT - 4), handle, given;
+	uint64_t offset16 = object_offset16(a, start), page = offset16 >> (PAGE_SHIFT - 4), handle, given;
 	struct object_place at;
 
 	if (__builtin_expect(!cell->block ||
