@@ -82,7 +82,6 @@ static inline __attribute__((always_inline)) void object_remember(struct thread_
 								  const struct object_place *at)
 {
 	cell->handle = handle;
-	cell->offset16 = handle << (64 - HANDLE_OFFSET_BITS) >> (64 - HANDLE_OFFSET_BITS);
 	cell->entry = at->entry;
 	cell->w1 = at->w1;
 	cell->word = at->word;
@@ -236,17 +235,11 @@ static inline __attribute__((always_inline)) uint32_t object_next_state(const st
 	return (state & ~1u) + t->gen_step;
 }
 
-/* A free by pointer goes the long way, which remembers where the object is told of, where these bits of the next
- * generation are 0: once in 1,024 frees of one object, since steps are odd. */
-#define OBJECT_REMEMBERING (0x3ffu << STATE_GEN_SHIFT)
-
-/* The same by where it starts below 64 GiB, of whatever generation it is. What is had and freed by turns is found
- * without looking, if it was remembered. */
+/* The same by where it starts below 64 GiB, of whatever generation it is. */
 static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a, uint64_t offset16,
 								      int *ret)
 {
-	const struct thread_cell *cell = thread_cell(a);
-	struct thread_block *t = cell->block;
+	struct thread_block *t = thread_peek(a);
 	struct object_place at;
 	uint32_t state;
 	bool is_mine;
@@ -254,11 +247,10 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
 	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0))
 		return false;
-	if (!(cell->offset16 == offset16 && object_recall(cell, &at)) &&
-	    __builtin_expect(!object_place_in(a, offset16 >> (PAGE_SHIFT - 4), offset16, &at), 0))
+	if (__builtin_expect(!object_place_in(a, offset16 >> (PAGE_SHIFT - 4), offset16, &at), 0))
 		return false;
 	state = object_next_state(t, &at, &is_mine);
-	if (__builtin_expect(!is_mine, 0) || __builtin_expect(!(state & OBJECT_REMEMBERING), 0))
+	if (__builtin_expect(!is_mine, 0))
 		return false;
 	*ret = object_put_at(a, t, &at, offset16, state);
 	return true;

@@ -15,15 +15,14 @@
 struct thread_cell {
 	struct thread_block *block; /* NULL: none yet, and nothing here is to be written */
 	uint64_t given;		    /* the handle that shma_alloc() gave last */
-	/* The object that shma_handle_of() was asked for last, or one freed by its pointer: its handle, then perhaps
-	 * of another generation, its page's entry, what word 1 said
+	/* The object that shma_handle_of() was asked for last: its handle, its page's entry, what word 1 said
 	 * there, its state word. See object.h. */
 	uint64_t handle;
 	const struct page_entry *entry;
 	uint64_t w1;
 	_Atomic uint32_t *word;
-	uint64_t offset16; /* the handle's offset, in units of 16 bytes */
 	uint64_t marked; /* the region in which something on offer was freed last, + 1: it is marked */
+	uint64_t reserved;
 };
 _Static_assert(sizeof(struct thread_cell) == 64, "a cache line");
 

@@ -257,25 +257,20 @@ START_TEST(a_handle_asked_for_last_is_stale_when_its_page_serves_another_class)
 }
 END_TEST
 
-/* So many pairs that the place has been remembered on the way, whatever its generation was. */
-static void *pair_until_remembered(void)
+/* An address whose place is remembered, and free. */
+static void *remembered(void)
 {
-	void *p = NULL;
+	void *p = get(128, 0, NULL);
+	shma_handle h = shma_handle_of(heap, p);
 
-	for (int i = 0; i < 2 * 1024; i++) {
-		void *q = get(128, 0, NULL);
-
-		ck_assert(!p || p == q);
-		ck_assert_int_eq(shma_free_ptr(heap, q), 0);
-		p = q;
-	}
-	ck_assert_ptr_eq(heap->arena.heap + (thread_cell(&heap->arena)->offset16 << 4), p);
+	ck_assert_uint_eq(thread_cell(&heap->arena)->handle, h);
+	ck_assert_int_eq(shma_free_ptr(heap, p), 0);
 	return p;
 }
 
 START_TEST(what_is_had_and_freed_by_turns_has_a_new_handle_each_time)
 {
-	void *p = pair_until_remembered();
+	void *p = remembered();
 	shma_handle before = SHMA_NULL;
 
 	for (int i = 0; i < 1000; i++) {
@@ -298,7 +293,7 @@ START_TEST(a_remembered_place_may_serve_another_class)
 	uint32_t met = 0;
 
 	for (size_t i = 0; i < LENGTH(sizes); i++) {
-		char *p = pair_until_remembered(), *all[300];
+		char *p = remembered(), *all[300];
 
 		cache_empty_all(&heap->arena, thread_peek(&heap->arena));
 		for (size_t k = 0; k < LENGTH(all); k++) {
@@ -317,7 +312,7 @@ END_TEST
 
 START_TEST(what_is_remembered_may_be_shared_taken_or_published_meanwhile)
 {
-	void *p = pair_until_remembered();
+	void *p = remembered();
 	shma_handle h = SHMA_NULL;
 
 	ck_assert_ptr_eq(get(128, 0, &h), p);
