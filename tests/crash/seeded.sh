@@ -69,7 +69,7 @@ defect internal-kept slab_reclaim.c "first call, alloc" '
 swap("		if (state_owner(seen) == client)\n			count++;", "		if (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL)\n			count++;")
 swap("	while (state_owner(seen) == client) {", "	while (state_owner(seen) == client && state_kind(seen) != OBJECT_INTERNAL) {")' \
 	"arrays of caches are forgotten by recovery"
-defect gen-kept slab_reclaim.c "=alloc, refill from" '
+defect gen-kept slab_reclaim.c "alloc, from cache" '
 swap("(state_gen(seen) + 1) & 0xffff", "state_gen(seen)")
 swap("gen = (gen + 1) & 0xffff;", "(void)0;")
 swap("(words[i] | 0xffff) + 1", "words[i] & 0xffff0000")
