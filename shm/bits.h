@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* The lowest n bits, n up to 64. */
+/* The lowest n bits; of 64 and more, all. */
 static inline uint64_t bits_low(uint64_t n)
 {
 	return n < 64 ? (UINT64_C(1) << n) - 1 : UINT64_MAX;

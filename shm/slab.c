@@ -469,7 +469,7 @@ static bool word_full(const struct freed *f, uint64_t bits)
 {
 	uint32_t left = sizeclass_table[f->kind].objects - f->word * 64;
 
-	return bits + 1 == 0 || (left < 64 && !(~bits & ((UINT64_C(1) << left) - 1)));
+	return !(~bits & bits_low(left));
 }
 
 static void tell(struct arena *a, const struct freed *f, struct slab_source *from)

@@ -5,6 +5,7 @@
  *
  * Modelled in tests/model/hint.pml: slab_hold(), slab_open(), slab_retire(), slab_refresh_bits().
  */
+#include "bits.h"
 #include "extent.h"
 #include "geometry.h"
 #include "hint.h"
@@ -94,10 +95,8 @@ bool slab_looks_empty(const struct slab_record *r, uint32_t class)
 	uint32_t objects = sizeclass_table[class].objects;
 
 	for (uint32_t w = 0; w * 64 < objects; w++) {
-		uint64_t all = objects - w * 64 >= 64 ? UINT64_MAX : (UINT64_C(1) << objects % 64) - 1;
-
 		/* Bits of late comers to the record's last slab may lie behind the last object. */
-		if (~atomic_load_explicit(&r->bitmap[w], memory_order_relaxed) & all)
+		if (~atomic_load_explicit(&r->bitmap[w], memory_order_relaxed) & bits_low(objects - w * 64))
 			return false;
 	}
 	return true;
