@@ -79,14 +79,20 @@ static inline uint32_t sizeclass_of_row(uint64_t row)
 	return sizeclass_rows[row].cache / (uint32_t)sizeof(struct cache);
 }
 
-/* Whether an object starts at an offset in a slab, in units of 16 bytes; its index then, which is that of the
- * spare word at most. False in every row that is no kind's. */
-static inline bool sizeclass_start(uint64_t row, uint64_t offset16, uint32_t *index)
+/* Whether an object of this reciprocal starts at an offset in a slab, in units of 16 bytes; its index then, which
+ * is that of the spare word at most. */
+static inline bool sizeclass_begins(uint64_t offset16, uint32_t reciprocal, uint32_t *index)
 {
-	uint64_t reciprocal = sizeclass_rows[row].reciprocal, product = offset16 * reciprocal;
+	uint64_t product = offset16 * reciprocal;
 
 	*index = (uint32_t)(product >> SIZECLASS_POINT);
 	return (product & ((1u << SIZECLASS_POINT) - 1)) < reciprocal;
+}
+
+/* The same by a row: false in every one that is no kind's. */
+static inline bool sizeclass_start(uint64_t row, uint64_t offset16, uint32_t *index)
+{
+	return sizeclass_begins(offset16, sizeclass_rows[row].reciprocal, index);
 }
 
 /* Which object of a slab lies at an offset, in units of 16 bytes. Exact for every offset in a slab. */

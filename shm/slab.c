@@ -456,98 +456,110 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 
 /* ---- putting back ---- */
 
-/* Objects of one bitmap word of a slab that are free and not told of yet. */
+/* Objects of one slab that are free and not told of yet; and where it lies, in units of 16 bytes. */
 struct freed {
 	struct slab_record *record;
 	uint64_t head; /* page */
-	uint32_t kind;
-	uint32_t word;
-	uint64_t bits;
+	uint64_t first16, span16;
+	uint32_t kind, reciprocal;
+	uint64_t bits[4];
 };
-
-static bool word_full(const struct freed *f, uint64_t bits)
-{
-	uint32_t left = sizeclass_table[f->kind].objects - f->word * 64;
-
-	return !(~bits & bits_low(left));
-}
 
 static void tell(struct arena *a, const struct freed *f, struct slab_source *from)
 {
-	uint64_t before;
+	uint32_t objects = sizeclass_table[f->kind].objects;
+	uint64_t before = 0, told = 0;
+	bool full = true;
 
 	STOP_POINT(slab_words_freed);
-	before = atomic_fetch_or_explicit(&f->record->bitmap[f->word], f->bits, memory_order_seq_cst);
-	STOP_POINT(slab_bits_set);
+	for (uint32_t w = 0; w < 4; w++) {
+		uint64_t was;
+
+		if (!f->bits[w])
+			continue;
+		was = atomic_fetch_or_explicit(&f->record->bitmap[w], f->bits[w], memory_order_seq_cst);
+		full = full && !(~(was | f->bits[w]) & bits_low(objects - w * 64));
+		before |= was;
+		told |= f->bits[w];
+		STOP_POINT(slab_bits_set);
+	}
+	if (!told)
+		return;
 	/* PAIR(hint): the bits, then the look at the region's hint. Where there were bits before, whoever set
 	 * them has seen to the hint, or is about to; who clears it looks for bits once more after. */
 	if (!before)
 		hint_set(a, f->kind, f->head);
-	if (f->head + 1 != from->head && word_full(f, before | f->bits) &&
-	    slab_looks_empty(f->record, f->kind) && !slab_leave(a, f->record, f->head, f->kind, from))
+	if (f->head + 1 != from->head && full && slab_looks_empty(f->record, f->kind) &&
+	    !slab_leave(a, f->record, f->head, f->kind, from))
 		slab_retire(a, f->record);
 	else
 		slab_draw_soon(a, f->record, f->head, from);
 }
 
-/* Where the object of a handle lies, if it is private to this client: the record, and word 1 of its page. The index of
- * its word, or UINT32_MAX. */
-static inline uint32_t put_find(const struct arena *a, uint64_t handle, struct slab_record **r, uint64_t *w1)
+static inline bool freed_spans(const struct freed *f, uint64_t handle)
 {
-	uint64_t offset16 = handle_offset(handle) >> 4, page = offset16 >> (PAGE_SHIFT - 4);
-	uint32_t index;
+	return (handle_offset(handle) >> 4) - f->first16 < f->span16;
+}
+
+/* The slab that the object of a handle lies in, if any. */
+static bool freed_slab(const struct arena *a, uint64_t handle, struct freed *f)
+{
+	uint64_t page = handle_offset(handle) >> PAGE_SHIFT, w1;
 
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
-		return UINT32_MAX;
-	*w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	if (!sizeclass_start(*w1 >> PW1_CLASS_SHIFT, pw1_dist(*w1) << (PAGE_SHIFT - 4) | (offset16 & 0xff),
-			     &index) ||
-	    pw1_dist(*w1) > page)
-		return UINT32_MAX;
-	*r = (struct slab_record *)(a->heap + (*w1 & a->record_mask));
-	return atomic_load_explicit(&(*r)->words[index], memory_order_relaxed) ==
-			       state_make(OBJECT_PRIVATE, a->client, handle_gen(handle))
-		       ? index
-		       : UINT32_MAX;
+		return false;
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
+	if (!pw1_is_slab(w1) || pw1_class(w1) >= KINDS || pw1_dist(w1) > page)
+		return false;
+	*f = (struct freed){.record = (struct slab_record *)(a->heap + (w1 & a->record_mask)),
+			    .head = page - pw1_dist(w1),
+			    .kind = pw1_class(w1)};
+	f->first16 = f->head << (PAGE_SHIFT - 4);
+	f->span16 = (uint64_t)sizeclass_entries(f->kind) << (PAGE_SHIFT - 4);
+	f->reciprocal = sizeclass_rows[sizeclass_row(f->kind)].reciprocal;
+	return freed_spans(f, handle); /* else damage */
 }
 
-/* Neighbours in one bitmap word are told of together; before any of theirs is freed that lets the slab go. */
-static void put_next(struct arena *a, struct freed *told, const struct freed *next, struct slab_source *from)
+/* Frees those of some handles that are private to this client, up to the first that does not lie in the slab. How
+ * many that are, with those that are dropped. The page map is not asked: a slab with an object of ours stays. */
+static uint32_t free_run(struct freed *f, const uint64_t *handles, uint32_t count, uint32_t own)
 {
-	if (told->bits)
-		tell(a, told, from);
-	*told = *next;
+	const uint64_t first16 = f->first16, span16 = f->span16;
+	const uint32_t reciprocal = f->reciprocal;
+	_Atomic uint32_t *words = f->record->words;
+	uint32_t i = 0;
+
+	for (; i < count; i++) {
+		uint64_t offset16 = (handle_offset(handles[i]) >> 4) - first16;
+		uint32_t gen = handle_gen(handles[i]), index;
+
+		if (offset16 >= span16)
+			break;
+		if (!sizeclass_begins(offset16, reciprocal, &index) ||
+		    atomic_load_explicit(&words[index], memory_order_relaxed) != (own | gen << STATE_GEN_SHIFT))
+			continue;
+		/* PAIR(put): we are done with it. */
+		atomic_store_explicit(&words[index], state_make(OBJECT_FREE, 0, gen), memory_order_release);
+		f->bits[index / 64 % 4] |= UINT64_C(1) << (index % 64); /* the spare one is never ours */
+	}
+	return i;
 }
 
+/* Neighbours in one slab are told of together, which may let the slab go: before any of another's is freed. */
 void slab_put_near(struct arena *a, const uint64_t *handles, uint32_t count, struct slab_source *from)
 {
-	struct freed told = {.bits = 0};
+	const uint32_t own = state_make(OBJECT_PRIVATE, a->client, 0);
+	struct freed f;
 
-	for (uint32_t i = 0; i < count; i++) {
-		struct slab_record *r;
-		uint64_t w1;
-		uint32_t index = put_find(a, handles[i], &r, &w1), kind;
-
-		if (index == UINT32_MAX)
+	for (uint32_t i = 0; i < count;) {
+		if (!freed_slab(a, handles[i], &f) ||
+		    (sizeclass_table[f.kind].objects == 1 && slab_put_whole(a, f.record, f.head, f.kind, handles[i]))) {
+			i++;
 			continue;
-		/* What is told of is not touched object by object: each would wait for the one before. */
-		kind = pw1_class(w1);
-		if (r != told.record || index / 64 != told.word) {
-			struct freed next = {.record = r, .kind = kind, .word = index / 64};
-
-			next.head = (handle_offset(handles[i]) >> PAGE_SHIFT) - pw1_dist(w1);
-			if (sizeclass_table[kind].objects == 1 &&
-			    slab_put_whole(a, r, next.head, kind, handles[i]))
-				continue;
-			put_next(a, &told, &next, from);
 		}
-		/* PAIR(put): we are done with it. */
-		atomic_store_explicit(&r->words[index], state_make(OBJECT_FREE, 0, handle_gen(handles[i])),
-				      memory_order_release);
-		told.bits |= UINT64_C(1) << (index % 64);
+		i += free_run(&f, handles + i, count - i, own);
+		tell(a, &f, from);
 	}
-	if (told.bits)
-		tell(a, &told, from);
 }
 
 void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
