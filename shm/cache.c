@@ -202,6 +202,38 @@ static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 	set_limit(t, class, limit);
 }
 
+static uint64_t limit_bytes(const struct thread_block *t, uint32_t class)
+{
+	return (uint64_t)cache_limit(&t->caches[class]) * sizeclass_table[class].bytes;
+}
+
+static void halve(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	uint32_t limit = cache_limit(&t->caches[class]) / 2, count = cache_count(&t->caches[class]);
+
+	set_limit(t, class, limit);
+	if (count > limit)
+		put_oldest(a, t, class, count - limit / 2);
+}
+
+/* The client owns less than it did. A larger cache than this one is halved, if one is met: else the one that
+ * flushes most would be halved most, and flush more still, while others keep what they have. */
+static void shrink(struct arena *a, struct thread_block *t, uint32_t class)
+{
+	uint64_t bytes = limit_bytes(t, class);
+
+	for (int i = 0; i < STEAL_TRIES; i++) {
+		uint32_t victim = t->steal_next++ % CLASSES;
+
+		if (cache_limit(&t->caches[victim]) > first_limit(victim) && limit_bytes(t, victim) > bytes) {
+			halve(a, t, victim);
+			return;
+		}
+	}
+	if (cache_limit(&t->caches[class]) > first_limit(class))
+		set_limit(t, class, cache_limit(&t->caches[class]) / 2);
+}
+
 /* At every miss of a new cache, and some of an old one. */
 static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
 {
@@ -210,7 +242,7 @@ static void adapt(struct arena *a, struct thread_block *t, uint32_t class)
 	if (cache_limit(c) && t->slow_calls++ % ADAPT_EVERY != 0)
 		return;
 	if (cache_limit(c) > first_limit(class) && cached_bytes(t) > budget(a, t))
-		set_limit(t, class, cache_limit(c) / 2); /* the client owns less than it did */
+		shrink(a, t, class);
 	else
 		grow(a, t, class);
 }
@@ -249,6 +281,14 @@ static void heed_shrink(struct arena *a, struct thread_block *t)
 	give_up_left(a, t);
 }
 
+/* Who allocates writes to the objects soon, most often: their lines come faster together than one by one. The last
+ * is the first to be given out. */
+static void prefetch_objects(const struct arena *a, const uint64_t *handles, uint32_t count)
+{
+	while (count-- > 0)
+		__builtin_prefetch(a->heap + handle_offset(handles[count]), 1);
+}
+
 uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, int *err)
 {
 	struct cache *c = &t->caches[class];
@@ -280,6 +320,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	if (!got)
 		return 0;
 	drawn_add(t, (int64_t)(got * bytes));
+	prefetch_objects(a, cache_slot(a, c->slots), got);
 	cache_set_count(c, got - 1);
 	return cache_slot(a, c->slots)[got - 1];
 }
