@@ -18,7 +18,7 @@ const struct bar *bar_of(const struct row *row)
 static int base_of(const struct report *r, const struct row *row, const struct bar *b)
 {
 	if (b->kind == BAR_BEST)
-		return report_best_private(r, row);
+		return report_best_rival(r, row);
 	return b->kind == BAR_PEER ? report_peer(r, b->against) : -1;
 }
 
@@ -32,7 +32,7 @@ const char *bar_against(const struct report *r, const struct row *row)
 	if (b->kind == BAR_PEER)
 		return b->against;
 	base = base_of(r, row, b);
-	return base < 0 ? "best private" : r->peers[base].name;
+	return base < 0 ? "best" : r->peers[base].name;
 }
 
 enum verdict bar_judge(const struct report *r, const struct row *row, int peer, double *figure)
@@ -42,6 +42,8 @@ enum verdict bar_judge(const struct report *r, const struct row *row, int peer, 
 
 	*figure = 0;
 	if (!b || peer < 0 || !row->cells[peer].n)
+		return BAR_UNKNOWN;
+	if (b->form && strcmp(b->form, r->peers[peer].name))
 		return BAR_UNKNOWN;
 	if (b->kind == BAR_VALUE)
 		*figure = report_summary(&row->cells[peer]).median;
@@ -82,7 +84,7 @@ void bar_text(const struct row *row, char *text, size_t size)
 /* ---- the table of bars ---- */
 
 #define FORM_WIDTH 17
-#define FORMS_MAX  4
+#define FORMS_MAX  5
 
 struct forms {
 	int at[FORMS_MAX], n;
@@ -106,6 +108,8 @@ static void print_form(const struct report *r, const struct row *row, int peer, 
 
 	if (v != BAR_UNKNOWN)
 		snprintf(text, sizeof(text), "%.2f%s %s", figure, unit_of(row), verdict_text(v));
+	else if (bar_of(row)->form && strcmp(bar_of(row)->form, r->peers[peer].name))
+		snprintf(text, sizeof(text), "-");
 	else if (row->cells[peer].n || row->cells[peer].failed)
 		snprintf(text, sizeof(text), "%s",
 			 row->cells[peer].failed ? "FAILED" : verdict_text(v));
@@ -230,7 +234,7 @@ void bars_csv(const struct report *r, FILE *out)
 			double figure;
 			enum verdict v = bar_judge(r, row, f.at[k], &figure);
 
-			if (!row->cells[f.at[k]].n)
+			if (!row->cells[f.at[k]].n || (b->form && strcmp(b->form, r->peers[f.at[k]].name)))
 				continue;
 			fprintf(out, "%s,%s,%s,\"%s\",%s,%.4f,%s,%s,%.4f,%.4f,%s,%s,%.4f\n",
 				row->work->name, row->trace ? row->trace : "", row->metric.name,

@@ -14,22 +14,33 @@
 #include "bench.h"
 
 struct bench_peer peers[] = {
-	{.name = "null", .plugin = "peer_null", .can = NEEDS_SHARED},
-	{.name = "glibc", .plugin = "peer_malloc", .private_malloc = true},
-	{.name = "jemalloc", .plugin = "peer_malloc", .private_malloc = true},
-	{.name = "mimalloc", .plugin = "peer_malloc", .private_malloc = true},
-	{.name = "tcmalloc", .plugin = "peer_malloc", .private_malloc = true},
+	{.name = "null", .plugin = "peer_null", .can = NEEDS_SHARED | NEEDS_QUEUE},
+	{.name = "glibc", .plugin = "peer_malloc", .rival = true},
+	{.name = "jemalloc", .plugin = "peer_malloc", .rival = true},
+	{.name = "mimalloc", .plugin = "peer_malloc", .rival = true},
+	{.name = "tcmalloc", .plugin = "peer_malloc", .rival = true},
 	{.name = "boost", .plugin = "peer_boost", .can = NEEDS_SHARED},
 	{.name = "boost-node", .plugin = "peer_boost", .can = NEEDS_SHARED, .one_size = true},
 	{.name = "rte_mempool", .plugin = "peer_dpdk", .can = NEEDS_SHARED, .one_size = true},
+	{.name = "pipe", .plugin = "peer_queue", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
+	{.name = "mqueue", .plugin = "peer_queue", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
+	{.name = "boost-mq", .plugin = "peer_boost", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
+	{.name = "ck_ring", .plugin = "peer_ck", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
+	{.name = "rte_ring", .plugin = "peer_dpdk", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
+	{.name = "lttng", .plugin = "peer_lttng", .can = NEEDS_LOG, .no_heap = true},
 	{.name = "shmalloc",
 	 .plugin = "peer_shmalloc",
-	 .can = NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY | NEEDS_ARENAS,
+	 .can = NEEDS_SHARED | NEEDS_LOG | NEEDS_QUEUE | NEEDS_RECOVERY | NEEDS_ARENAS,
 	 .own = true},
 	{.name = "shmalloc-of", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .own = true},
 	{.name = "shmalloc-handle",
 	 .plugin = "peer_shmalloc",
 	 .can = NEEDS_SHARED | NEEDS_HANDLES | NEEDS_ARENAS,
+	 .own = true},
+	{.name = "shmalloc-coarse",
+	 .plugin = "peer_shmalloc",
+	 .can = NEEDS_LOG | NEEDS_QUEUE,
+	 .no_heap = true,
 	 .own = true},
 };
 const int npeers = (int)(sizeof(peers) / sizeof(peers[0]));
@@ -87,6 +98,8 @@ static bool can_run(const struct bench_peer *peer, const struct workload *work)
 	unsigned needs = work->needs & NEEDS_OF_PEER;
 
 	if (!peer->present || (peer->can & needs) != needs)
+		return false;
+	if (peer->no_heap && !(needs & (NEEDS_LOG | NEEDS_QUEUE)))
 		return false;
 	if (peer->one_size && !(work->needs & ONE_SIZE))
 		return false;

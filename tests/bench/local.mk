@@ -8,7 +8,7 @@ check_PROGRAMS += %D%/bench
 	%D%/child.c %D%/launch.c %D%/traces.c \
 	%D%/report.c %D%/report.h %D%/report_table.c %D%/bars.c %D%/machine.c \
 	%D%/work.c %D%/work.h \
-	%D%/work_one.c %D%/work_latency.c %D%/work_many.c %D%/work_memory.c \
+	%D%/work_one.c %D%/work_latency.c %D%/gang.c %D%/gang.h %D%/work_many.c %D%/work_log.c %D%/work_memory.c \
 	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c %D%/work_purge.c \
 	%D%/peer.h
 # Flags are part of what instructions are counted for.
@@ -38,7 +38,7 @@ check_PROGRAMS += %D%/purge
 %C%_purge_LDADD = libclient.la
 
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
-bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_shmalloc.so
+bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_queue.so %D%/peer_shmalloc.so
 bench_flags = $(DEFS) -I$(top_srcdir)/libclient -D_GNU_SOURCE $(CPPFLAGS)
 bench_shared = -fPIC -fno-plt -shared -pthread -ftls-model=initial-exec -fvisibility=hidden
 
@@ -48,6 +48,9 @@ bench_shared = -fPIC -fno-plt -shared -pthread -ftls-model=initial-exec -fvisibi
 %D%/peer_malloc.so: %D%/peer_malloc.c %D%/peer.h
 	$(AM_V_at)$(MKDIR_P) %D%
 	$(AM_V_CCLD)$(CC) $(bench_flags) $(AM_CFLAGS) $(CFLAGS) $(bench_shared) -o $@ $(srcdir)/%D%/peer_malloc.c $(LDFLAGS) -ldl
+%D%/peer_queue.so: %D%/peer_queue.c %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_CCLD)$(CC) $(bench_flags) $(AM_CFLAGS) $(CFLAGS) $(bench_shared) -o $@ $(srcdir)/%D%/peer_queue.c $(LDFLAGS) -lrt
 # The shared library as a user links it, or where there is none the archive.
 %D%/peer_shmalloc.so: %D%/peer_shmalloc.c %D%/peer.h libclient/shmalloc.h libshmalloc.la
 	$(AM_V_at)$(MKDIR_P) %D%
@@ -79,13 +82,32 @@ BENCH_CXX = c++
 		echo "bench: NO DPDK: install libdpdk-dev" >&2; \
 	fi
 
+%D%/peer_ck.so: %D%/peer_ck.c %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_GEN)if echo '#include <ck_ring.h>' | $(CC) -fsyntax-only -x c - 2>/dev/null; then \
+		$(CC) $(bench_flags) -O2 -g $(bench_shared) -o $@ $(srcdir)/%D%/peer_ck.c; \
+	else \
+		echo "bench: NO Concurrency Kit: install libck-dev" >&2; \
+	fi
+
+# LTTng: its daemon is started by the plug-in, for the time of a measurement.
+%D%/peer_lttng.so: %D%/peer_lttng.c %D%/peer_lttng.h %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_GEN)if echo '#include <lttng/tracepoint.h>' | $(CC) -fsyntax-only -x c - 2>/dev/null; then \
+		$(CC) $(bench_flags) -I$(srcdir)/%D% -O2 -g $(bench_shared) -o $@ $(srcdir)/%D%/peer_lttng.c \
+			-llttng-ust -ldl; \
+	else \
+		echo "bench: NO LTTng-UST: install liblttng-ust-dev and lttng-tools" >&2; \
+	fi
+
 check_DATA += $(bench_plugins)
 script_tests += %D%/smoke.sh %D%/instructions_gate.sh
 
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
 bench_results = --results $(abs_builddir)/%D%/results
-bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) %D%/huge$(EXEEXT) %D%/purge$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so
+bench_others = %D%/peer_boost.so %D%/peer_dpdk.so %D%/peer_ck.so %D%/peer_lttng.so
+bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) %D%/huge$(EXEEXT) %D%/purge$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) $(bench_others)
 
 bench: $(bench_ready)
 	$(AM_V_at)%D%/bench$(EXEEXT) $(bench_results) --title bench $(BENCH_FLAGS)
@@ -105,7 +127,7 @@ update-instructions: %D%/bench$(EXEEXT) $(bench_plugins)
 	$(AM_V_at)bash $(srcdir)/%D%/instructions.sh update %D%/bench$(EXEEXT) $(srcdir)/%D%/instructions.csv
 .PHONY: bench bench-short bench-report bench-scaling bench-callgrind check-instructions update-instructions
 
-CLEANFILES += $(bench_plugins) %D%/peer_boost.so %D%/peer_dpdk.so %D%/results/bench*.csv
+CLEANFILES += $(bench_plugins) $(bench_others) %D%/results/bench*.csv
 # The last run that was kept.
 bench_kept = %D%/results/reference.txt %D%/results/reference.csv %D%/results/reference-bars.csv \
 	%D%/results/reference-scaling.txt %D%/results/reference-bars.svg %D%/results/reference-peers.svg \
@@ -113,4 +135,5 @@ bench_kept = %D%/results/reference.txt %D%/results/reference.csv %D%/results/ref
 EXTRA_DIST += %D%/README.md %D%/callgrind.sh %D%/instructions.sh \
 	%D%/instructions.csv %D%/plots.sh %D%/report.sh \
 	$(bench_kept) %D%/peer_null.c %D%/peer_malloc.c \
-	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c
+	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c \
+	%D%/peer_queue.c %D%/peer_ck.c %D%/peer_lttng.c %D%/peer_lttng.h

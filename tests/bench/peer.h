@@ -7,6 +7,7 @@
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,16 @@ extern "C" {
 
 /* What a workload holds of an object: a pointer to it, or for a peer with ptr() a handle. 0: none. */
 typedef uintptr_t peer_ref;
+
+/* A queue or log of records of one length: several processes write, one reads. */
+struct peer_queue {
+	int (*make)(size_t len);	      /* the first process, before all others; NULL: nothing to do. -errno */
+	int (*join)(size_t len, bool reader); /* each of the others; NULL: nothing to do. -errno */
+	bool (*send)(const void *record);     /* false: full, for now */
+	bool (*receive)(void *record);	      /* false: nothing there, for now */
+	bool (*wait)(void *record);	      /* the same, asleep for up to some tenths of a second */
+	void (*leave)(void);		      /* the reader; NULL: nothing to do */
+};
 
 struct peer_ops {
 	const char *version;
@@ -38,6 +49,8 @@ struct peer_ops {
 
 	/* One record to a log that other processes can read. 0 or -errno. */
 	int (*log)(const void *data, size_t len);
+
+	const struct peer_queue *queue;
 
 	/* shmalloc alone. */
 	uint64_t (*clients)(void);	     /* attached to the arena */

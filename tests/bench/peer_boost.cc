@@ -2,14 +2,17 @@
 /*
  * peer_boost.cc - Boost.Interprocess: managed_shared_memory with its default algorithm, rbtree_best_fit
  * under one process-shared mutex. The general allocator that programs share memory with today. The other
- * peer, boost-node, is its cached_node_allocator: objects of one size, each thread with an allocator and so
+ * peer, boost-mq, is its message_queue, and boost-node its cached_node_allocator: objects of one size, each thread with an allocator and so
  * with a cache of its own.
  */
 #include "peer.h"
 
 #include <boost/interprocess/allocators/cached_node_allocator.hpp>
+#include <boost/date_time/posix_time/posix_time_types.hpp>
+#include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>
 #include <boost/version.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -71,10 +74,68 @@ static void node_free(peer_ref ref)
 	nodes().deallocate_one(reinterpret_cast<node *>(ref));
 }
 
+/* ---- message queue ---- */
+
+static const char *queue_name;
+static bi::message_queue *messages;
+static size_t length;
+
+static void forked(int)
+{
+}
+
+static int queue_make(size_t len)
+{
+	length = len;
+	try {
+		messages = new bi::message_queue(bi::create_only, queue_name, 1024, len);
+	} catch (const std::exception &) {
+		return -EIO;
+	}
+	bi::message_queue::remove(queue_name); /* forked processes inherit the mapping */
+	return 0;
+}
+
+static bool queue_send(const void *record)
+{
+	return messages->try_send(record, length, 0);
+}
+
+static bool queue_receive(void *record)
+{
+	bi::message_queue::size_type got;
+	unsigned priority;
+
+	return messages->try_receive(record, length, got, priority);
+}
+
+static bool queue_wait(void *record)
+{
+	bi::message_queue::size_type got;
+	unsigned priority;
+	auto end = boost::posix_time::microsec_clock::universal_time() +
+		   boost::posix_time::milliseconds(100);
+
+	return messages->timed_receive(record, length, got, priority, end);
+}
+
+static struct peer_queue queue;
+
 static struct peer_ops ops;
 
 const struct peer_ops *peer_open(const struct peer_config *config, char *err, size_t err_size)
 {
+	if (!std::strcmp(config->variant, "boost-mq")) {
+		queue_name = config->arena;
+		queue.make = queue_make;
+		queue.send = queue_send;
+		queue.receive = queue_receive;
+		queue.wait = queue_wait;
+		ops.version = "Boost.Interprocess " BOOST_LIB_VERSION " message_queue";
+		ops.forked = forked;
+		ops.queue = &queue;
+		return &ops;
+	}
 	try {
 		if (config->create)
 			segment = new bi::managed_shared_memory(bi::create_only, config->arena,

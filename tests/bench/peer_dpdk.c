@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peer_dpdk.c - DPDK's rte_mempool: objects of one size in a ring that all share, and a cache for each thread.
+ * peer_dpdk.c - DPDK's rte_ring, and its rte_mempool: objects of one size in a ring that all share, and a cache for each thread.
  * Without huge pages, devices or files (--no-huge --no-shconf --no-pci). A secondary process of DPDK's own
  * kind attaches by such files, and cannot at all without huge pages; but the pool's memory is one shared
  * mapping, so further processes are made by fork and use it at the same addresses. Caches are the user's own (rte_mempool_cache_create), as DPDK has it
@@ -11,10 +11,13 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
 #include <rte_version.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OBJECT	128u
@@ -84,6 +87,56 @@ static struct peer_ops ops = {
 	.forked = pool_forked,
 };
 
+/* ---- a ring of records, several producers and one consumer ---- */
+
+#define CELLS 2048u
+
+static struct rte_ring *ring;
+static unsigned int cell;
+
+static int ring_make(size_t len)
+{
+	cell = (unsigned int)len;
+	ring = rte_ring_create_elem("bench", cell, CELLS, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	return ring ? 0 : -rte_errno;
+}
+
+static bool ring_send(const void *record)
+{
+	return !rte_ring_mp_enqueue_elem(ring, (void *)(uintptr_t)record, cell);
+}
+
+static bool ring_receive(void *record)
+{
+	return !rte_ring_sc_dequeue_elem(ring, record, cell);
+}
+
+/* It has no sleeping. */
+static bool ring_wait(void *record)
+{
+	struct timespec ts = { 0, 50000 };
+
+	for (int i = 0; i < 2000; i++) {
+		if (ring_receive(record))
+			return true;
+		nanosleep(&ts, NULL);
+	}
+	return false;
+}
+
+static const struct peer_queue ring_queue = {
+	.make = ring_make,
+	.send = ring_send,
+	.receive = ring_receive,
+	.wait = ring_wait,
+};
+
+static const struct peer_ops ring_ops = {
+	.version = "DPDK rte_ring, several producers, one consumer",
+	.forked = pool_forked,
+	.queue = &ring_queue,
+};
+
 /* It pins the process to the CPU named: the one it is on. */
 static int start_eal(const char *name)
 {
@@ -107,6 +160,8 @@ const struct peer_ops *peer_open(const struct peer_config *config, char *err, si
 		snprintf(err, err_size, "rte_eal_init: %s", rte_strerror(rte_errno));
 		return NULL;
 	}
+	if (!strcmp(config->variant, "rte_ring"))
+		return &ring_ops;
 	pool = rte_mempool_create("bench", OBJECTS, OBJECT, 0, 0, NULL, NULL, NULL, NULL,
 				  SOCKET_ID_ANY, 0);
 	for (unsigned i = 0; pool && i < CACHES; i++) {

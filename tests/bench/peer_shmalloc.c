@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Three peers:
+ * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Four peers:
  *  shmalloc         for a program that holds pointers, as a user of malloc does: shma_alloc_ptr() and
  *                   shma_free_ptr(), which finds the handle anew;
  *  shmalloc-of      the same by one call each: shma_alloc() and shma_ptr(); shma_handle_of() and shma_free(),
  *                   which checks the handle;
- *  shmalloc-handle  for a program that holds handles: it pays a checked shma_ptr() at each use.
+ *  shmalloc-handle  for a program that holds handles: it pays a checked shma_ptr() at each use;
+ *  shmalloc-coarse  a log whose records have a coarse time.
  */
 #include "peer.h"
 
@@ -127,7 +128,7 @@ static int open_arena(shma **ret, const char *name, uint64_t capacity, int creat
 	struct shma_options opt = {
 		.struct_size = sizeof(opt),
 		.capacity = capacity,
-		.log_policy = SHMA_LOG_OVERWRITE,
+		.log_policy = SHMA_LOG_BLOCK, /* while there is a consumer; else it overwrites */
 	};
 
 	return shma_open(ret, name, SHMA_EMBEDDED | (create ? SHMA_CREATE | SHMA_EXCL : 0), &opt);
@@ -164,6 +165,56 @@ static int arena_log(const void *data, size_t len)
 	return shma_log_write(arena, 6, data, len);
 }
 
+/* ---- the log as a queue: its reader is the consumer, without whom nothing is overwritten ---- */
+
+static size_t record_length;
+static struct shma_reader *reader;
+
+static int queue_join(size_t len, bool reads)
+{
+	record_length = len;
+	return reads ? shma_reader_open(arena, &reader, SHMA_CONSUMER | SHMA_FROM_OLDEST) : 0;
+}
+
+/* The policy is to wait: it comes back when there is room, or nobody any more who reads. */
+static bool queue_send(const void *record)
+{
+	return !shma_log_write(arena, 6, record, record_length);
+}
+
+static bool queue_next(void *record, int timeout_ms)
+{
+	struct shma_record rec;
+
+	if (shma_reader_next(reader, &rec, timeout_ms) != 1 || rec.len != record_length)
+		return false;
+	memcpy(record, rec.data, record_length);
+	return true;
+}
+
+static bool queue_receive(void *record)
+{
+	return queue_next(record, 0);
+}
+
+static bool queue_wait(void *record)
+{
+	return queue_next(record, 100);
+}
+
+static void queue_leave(void)
+{
+	shma_reader_close(reader);
+}
+
+static const struct peer_queue queue = {
+	.join = queue_join,
+	.send = queue_send,
+	.receive = queue_receive,
+	.wait = queue_wait,
+	.leave = queue_leave,
+};
+
 static const struct peer_ops pointer_ops = {
 	.version = "shmalloc, pointers held",
 	.alloc = pointer_alloc,
@@ -173,8 +224,15 @@ static const struct peer_ops pointer_ops = {
 	.untoken = pointer_untoken,
 	.footprint = arena_footprint,
 	.log = arena_log,
+	.queue = &queue,
 	.clients = arena_clients,
 	.use_arena = arena_use,
+};
+
+static const struct peer_ops coarse_ops = {
+	.version = "shmalloc, log with a coarse clock",
+	.log = arena_log,
+	.queue = &queue,
 };
 
 static const struct peer_ops of_ops = {
@@ -212,6 +270,8 @@ const struct peer_ops *peer_open(const struct peer_config *config, char *err, si
 		return NULL;
 	}
 	arena_name = config->arena;
+	if (!strcmp(config->variant, "shmalloc-coarse"))
+		return &coarse_ops;
 	if (!strcmp(config->variant, "shmalloc-of"))
 		return &of_ops;
 	return strcmp(config->variant, "shmalloc-handle") ? &pointer_ops : &handle_ops;

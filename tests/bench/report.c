@@ -82,7 +82,7 @@ struct summary report_summary(const struct cell *cell)
 	return s;
 }
 
-int report_best_private(const struct report *r, const struct row *row)
+int report_best_rival(const struct report *r, const struct row *row)
 {
 	double best = 0;
 	int at = -1;
@@ -90,7 +90,7 @@ int report_best_private(const struct report *r, const struct row *row)
 	for (int i = 0; i < r->npeers; i++) {
 		double median = report_summary(&row->cells[i]).median;
 
-		if (!r->peers[i].private_malloc || !row->cells[i].n)
+		if (!r->peers[i].rival || !row->cells[i].n)
 			continue;
 		if (at < 0 || (row->metric.more_is_better ? median > best : median < best)) {
 			best = median;
@@ -150,7 +150,7 @@ static FILE *open_csv(const char *folder, const char *title, const char *suffix)
 
 static void csv_row(const struct report *r, const struct row *row, FILE *medians, FILE *samples)
 {
-	int best = report_best_private(r, row), boost = report_peer(r, "boost");
+	int best = report_best_rival(r, row), boost = report_peer(r, "boost");
 
 	for (int i = 0; i < r->npeers; i++) {
 		const struct cell *cell = &row->cells[i];

@@ -10,15 +10,16 @@
 
 #include "work.h"
 
-#define PEERS_MAX 16
+#define PEERS_MAX 24
 #define SAMPLES_MAX 64
 
 struct bench_peer {
 	const char *name;
 	const char *plugin;  /* file name without .so */
 	unsigned can;	     /* enum workload_needs */
-	bool private_malloc; /* one of those to be as fast as */
+	bool rival;	     /* one of those to be as fast as: a private malloc, a queue */
 	bool one_size;	     /* a pool of objects of 128 bytes, no more */
+	bool no_heap;	     /* a log or a queue alone */
 	bool own;	     /* a form of use of shmalloc: to be judged */
 	bool wanted, present;
 	char version[80]; /* or why it is missing */
@@ -60,9 +61,9 @@ struct summary {
 };
 
 struct summary report_summary(const struct cell *cell);
-/* Index of a peer, or -1; of the best private malloc of a row, or -1: there is none. */
+/* Index of a peer, or -1; of the best rival of a row, or -1: there is none. */
 int report_peer(const struct report *r, const char *name);
-int report_best_private(const struct report *r, const struct row *row);
+int report_best_rival(const struct report *r, const struct row *row);
 /* A peer's median by that of another; 0: unknown. Percentages are differences, not to be divided. */
 double report_ratio(const struct row *row, int peer, int base);
 /* "redis: an event" */

@@ -28,11 +28,19 @@ static void print_cell(FILE *out, const struct cell *cell)
 static int base_of(const struct report *r, const struct row *row)
 {
 	const struct bar *b = bar_of(row);
-	int best = report_best_private(r, row);
+	int best = report_best_rival(r, row);
 
 	if (b && b->kind == BAR_PEER)
 		return report_peer(r, b->against);
 	return best >= 0 ? best : report_peer(r, "boost");
+}
+
+/* The form of use whose ratio stands in the row. */
+static int form_of(const struct report *r, const struct row *row)
+{
+	const struct bar *b = bar_of(row);
+
+	return report_peer(r, b && b->form ? b->form : "shmalloc");
 }
 
 static void print_verdict(const struct report *r, const struct row *row, FILE *out)
@@ -42,12 +50,27 @@ static void print_verdict(const struct report *r, const struct row *row, FILE *o
 
 	bar_text(row, bar, sizeof(bar));
 	fprintf(out, "  %-9s %s", bar,
-		bar[0] ? verdict_text(bar_judge(r, row, report_peer(r, "shmalloc"), &figure)) : "");
+		bar[0] ? verdict_text(bar_judge(r, row, form_of(r, row), &figure)) : "");
+}
+
+/* Allocators and logs have columns of their own. */
+static unsigned group_of(const struct row *row)
+{
+	return row->work->needs & (NEEDS_LOG | NEEDS_QUEUE) ? 1 : 0;
+}
+
+static bool in_group(const struct report *r, int peer, unsigned group)
+{
+	for (int i = 0; i < r->nrows; i++)
+		if (group_of(&r->rows[i]) == group &&
+		    (r->rows[i].cells[peer].n || r->rows[i].cells[peer].failed))
+			return true;
+	return false;
 }
 
 static void print_row(const struct report *r, const struct row *row, FILE *out)
 {
-	int base = base_of(r, row), own = report_peer(r, "shmalloc");
+	int base = base_of(r, row), own = form_of(r, row);
 	char title[128], text[32] = "-";
 	double ratio = report_ratio(row, own, base);
 
@@ -55,7 +78,7 @@ static void print_row(const struct report *r, const struct row *row, FILE *out)
 	report_print_title(out, title, TITLE_WIDTH);
 	fprintf(out, " %-4s", row->metric.unit);
 	for (int i = 0; i < r->npeers; i++)
-		if (r->peers[i].present)
+		if (in_group(r, i, group_of(row)))
 			print_cell(out, &row->cells[i]);
 	if (own >= 0 && r->peers[own].present) {
 		if (ratio > 0)
@@ -96,17 +119,22 @@ static const char *column_name(const char *name)
 	return strcmp(name, "rte_mempool") ? name : "rte_mempl";
 }
 
-static void print_header(const struct report *r, FILE *out)
+static void print_explanation(FILE *out)
+{
+	fprintf(out,
+		"\nMedians; ~ marks a spread (quartile to quartile) above 25 %%. The ratio is shmalloc's, where\n"
+		"pointers are held and time is exact unless the bar is for another form, to the peer named: the\n"
+		"best private malloc or queue of the row, or whom its bar names, or boost. null is what the\n"
+		"harness itself costs in each cell; for delays, a bare cache line.\n");
+}
+
+static void print_header(const struct report *r, unsigned group, FILE *out)
 {
 	int own = report_peer(r, "shmalloc");
 
-	fprintf(out,
-		"\nMedians; ~ marks a spread (quartile to quartile) above 25 %%. The ratio is shmalloc's, where\n"
-		"pointers are held, to the peer named: the best private malloc of the row, or whom its bar\n"
-		"names, or boost. null is what the harness itself costs in each cell.\n\n");
-	fprintf(out, "%-*s %-4s", TITLE_WIDTH, "", "unit");
+	fprintf(out, "\n%-*s %-4s", TITLE_WIDTH, "", "unit");
 	for (int i = 0; i < r->npeers; i++)
-		if (r->peers[i].present)
+		if (in_group(r, i, group))
 			fprintf(out, " %*.*s", CELL_WIDTH - 1, CELL_WIDTH - 1,
 				column_name(r->peers[i].name));
 	if (own >= 0 && r->peers[own].present)
@@ -114,13 +142,28 @@ static void print_header(const struct report *r, FILE *out)
 	fprintf(out, "\n");
 }
 
+static void print_group(const struct report *r, unsigned group, FILE *out)
+{
+	bool begun = false;
+
+	for (int i = 0; i < r->nrows; i++) {
+		const struct row *row = &r->rows[i];
+
+		if (!row->shown || group_of(row) != group || row_empty(r, row))
+			continue;
+		if (!begun)
+			print_header(r, group, out);
+		begun = true;
+		print_row(r, row, out);
+	}
+}
+
 void report_table(const struct report *r, FILE *out)
 {
 	print_peers(r, out);
-	print_header(r, out);
-	for (int i = 0; i < r->nrows; i++)
-		if (r->rows[i].shown && !row_empty(r, &r->rows[i]))
-			print_row(r, &r->rows[i], out);
+	print_explanation(out);
+	for (unsigned group = 0; group < 2; group++)
+		print_group(r, group, out);
 	for (int i = 0; i < r->nrows; i++)
 		if (r->rows[i].shown && row_empty(r, &r->rows[i]))
 			fprintf(out, "NOT MEASURED: no peer for %s.%s\n", r->rows[i].work->name,

@@ -7,7 +7,7 @@ results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
 # In a process that a sanitizer watches no other malloc shows anything.
-peers=null,glibc,jemalloc,mimalloc,tcmalloc,shmalloc,shmalloc-of,shmalloc-handle
+peers=null,glibc,jemalloc,mimalloc,tcmalloc,pipe,mqueue,shmalloc,shmalloc-of,shmalloc-handle,shmalloc-coarse
 [ "${SANITIZERS:-no}" = no ] || peers=null,shmalloc,shmalloc-of,shmalloc-handle
 
 # A trace of two objects, one of them resized: SMTRACE1, objects, threads, events.
@@ -26,6 +26,8 @@ event 2 0 0
 grep -q '^ws,,ns,ns,shmalloc,1,0,' "$results/smoke.csv"
 grep -q '^trace,small,ns,ns,shmalloc,1,0,' "$results/smoke.csv"
 grep -q '^procs2,,rate,M/s,shmalloc-handle,1,0,' "$results/smoke.csv"
+grep -q '^queue128x2,,rate,M/s,shmalloc,1,0,' "$results/smoke.csv"
+grep -q '^log128,,own,ns,shmalloc-coarse,1,0,' "$results/smoke.csv"
 # Every bar is judged that has somebody to be compared with, and no other.
 grep -q '^pair128,,ns,"128 B pair",shmalloc,.*,x,at most,1.2000,' "$results/smoke-bars.csv"
 grep -q '^memory,,above,.*,%,at most,8.0000,5.0000,,' "$results/smoke-bars.csv"

@@ -19,11 +19,25 @@
 #define TIMES(name, title, ...) {name, title, "x", false, __VA_ARGS__}
 #define US(name, title)	        {name, title, "us", false, NULL}
 #define NO_BAR NULL
-#define BARS(...) (const struct bar[]){__VA_ARGS__, {BAR_NONE, 0, 0, NULL, NULL}}
+#define BARS(...) (const struct bar[]){__VA_ARGS__, {BAR_NONE, 0, 0, NULL, NULL, NULL}}
 /* Limit, then goal: of shmalloc's median to that of the best private malloc, or of a peer; or as it is. */
-#define BEST(...)       BARS({BAR_BEST, __VA_ARGS__, NULL, NULL})
-#define PEER(peer, ...) BARS({BAR_PEER, __VA_ARGS__, peer, NULL})
-#define VALUE(...)      BARS({BAR_VALUE, __VA_ARGS__, NULL, NULL})
+#define BEST(...)       BARS({BAR_BEST, __VA_ARGS__, NULL, NULL, NULL})
+#define PEER(peer, ...) BARS({BAR_PEER, __VA_ARGS__, peer, NULL, NULL})
+#define VALUE(...)      BARS({BAR_VALUE, __VA_ARGS__, NULL, NULL, NULL})
+/* Of the form whose records have a coarse time; of the one with exact times, to the peer. */
+#define COARSE(...)      BARS({BAR_BEST, __VA_ARGS__, NULL, NULL, "shmalloc-coarse"})
+#define EXACT(peer, ...) BARS({BAR_PEER, __VA_ARGS__, peer, NULL, "shmalloc"})
+/* What a record costs its writer; so many writers alone; so many that send, and one that receives. */
+#define LOG(bytes)                                                                              \
+	{"log" #bytes, NEEDS_LOG, work_log, bytes,                                              \
+	 {NS("ns", "log record of " #bytes " B", NO_BAR), NS("clock", "  … clock_gettime alone", NO_BAR), \
+	  NS("memcpy", "  … memcpy alone", NO_BAR), NS("own", #bytes " B record beyond clock and memcpy", VALUE(20, 10))}}
+#define WRITERS(bytes, n, title)                                                                \
+	{"log" #bytes "x" #n, NEEDS_LOG, work_log_processes, bytes << 8 | n,                    \
+	 {NS("ns", #bytes " B, " title ", ns x CPUs", NO_BAR), MPS("rate", #bytes " B, " title ": together", EXACT("lttng", 3, 6))}}
+#define QUEUE(bytes, n, title)                                                                  \
+	{"queue" #bytes "x" #n, NEEDS_QUEUE | NO_NULL, work_queue, bytes << 8 | n,              \
+	 {MPS("rate", #bytes " B, " title " and a reader", COARSE(1.5, 3))}}
 /* Of 5 million objects in 1 GiB the one who is killed had this share. */
 #define RECOVERY(share)                                                                    \
 	US("kernel", "death of " share ": kernel, to pidfd"),                              \
@@ -98,19 +112,22 @@ const struct workload workloads[] = {
 	 {NS("checked", "read at a checked shma_ptr, 4,096 live", NO_BAR),
 	  NS("plain", "  … at base + offset of the handle", NO_BAR),
 	  NS("pointer", "  … at a pointer", NO_BAR)}},
-	{"log", NEEDS_LOG, work_log, 128,
-	 {NS("ns", "log record of 128 B", NO_BAR), NS("clock", "  … clock_gettime alone", NO_BAR),
-	  NS("memcpy", "  … memcpy of 128 B alone", NO_BAR)}},
-	{"log1", NEEDS_LOG | NEEDS_SHARED, work_log_processes, 1,
-	 {NS("ns", "1 writer process, ns x CPUs", NO_BAR), MPS("rate", "  … together", NO_BAR)}},
-	{"log2", NEEDS_LOG | NEEDS_SHARED, work_log_processes, 2,
-	 {NS("ns", "2 writer processes, ns x CPUs", NO_BAR), MPS("rate", "  … together", NO_BAR)}},
-	{"log4", NEEDS_LOG | NEEDS_SHARED, work_log_processes, 4,
-	 {NS("ns", "4 writer processes, ns x CPUs", NO_BAR), MPS("rate", "  … together", NO_BAR)}},
+	LOG(64), LOG(128), LOG(512),
+	WRITERS(128, 1, "1 writer process"), WRITERS(128, 2, "2 writer processes"),
+	WRITERS(128, 4, "4 writer processes"),
+	QUEUE(64, 1, "1 writer process"), QUEUE(64, 2, "2 writer processes"), QUEUE(64, 4, "4 writer processes"),
+	QUEUE(128, 1, "1 writer process"), QUEUE(128, 2, "2 writer processes"),
+	QUEUE(128, 4, "4 writer processes"),
+	QUEUE(512, 1, "1 writer process"), QUEUE(512, 2, "2 writer processes"),
+	QUEUE(512, 4, "4 writer processes"),
+	{"queue_spinning", NEEDS_QUEUE, work_queue_spinning, 128 << 8 | 1,
+	 {NS("p50", "128 B to a spinning reader: p50", PEER("null", 2, 1.5)), NS("p99", "  … p99", NO_BAR)}},
+	{"queue_asleep", NEEDS_QUEUE | NO_NULL, work_queue_asleep, 128 << 8 | 1,
+	 {NS("p50", "128 B to a sleeping reader: p50", PEER("pipe", 1, 0.8)), NS("p99", "  … p99", NO_BAR)}},
 	{"trace", NEEDS_TRACE | NO_NULL, work_trace, 0,
 	 {NS("ns", "an event", BEST(1.2, 1.0)),
 	  ABOVE("memory", "memory above peak live, same run",
-		BARS({BAR_VALUE, 12, 6, NULL, "redis"}, {BAR_VALUE, 20, 10, NULL, "rsyslog"}))}},
+		BARS({BAR_VALUE, 12, 6, NULL, "redis", NULL}, {BAR_VALUE, 20, 10, NULL, "rsyslog", NULL}))}},
 	{"trace_cold", NEEDS_TRACE | NO_NULL, work_trace_cold, 0,
 	 {NS("ns", "an event, fresh process", NO_BAR)}},
 	{"memory", FULL_ONLY | NO_NULL, work_memory_small, 200000,

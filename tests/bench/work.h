@@ -31,7 +31,7 @@ struct run {
 /* What a figure has to reach. A ratio is shmalloc's median to the other's. */
 enum bar_kind {
 	BAR_NONE,
-	BAR_BEST,  /* ratio to the best private malloc of the row */
+	BAR_BEST,  /* ratio to the best rival of the row: a private malloc, a queue */
 	BAR_PEER,  /* ratio to the peer named */
 	BAR_VALUE, /* the figure itself */
 };
@@ -41,6 +41,7 @@ struct bar {
 	double limit, goal;  /* at most, or where more is better at least */
 	const char *against; /* BAR_PEER */
 	const char *trace;   /* only for the trace of this name; NULL: for all */
+	const char *form;    /* only for this form of use of shmalloc; NULL: for all */
 };
 
 struct metric {
@@ -60,9 +61,10 @@ enum workload_needs {
 	NEEDS_RECOVERY = 32, /* this project's own promise: shmalloc only */
 	NEEDS_ARENAS = 64,   /* clients to be counted and arenas of any size: shmalloc only */
 	NEEDS_HANDLES = 128, /* references that are checked at each use: shmalloc only */
+	NEEDS_QUEUE = 512,
 	ONE_SIZE = 256,	     /* all objects have 128 bytes: pools of one size take part */
 };
-#define NEEDS_OF_PEER (NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY | NEEDS_ARENAS | NEEDS_HANDLES)
+#define NEEDS_OF_PEER (NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY | NEEDS_ARENAS | NEEDS_HANDLES | NEEDS_QUEUE)
 
 #define METRICS_MAX 10
 
@@ -237,10 +239,14 @@ int work_pass_threads(struct run *r);
 int work_processes(struct run *r);
 int work_pass_processes(struct run *r);
 int work_processes_one_size(struct run *r);
-int work_log(struct run *r);
-int work_log_processes(struct run *r);
 /* A further process of a workload, started by the first. Exit status. */
 int work_join(struct run *r, const char *role, int gate_fd, int index);
+/* work_log.c */
+int work_log(struct run *r);	       /* arg: bytes */
+int work_log_processes(struct run *r); /* arg: bytes << 8 | writers */
+int work_queue(struct run *r);	       /* the same, and a reader that misses nothing */
+int work_queue_spinning(struct run *r);
+int work_queue_asleep(struct run *r);
 /* work_trace.c */
 int work_trace(struct run *r); /* memory, then time, of one heap */
 int work_trace_cold(struct run *r);
