@@ -12,6 +12,14 @@ libclient_la_SOURCES = \
 	%D%/attach.h %D%/attach.c \
 	%D%/object_calls.c %D%/log_calls.c %D%/error.c
 
+# The files that a log is drained to: for the daemon and the tools, not in libshmalloc.
+noinst_LTLIBRARIES += libsegment.la
+libsegment_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS) $(ZSTD_CFLAGS)
+libsegment_la_LIBADD = $(ZSTD_LIBS)
+libsegment_la_SOURCES = \
+	%D%/segment.h \
+	%D%/segment_crc.c
+
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = %D%/shmalloc.pc
