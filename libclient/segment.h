@@ -86,7 +86,9 @@ struct segment_fragment {
 	uint32_t payload_bytes; /* without padding */
 	uint32_t payload_crc;	/* crc32c of them */
 	uint64_t slots[SEGMENT_SLOTS / 64]; /* shared: bit n: the record of slot n is here */
-	uint32_t reserved;
+	/* The drain's, for its successor: low bits of the count of this block's records, of all laps, that were
+	 * written or told as lost up to and with this fragment. Kinds 1, 2, 4. */
+	uint32_t done;
 	uint32_t crc; /* crc32c of the bytes before */
 };
 _Static_assert(sizeof(struct segment_fragment) == 128, "segment fragment");
