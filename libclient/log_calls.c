@@ -7,6 +7,7 @@
 
 #include "attach.h"
 #include "client.h"
+#include "log_inside.h"
 #include "recovery.h"
 #include "ring.h"
 #include "thread.h"
@@ -47,6 +48,14 @@ int shma_log_write(shma *s, int level, const void *data, size_t len)
 	return tb ? ring_append(&s->arena, tb, level, data, len) : err;
 }
 
+int log_write_fields(shma *s, int level, const void *data, size_t len)
+{
+	int err = 0;
+	struct thread_block *tb = writer_of(s, &err);
+
+	return tb ? ring_append_fields(&s->arena, tb, level, data, len) : err;
+}
+
 /* ---- reserve and commit ---- */
 
 static void to_record(shma *s, const struct thread_block *tb, const struct ring_open *open,
@@ -62,7 +71,8 @@ static void to_record(shma *s, const struct thread_block *tb, const struct ring_
 	rec->priv[3] = 0;
 }
 
-int shma_log_reserve(shma *s, struct shma_record *rec, int level, size_t len)
+static int reserve(shma *s, struct shma_record *rec, int level, size_t len,
+		   int (*how)(struct arena *, struct thread_block *, struct ring_open *, int, size_t))
 {
 	int err = 0, r;
 	struct thread_block *tb = writer_of(s, &err);
@@ -70,12 +80,22 @@ int shma_log_reserve(shma *s, struct shma_record *rec, int level, size_t len)
 
 	if (!tb)
 		return err;
-	r = ring_reserve(&s->arena, tb, &open, level, len);
+	r = how(&s->arena, tb, &open, level, len);
 	if (r)
 		return r;
 	*rec = (struct shma_record){ .level = level };
 	to_record(s, tb, &open, rec);
 	return 0;
+}
+
+int shma_log_reserve(shma *s, struct shma_record *rec, int level, size_t len)
+{
+	return reserve(s, rec, level, len, ring_reserve);
+}
+
+int log_reserve_fields(shma *s, struct shma_record *rec, int level, size_t len)
+{
+	return reserve(s, rec, level, len, ring_reserve_fields);
 }
 
 /* No thread block: a thread that has reserved nothing, or a forked child. */
@@ -202,6 +222,8 @@ int shma_reader_next(struct shma_reader *r, struct shma_record *rec, int timeout
 		.seq = e.seq,
 		.lost = e.lost,
 		.late = e.late,
+		.fields = e.fields,
+		.dropped = e.dropped,
 	};
 	return 1;
 }

@@ -134,10 +134,12 @@ struct shma_record {
 	size_t len;       /* bytes */
 	int level;        /* syslog severity, 0..7 */
 	pid_t pid, tid;   /* writer */
+	uint32_t dropped; /* reader: by this writing thread, right before this one, for want of room */
 	uint64_t time_ns; /* CLOCK_REALTIME */
 	uint64_t seq;     /* of the writing thread, from 1 */
-	uint64_t lost;    /* reader: records lost before this one since the last call */
+	uint64_t lost;    /* reader: records lost before this one since the last call, dropped ones too */
 	int late;         /* reader: published outside the order window */
+	int fields;       /* reader: structured, see shma_record_text() and shma_record_kv() */
 	uint64_t priv[4]; /* the library's own */
 };
 
@@ -151,6 +153,84 @@ SHMA_API int shma_log_write(shma *a, int level, const void *data, size_t len);
 SHMA_API int shma_log_reserve(shma *a, struct shma_record *rec, int level, size_t len);
 SHMA_API int shma_log_commit(shma *a, struct shma_record *rec);
 SHMA_API int shma_log_abort(shma *a, struct shma_record *rec);
+
+/* A value by its key, in a structured record. Written: made by the SHMA_KV_... below. Read: key and
+ * value lie in the record's data, and nothing ends them but their lengths. */
+struct shma_kv {
+	const char *key;
+	size_t key_len; /* 1 to 255; writing, 0: up to the key's NUL */
+	int type;       /* SHMA_TYPE_... */
+	size_t len;     /* bytes of a string, or of bytes; reading: of any value */
+	union {
+		const char *str;
+		int64_t i;
+		uint64_t u;
+		double d;
+		int b; /* 0 or 1 */
+		const void *bytes;
+	} value;
+};
+
+enum {
+	SHMA_TYPE_STR = 1,
+	SHMA_TYPE_INT = 2,
+	SHMA_TYPE_UINT = 3,
+	SHMA_TYPE_DOUBLE = 4,
+	SHMA_TYPE_BOOL = 5,
+	SHMA_TYPE_BYTES = 6
+};
+
+/*
+ * A record of a text and n values by key, which stay what they are to the end; n may be 0, text NULL.
+ *     struct shma_kv kv[] = { SHMA_KV_STR("user", name), SHMA_KV_INT("status", 404) };
+ *     shma_log_kv(a, 6, "request", kv, 2);
+ * Errors as shma_log(); -EINVAL too: a key of no or more than 255 bytes, an unknown type, more than
+ * 65,535 values. -EMSGSIZE: it takes more than SHMA_RECORD_MAX, with 8 bytes for itself and for each value.
+ */
+SHMA_API int shma_log_kv(shma *a, int level, const char *text, const struct shma_kv *kv, size_t n);
+/* A record's text: its data, where it is not structured. NULL with errno EUCLEAN: damaged. */
+SHMA_API const char *shma_record_text(const struct shma_record *rec, size_t *len);
+/* Its next value; *cursor is 0 at first. 1; 0: no more, or not structured; -EUCLEAN: damaged. */
+SHMA_API int shma_record_kv(const struct shma_record *rec, size_t *cursor, struct shma_kv *ret);
+
+#define SHMA_KV_STR(key, text)          shma_kv_bytes_(key, SHMA_TYPE_STR, text, shma_kv_length_(text))
+#define SHMA_KV_BYTES(key, bytes, len)  shma_kv_bytes_(key, SHMA_TYPE_BYTES, bytes, len)
+#define SHMA_KV_INT(key, number)        shma_kv_uint_(key, SHMA_TYPE_INT, (uint64_t)(int64_t)(number))
+#define SHMA_KV_UINT(key, number)       shma_kv_uint_(key, SHMA_TYPE_UINT, number)
+#define SHMA_KV_BOOL(key, truth)        shma_kv_uint_(key, SHMA_TYPE_BOOL, !!(truth))
+#define SHMA_KV_DOUBLE(key, number)     shma_kv_double_(key, number)
+
+static inline size_t shma_kv_length_(const char *text)
+{
+	return text ? __builtin_strlen(text) : 0;
+}
+
+static inline struct shma_kv shma_kv_bytes_(const char *key, int type, const void *bytes, size_t len)
+{
+	struct shma_kv kv = { key, 0, type, len, { 0 } };
+
+	kv.value.bytes = bytes;
+	return kv;
+}
+
+static inline struct shma_kv shma_kv_uint_(const char *key, int type, uint64_t number)
+{
+	struct shma_kv kv = { key, 0, type, 0, { 0 } };
+
+	if (type == SHMA_TYPE_BOOL)
+		kv.value.b = (int)number;
+	else
+		kv.value.u = number;
+	return kv;
+}
+
+static inline struct shma_kv shma_kv_double_(const char *key, double number)
+{
+	struct shma_kv kv = { key, 0, SHMA_TYPE_DOUBLE, 0, { 0 } };
+
+	kv.value.d = number;
+	return kv;
+}
 
 struct shma_reader;
 #define SHMA_FROM_OLDEST 0x1u

@@ -343,8 +343,10 @@ _Static_assert(sizeof(struct ring_block) == 128, "ring block");
 
 /* A record in a block, 8-byte aligned, its payload behind it. W: the lease's owner, before committed. */
 struct ring_record {
-	uint32_t info;	   /* payload bytes 0-20 | level 21-23 | large 24: payload is a ring_reference */
-	uint32_t reserved;
+	uint32_t info;	  /* payload bytes 0-20 | level 21-23 | large 24: payload is a ring_reference |
+			   * fields 25: it is structured, see fields.h */
+	uint32_t dropped; /* how many of the thread's records before this one found no room, in a row; they have
+			   * taken their numbers. At most 2^32 - 1 */
 	uint64_t time; /* of the order; ring_block.real_offset makes it CLOCK_REALTIME */
 	uint64_t seq;  /* of the writing thread, from 1 */
 };
@@ -352,6 +354,8 @@ _Static_assert(sizeof(struct ring_record) == 24, "ring record");
 #define RING_INFO_LENGTH_BITS 21
 #define RING_INFO_LEVEL_SHIFT 21
 #define RING_INFO_LARGE (1u << 24)
+#define RING_INFO_FIELDS (1u << 25)
+#define RING_INFO_BITS 26
 
 /* In a shared block the writer precedes the record. */
 struct ring_author {
@@ -451,11 +455,12 @@ _Static_assert(sizeof(struct ring_level) == 64, "ring level");
 
 /* A thread's place in the ring. W: the thread (and its signal handlers, by level). */
 struct ring_writer {
-	uint64_t seq;	     /* of the last record */
-	uint64_t full_until; /* in the records' clock: until then the ring is taken to be full … */
-	uint32_t full_room;  /* … if ring_bell.room is still this */
+	uint64_t last;	       /* number of the last record << 1 | it was dropped */
+	uint64_t dropped_from; /* if it was: the first of those dropped in a row. Set before last, and grows */
+	uint64_t full_until;   /* in the records' clock: until then the ring is taken to be full … */
+	uint32_t full_room;    /* … if ring_bell.room is still this */
 	uint32_t reserved32;
-	uint64_t reserved[5];
+	uint64_t reserved[4];
 	struct ring_level levels[RING_LEVELS];
 	uint64_t reserved2[8];
 };

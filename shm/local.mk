@@ -32,6 +32,7 @@ libshm_la_SOURCES = \
 	%D%/object.h %D%/object_offered.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
+	%D%/fields.h %D%/fields.c \
 	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \
 	%D%/ring.h %D%/ring.c \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \

@@ -146,30 +146,26 @@ static int level_make_room(struct arena *a, const struct ring_view *v, struct th
 
 /* ---- one record ---- */
 
-struct stamp {
-	uint64_t time, seq;
-};
-
 /*
  * The record, whose payload is in place, becomes visible; bytes is its size. The clock is read in between,
  * so that the time between a record's time and its publication is as short as it can be.
  * Crash: before committed the record is not there; after, it is. Modelled in tests/model/ring_block.pml.
  */
-static inline struct stamp publish(struct ring_writer *w, struct ring_block *head,
-				   struct ring_level *level, struct ring_record *record, uint32_t info,
-				   uint32_t bytes)
+static inline struct ring_stamp publish(struct ring_writer *w, struct ring_block *head,
+					struct ring_level *level, struct ring_record *record,
+					uint32_t info, uint32_t bytes)
 {
 	uint64_t committed = level->committed + bytes + (UINT64_C(1) << RING_RECORDS_SHIFT);
-	struct stamp stamp;
+	struct ring_stamp stamp;
 
 	/* PAIR(ring-busy): busy before the clock, and until after committed. A reader that misses it for
 	 * the moment that a store takes to arrive allows for that in its order. */
 	atomic_store_explicit(&head->busy, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	STOP_POINT(ring_busy);
-	stamp.time = ring_stamp(w, &stamp.seq);
+	stamp = ring_stamp(w);
 	record->info = info;
-	record->reserved = 0;
+	record->dropped = stamp.dropped;
 	record->time = stamp.time;
 	record->seq = stamp.seq;
 	STOP_POINT(ring_record_written);
@@ -181,21 +177,27 @@ static inline struct stamp publish(struct ring_writer *w, struct ring_block *hea
 	return stamp;
 }
 
+/* Of a record of this level, structured or not; -1: there is no such level. */
+static inline int kind_of(int severity, int fields)
+{
+	return (unsigned)severity > 7 ? -1 : severity | fields;
+}
+
 /* 0, with the ring's parts; or why there can be no such record. */
-static int prepare(struct arena *a, int level, size_t len, struct ring_view *v)
+static int prepare(struct arena *a, int kind, size_t len, struct ring_view *v)
 {
 	if (!ring_view(a, v)) {
 		atomic_store_explicit(&a->header->damaged, 1, memory_order_relaxed);
 		return -EUCLEAN;
 	}
-	if (level < 0 || level > 7)
+	if (kind < 0)
 		return -EINVAL;
 	return len > RING_RECORD_MAX ? -EMSGSIZE : 0;
 }
 
 /* A record in an extent: filled, noted, referred to, committed, settled. */
-static struct stamp publish_large(struct arena *a, struct ring_writer *w, struct ring_level *level,
-				  uint32_t page, uint32_t info)
+static struct ring_stamp publish_large(struct arena *a, struct ring_writer *w,
+				       struct ring_level *level, uint32_t page, uint32_t info)
 {
 	struct ring_block *head = level_head(a, level);
 	struct ring_record *record = level_record(a, level);
@@ -205,7 +207,7 @@ static struct stamp publish_large(struct arena *a, struct ring_writer *w, struct
 		.position = ring_committed_bytes(level->committed) + sizeof(*record),
 	};
 	struct ring_reference ref;
-	struct stamp stamp;
+	struct ring_stamp stamp;
 
 	atomic_store_explicit(&head->extents, 1, memory_order_relaxed);
 	/* Crash: until committed the extent is a dead client's that no record refers to; after, one that a
@@ -221,7 +223,7 @@ static struct stamp publish_large(struct arena *a, struct ring_writer *w, struct
 }
 
 static int append_large(struct arena *a, const struct ring_view *v, struct thread_block *tb,
-			struct ring_level *level, int severity, const void *data, size_t len)
+			struct ring_level *level, int kind, const void *data, size_t len)
 {
 	struct ring_who who;
 	uint32_t page;
@@ -232,57 +234,60 @@ static int append_large(struct arena *a, const struct ring_view *v, struct threa
 	if (r)
 		return r;
 	memcpy(ring_large_data(a, page), data, len);
-	publish_large(a, &tb->ring, level, page, ring_info((uint32_t)len, severity, true));
+	publish_large(a, &tb->ring, level, page, ring_info((uint32_t)len, kind, true));
 	return 0;
 }
 
-static void append_here(struct arena *a, struct thread_block *tb, struct ring_level *level, int severity,
-			const void *data, size_t len)
+static void append_here(struct arena *a, struct thread_block *tb, struct ring_level *level,
+			int kind, const void *data, size_t len)
 {
 	struct ring_record *record = level_record(a, level);
 
 	if (len)
 		memcpy(record + 1, data, len);
 	publish(&tb->ring, level_head(a, level), level, record,
-		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));
+		ring_info((uint32_t)len, kind, false), ring_record_bytes((uint32_t)len));
 }
 
 static int append_at(struct arena *a, const struct ring_view *v, struct thread_block *tb,
-		     struct ring_level *level, int severity, const void *data, size_t len)
+		     struct ring_level *level, int kind, const void *data, size_t len)
 {
 	int r = level_make_room(a, v, tb, level, len);
 
 	if (r)
 		return r;
 	if (len > ring_block_bytes(v) / 4)
-		return append_large(a, v, tb, level, severity, data, len);
-	append_here(a, tb, level, severity, data, len);
+		return append_large(a, v, tb, level, kind, data, len);
+	append_here(a, tb, level, kind, data, len);
 	return 0;
 }
 
 /* All but the common case; the level, if any, is taken. */
 static __attribute__((noinline)) int append_slowly(struct arena *a, struct thread_block *tb,
-						   struct ring_level *level, int severity,
+						   struct ring_level *level, int kind,
 						   const void *data, size_t len)
 {
 	struct ring_view v;
-	int saved = errno, r = prepare(a, severity, len, &v);
+	int saved = errno, r = prepare(a, kind, len, &v);
 
 	if (!r)
-		r = level ? append_at(a, &v, tb, level, severity, data, len) : -EDQUOT;
+		r = level ? append_at(a, &v, tb, level, kind, data, len) : -EDQUOT;
 	if (level)
 		level_leave(level);
 	if (r == -EDQUOT)
-		r = ring_shared_append(a, tb, severity, data, len);
+		r = ring_shared_append(a, tb, kind, data, len);
 	if (r == -EAGAIN)
-		r = ring_drop(a, &v, &tb->ring);
+		r = ring_drop(&v, &tb->ring);
 	else if (!r)
 		ring_bell_ring(v.bell);
 	errno = saved;
 	return r;
 }
 
-int ring_append(struct arena *a, struct thread_block *tb, int severity, const void *data, size_t len)
+/* Written twice: for a record that is not structured nothing of its kind is looked at. */
+static inline __attribute__((always_inline)) int append(struct arena *a, struct thread_block *tb,
+							int severity, int fields, const void *data,
+							size_t len)
 {
 	struct ring_level *level = &tb->ring.levels[0];
 
@@ -293,17 +298,29 @@ int ring_append(struct arena *a, struct thread_block *tb, int severity, const vo
 				     (unsigned)severity > 7 ||
 				     !level_has_room(a, level, ring_record_bytes((uint32_t)len)),
 			     0))
-		return append_slowly(a, tb, level, severity, data, len);
-	append_here(a, tb, level, severity, data, len);
+		return append_slowly(a, tb, level, kind_of(severity, fields), data, len);
+	append_here(a, tb, level, severity | fields, data, len);
 	level_leave(level);
 	ring_bell_ring(ring_bell(a));
 	return 0;
 }
 
+int ring_append(struct arena *a, struct thread_block *tb, int severity, const void *data,
+		size_t len)
+{
+	return append(a, tb, severity, 0, data, len);
+}
+
+int ring_append_fields(struct arena *a, struct thread_block *tb, int severity, const void *data,
+		       size_t len)
+{
+	return append(a, tb, severity, RING_KIND_FIELDS, data, len);
+}
+
 /* ---- reserve, commit, abort ---- */
 
 static int reserve_at(struct arena *a, const struct ring_view *v, struct thread_block *tb,
-		      struct ring_level *level, struct ring_open *open, int severity, size_t len)
+		      struct ring_level *level, struct ring_open *open, int kind, size_t len)
 {
 	struct ring_record *record;
 	struct ring_who who;
@@ -324,7 +341,7 @@ static int reserve_at(struct arena *a, const struct ring_view *v, struct thread_
 		open->data = level_record(a, level) + 1;
 	}
 	record = level_record(a, level);
-	record->info = ring_info((uint32_t)len, severity, level->extent != 0);
+	record->info = ring_info((uint32_t)len, kind, level->extent != 0);
 	level->reserved = (uint32_t)len + 1;
 	open->len = len;
 	open->place[0] = tb->index + 1 + ((uint64_t)(level - tb->ring.levels) << 32);
@@ -333,25 +350,37 @@ static int reserve_at(struct arena *a, const struct ring_view *v, struct thread_
 	return 0;
 }
 
-int ring_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int severity,
-		 size_t len)
+static int reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int kind,
+		   size_t len)
 {
 	struct ring_level *level;
 	struct ring_view v;
-	int saved = errno, r = prepare(a, severity, len, &v);
+	int saved = errno, r = prepare(a, kind, len, &v);
 
 	if (r)
 		return r;
 	level = level_any(&tb->ring);
-	r = level ? reserve_at(a, &v, tb, level, open, severity, len) : -EDQUOT;
+	r = level ? reserve_at(a, &v, tb, level, open, kind, len) : -EDQUOT;
 	if (r && level)
 		level_leave(level); /* else it stays taken: the block is this record's alone */
 	if (r == -EDQUOT)
-		r = ring_shared_reserve(a, tb, open, severity, len);
+		r = ring_shared_reserve(a, tb, open, kind, len);
 	if (r == -EAGAIN)
-		r = ring_drop(a, &v, &tb->ring);
+		r = ring_drop(&v, &tb->ring);
 	errno = saved;
 	return r;
+}
+
+int ring_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int severity,
+		 size_t len)
+{
+	return reserve(a, tb, open, kind_of(severity, 0), len);
+}
+
+int ring_reserve_fields(struct arena *a, struct thread_block *tb, struct ring_open *open,
+			int severity, size_t len)
+{
+	return reserve(a, tb, open, kind_of(severity, RING_KIND_FIELDS), len);
 }
 
 /* The level of an open reserve, or NULL with *err. */
@@ -387,8 +416,8 @@ int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open
 	struct ring_level *level;
 	struct ring_record *record;
 	uint32_t len = (uint32_t)open->len;
-	struct stamp stamp;
-	int severity, r;
+	struct ring_stamp stamp;
+	int kind, r;
 
 	if (open->place[0] & RING_PLACE_SHARED)
 		return ring_shared_commit(a, tb, open, true);
@@ -398,13 +427,13 @@ int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open
 	if (open->len >= level->reserved)
 		return -EINVAL;
 	record = level_record(a, level);
-	severity = ring_info_level(record->info);
+	kind = ring_info_kind(record->info);
 	if (level->extent)
 		stamp = publish_large(a, &tb->ring, level, level->extent - 1,
-				      ring_info(len, severity, true));
+				      ring_info(len, kind, true));
 	else
 		stamp = publish(&tb->ring, level_head(a, level), level, record,
-				ring_info(len, severity, false), ring_record_bytes(len));
+				ring_info(len, kind, false), ring_record_bytes(len));
 	open->seq = stamp.seq;
 	open->time_ns = stamp.time + atomic_load_explicit(&level_head(a, level)->real_offset,
 							  memory_order_relaxed);

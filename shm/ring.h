@@ -40,6 +40,8 @@ int ring_format(struct arena *a);
 
 /* -EAGAIN (full; counted as lost), -ENOMEM, -EMSGSIZE, -EINVAL (level), -EUCLEAN. */
 int ring_append(struct arena *a, struct thread_block *tb, int level, const void *data, size_t len);
+/* The same of a structured payload, as fields.h describes it. */
+int ring_append_fields(struct arena *a, struct thread_block *tb, int level, const void *data, size_t len);
 
 /* An open record, between reserve and commit. Private memory of the caller, who may have garbled it. */
 struct ring_open {
@@ -52,6 +54,8 @@ struct ring_open {
 /* Errors as ring_append(). Records written meanwhile by this thread go elsewhere. */
 int ring_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int level,
 		 size_t len);
+int ring_reserve_fields(struct arena *a, struct thread_block *tb, struct ring_open *open, int level,
+			size_t len);
 /* -EPERM: opened by another thread, or by the parent of a forked child; -EINVAL: not open. */
 int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open);
 int ring_abort(struct arena *a, struct thread_block *tb, struct ring_open *open);
@@ -69,8 +73,10 @@ struct ring_entry {
 	pid_t pid, tid;
 	uint64_t time_ns; /* CLOCK_REALTIME */
 	uint64_t seq;
-	uint64_t lost;
+	uint64_t lost;	  /* of all writers, dropped ones included, since the entry before */
+	uint32_t dropped; /* by its thread, right before it */
 	bool late;
+	bool fields; /* structured, see fields.h */
 };
 
 struct ring_reader;

@@ -400,12 +400,32 @@ int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who
 	return r;
 }
 
-int ring_drop(struct arena *a, const struct ring_view *v, struct ring_writer *w)
+/* Never back, whatever signal handlers have made of it since the caller looked. */
+static void begin_dropping(struct ring_writer *w, uint64_t number)
 {
-	uint64_t seq;
+	uint64_t seen = __atomic_load_n(&w->dropped_from, __ATOMIC_RELAXED);
 
-	(void)a;
-	ring_stamp(w, &seq);
+	while (seen < number && !__atomic_compare_exchange_n(&w->dropped_from, &seen, number, false,
+							     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+/*
+ * A number is taken, and whether it was dropped is noted, by one instruction; where dropping begins, before
+ * that. A signal handler that comes between changes last too, so that it is all done again: the record that
+ * comes next says exactly how many were dropped right before it.
+ */
+int ring_drop(const struct ring_view *v, struct ring_writer *w)
+{
+	uint64_t seen;
+
+	do {
+		seen = __atomic_load_n(&w->last, __ATOMIC_RELAXED);
+		if (!(seen & 1))
+			begin_dropping(w, (seen >> 1) + 1);
+	} while (!ring_take_number(w, seen, (seen + 2) | 1));
+	STOP_POINT(ring_dropping);
+	/* Crash: before, the caller never learns of it, and nobody counts it. */
 	atomic_fetch_add_explicit(&v->header->dropped, 1, memory_order_relaxed);
 	return -EAGAIN;
 }

@@ -83,7 +83,7 @@ static bool keep_large(struct fixing *x, uint32_t block, uint32_t lap, uint32_t 
 
 static bool info_valid(uint32_t info)
 {
-	return !(info >> (RING_INFO_LEVEL_SHIFT + 4)) && ring_info_length(info) <= RING_RECORD_MAX;
+	return !(info >> RING_INFO_BITS) && ring_info_length(info) <= RING_RECORD_MAX;
 }
 
 /* The records that fit, from the first on. */

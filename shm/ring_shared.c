@@ -221,12 +221,12 @@ static void write_author(struct ring_record *record, const struct ring_who *who)
 }
 
 /* Fills the header and makes the record visible; page: its extent + 1, or 0. */
-static uint64_t publish(struct arena *a, const struct ring_view *v, struct ring_writer *w,
-			const struct ring_place *p, uint32_t page, uint32_t info, uint64_t *seq)
+static struct ring_stamp publish(struct arena *a, const struct ring_view *v, struct ring_writer *w,
+				 const struct ring_place *p, uint32_t page, uint32_t info)
 {
 	struct ring_record *record = ring_shared_record(a, v, p);
 	struct ring_reference ref = { 0 };
-	uint64_t now;
+	struct ring_stamp stamp;
 
 	if (page) {
 		struct ring_extent where = {
@@ -240,15 +240,20 @@ static uint64_t publish(struct arena *a, const struct ring_view *v, struct ring_
 		ref = ring_large_note(a, page - 1, &where);
 		memcpy(payload_of(record), &ref, sizeof(ref));
 	}
-	now = ring_stamp(w, seq);
-	*record = (struct ring_record){ .info = info, .time = now, .seq = *seq };
+	stamp = ring_stamp(w);
+	*record = (struct ring_record){
+		.info = info,
+		.dropped = stamp.dropped,
+		.time = stamp.time,
+		.seq = stamp.seq,
+	};
 	STOP_POINT(ring_slot_written);
 	ring_shared_finish(v, p, RING_SLOT_DONE);
 	STOP_POINT(ring_slot_done);
 	/* From here on the block may be reset, and the extent freed: settling checks its generation. */
 	if (page)
 		ring_large_settle(a, &ref);
-	return now;
+	return stamp;
 }
 
 static uint32_t inline_bytes(const struct ring_view *v, size_t len)
@@ -279,11 +284,11 @@ static int claim(struct arena *a, const struct ring_view *v, struct thread_block
 	return r;
 }
 
-int ring_shared_append(struct arena *a, struct thread_block *tb, int level, const void *data, size_t len)
+int ring_shared_append(struct arena *a, struct thread_block *tb, int kind, const void *data,
+		       size_t len)
 {
 	struct ring_place p;
 	struct ring_view v;
-	uint64_t seq;
 	uint32_t page;
 	int r;
 
@@ -295,15 +300,15 @@ int ring_shared_append(struct arena *a, struct thread_block *tb, int level, cons
 	if (len)
 		memcpy(page ? ring_large_data(a, page - 1) : payload_of(ring_shared_record(a, &v, &p)),
 		       data, len);
-	publish(a, &v, &tb->ring, &p, page, ring_info((uint32_t)len, level, page != 0), &seq);
+	publish(a, &v, &tb->ring, &p, page, ring_info((uint32_t)len, kind, page != 0));
 	return 0;
 }
 
 /*
- * place[0]: see ring_view.h | record's level 32-39 | offset / 16, 41-57; place[1]: the slot's word;
+ * place[0]: see ring_view.h | record's kind 32-39 | offset / 16, 41-57; place[1]: the slot's word;
  * place[2]: block 0-23 | slot 24-31 | page + 1, 32-63.
  */
-int ring_shared_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int level,
+int ring_shared_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int kind,
 			size_t len)
 {
 	struct ring_place p;
@@ -318,7 +323,7 @@ int ring_shared_reserve(struct arena *a, struct thread_block *tb, struct ring_op
 		return r;
 	open->data = page ? ring_large_data(a, page - 1) : payload_of(ring_shared_record(a, &v, &p));
 	open->len = len;
-	open->place[0] = RING_PLACE_SHARED | (tb->index + 1) | (uint64_t)level << 32 |
+	open->place[0] = RING_PLACE_SHARED | (tb->index + 1) | (uint64_t)kind << 32 |
 			 (uint64_t)(p.offset / 16) << 41;
 	open->place[1] = p.word;
 	open->place[2] = p.block | (uint64_t)p.slot << 24 | (uint64_t)page << 32;
@@ -352,7 +357,8 @@ static bool fits(const struct arena *a, const struct ring_place *p, uint32_t pag
 int ring_shared_commit(struct arena *a, struct thread_block *tb, struct ring_open *open, bool commit)
 {
 	uint32_t page = (uint32_t)(open->place[2] >> 32);
-	int level = (int)(open->place[0] >> 32 & 7);
+	int kind = (int)(open->place[0] >> 32) & RING_KIND_MASK;
+	struct ring_stamp stamp;
 	struct ring_place p;
 	struct ring_view v;
 
@@ -364,9 +370,11 @@ int ring_shared_commit(struct arena *a, struct thread_block *tb, struct ring_ope
 	    (commit && !fits(a, &p, page, open->len)))
 		return -EINVAL;
 	if (commit) {
-		open->time_ns = publish(a, &v, &tb->ring, &p, page,
-					ring_info((uint32_t)open->len, level, page != 0), &open->seq);
-		open->time_ns += atomic_load_explicit(&v.heads[p.block].real_offset, memory_order_relaxed);
+		stamp = publish(a, &v, &tb->ring, &p, page,
+				ring_info((uint32_t)open->len, kind, page != 0));
+		open->seq = stamp.seq;
+		open->time_ns = stamp.time + atomic_load_explicit(&v.heads[p.block].real_offset,
+								  memory_order_relaxed);
 		ring_bell_ring(v.bell);
 	} else {
 		ring_shared_finish(&v, &p, RING_SLOT_DEAD);

@@ -250,12 +250,16 @@ bool ring_source_copy(const struct ring_source *s, const struct arena *a, const 
 		ring_copy(&author, arena_at(a, at - sizeof(author)), sizeof(author));
 	e->len = ring_source_length(s);
 	e->level = ring_info_level(s->record.info);
+	e->fields = (s->record.info & RING_INFO_FIELDS) != 0;
+	e->dropped = s->record.dropped;
 	e->pid = author.pid;
 	e->tid = author.tid;
 	e->seq = s->record.seq;
 	e->time_ns = s->record.time + atomic_load_explicit(&head->real_offset, memory_order_relaxed);
-	if (!copy_payload(s, a, at + sizeof(s->record), e->data))
+	if (!copy_payload(s, a, at + sizeof(s->record), e->data)) {
 		e->len = 0; /* overwritten, or damaged: an empty record then */
+		e->fields = false;
+	}
 	return still(v, block, s->lap);
 }
 

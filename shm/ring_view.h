@@ -101,38 +101,58 @@ void ring_seal(const struct ring_view *v, uint32_t block, uint64_t word);
 /* Records in a block in the word's lap. */
 uint32_t ring_block_records(const struct ring_view *v, uint32_t block, uint64_t word);
 /* Counts a record that finds no room, and numbers it. */
-int ring_drop(struct arena *a, const struct ring_view *v, struct ring_writer *w);
+int ring_drop(const struct ring_view *v, struct ring_writer *w);
 
 /* ---- ring.c ---- */
 
-/* Takes the number after seen, if a signal handler has not. One instruction is enough for that. */
-static inline bool ring_take_seq(struct ring_writer *w, uint64_t seen)
+/* last becomes next, if no signal handler has changed it. One instruction is enough for that. */
+static inline bool ring_take_number(struct ring_writer *w, uint64_t seen, uint64_t next)
 {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 	bool done;
 
 	__asm__ volatile("cmpxchgq %3, %1\n\tsete %2"
-			 : "+a"(seen), "+m"(w->seq), "=q"(done)
-			 : "r"(seen + 1)
+			 : "+a"(seen), "+m"(w->last), "=q"(done)
+			 : "r"(next)
 			 : "cc", "memory");
 	return done;
 #else
-	return __atomic_compare_exchange_n(&w->seq, &seen, seen + 1, false, __ATOMIC_RELAXED,
+	return __atomic_compare_exchange_n(&w->last, &seen, next, false, __ATOMIC_RELAXED,
 					   __ATOMIC_RELAXED);
 #endif
 }
 
-/* Time and number of one more record of the thread, in one order with those of its signal handlers. */
-static inline uint64_t ring_stamp(struct ring_writer *w, uint64_t *seq)
+/* How many were dropped right before the number to be taken; good if last is still what was seen. */
+static inline uint32_t ring_dropped(const struct ring_writer *w, uint64_t seen)
 {
-	uint64_t seen, now;
+	uint64_t from = __atomic_load_n(&w->dropped_from, __ATOMIC_RELAXED), count;
+
+	if (__builtin_expect(!(seen & 1), 1))
+		return 0;
+	count = (seen >> 1) - from + 1;
+	return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
+/* When, and as which of its thread's, a record comes to be. */
+struct ring_stamp {
+	uint64_t time, seq;
+	uint32_t dropped;
+};
+
+/* Time and number of one more record of the thread, in one order with those of its signal handlers. */
+static inline struct ring_stamp ring_stamp(struct ring_writer *w)
+{
+	struct ring_stamp stamp;
+	uint64_t seen, next;
 
 	do {
-		seen = __atomic_load_n(&w->seq, __ATOMIC_RELAXED);
-		now = ring_clock_ns();
-	} while (__builtin_expect(!ring_take_seq(w, seen), 0));
-	*seq = seen + 1;
-	return now;
+		seen = __atomic_load_n(&w->last, __ATOMIC_RELAXED);
+		stamp.dropped = ring_dropped(w, seen);
+		stamp.time = ring_clock_ns();
+		next = (seen | 1) + 1;
+	} while (__builtin_expect(!ring_take_number(w, seen, next), 0));
+	stamp.seq = next >> 1;
+	return stamp;
 }
 
 /* ---- ring_shared.c ---- */
@@ -155,9 +175,9 @@ uint32_t ring_shared_records(const struct ring_view *v, uint32_t block, uint32_t
 /* Slots that a dead client left unfinished. */
 void ring_shared_bury(const struct ring_view *v, uint32_t block, uint32_t lap, uint32_t client);
 
-int ring_shared_append(struct arena *a, struct thread_block *tb, int level, const void *data,
+int ring_shared_append(struct arena *a, struct thread_block *tb, int kind, const void *data,
 		       size_t len);
-int ring_shared_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int level,
+int ring_shared_reserve(struct arena *a, struct thread_block *tb, struct ring_open *open, int kind,
 			size_t len);
 int ring_shared_commit(struct arena *a, struct thread_block *tb, struct ring_open *open, bool commit);
 

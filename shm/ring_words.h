@@ -129,9 +129,13 @@ static inline bool ring_slot_unfinished(uint64_t slot)
 
 /* ---- records ---- */
 
-static inline uint32_t ring_info(uint32_t length, int level, bool large)
+/* A record's kind: its level, and whether it is structured, as they stand in its info. */
+#define RING_KIND_FIELDS ((int)(RING_INFO_FIELDS >> RING_INFO_LEVEL_SHIFT))
+#define RING_KIND_MASK (7 | RING_KIND_FIELDS)
+
+static inline uint32_t ring_info(uint32_t length, int kind, bool large)
 {
-	return length | (uint32_t)level << RING_INFO_LEVEL_SHIFT | (large ? RING_INFO_LARGE : 0);
+	return length | (uint32_t)kind << RING_INFO_LEVEL_SHIFT | (large ? RING_INFO_LARGE : 0);
 }
 
 static inline uint32_t ring_info_length(uint32_t info)
@@ -142,6 +146,11 @@ static inline uint32_t ring_info_length(uint32_t info)
 static inline int ring_info_level(uint32_t info)
 {
 	return (int)(info >> RING_INFO_LEVEL_SHIFT & 7);
+}
+
+static inline int ring_info_kind(uint32_t info)
+{
+	return (int)(info >> RING_INFO_LEVEL_SHIFT) & RING_KIND_MASK;
 }
 
 /* Bytes that a record takes in its own block. */

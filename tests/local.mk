@@ -36,6 +36,7 @@ unit_tests = \
 	%D%/unit/test_emit \
 	%D%/unit/test_errors \
 	%D%/unit/test_extent \
+	%D%/unit/test_fields \
 	%D%/unit/test_geometry \
 	%D%/unit/test_hint \
 	%D%/unit/test_interleave \

@@ -6,4 +6,5 @@ set -eu
 cd "$top_builddir/tests/fuzz"
 ./fuzz_protocol --mutate 30000
 ./fuzz_text --mutate 30000
+./fuzz_fields --mutate 30000
 ./fuzz_repair --mutate 30

@@ -511,6 +511,100 @@ START_TEST(drop_says_so_and_is_counted)
 }
 END_TEST
 
+START_TEST(the_next_record_tells_how_many_were_dropped_before_it)
+{
+	struct ring_reader *r = reader(RING_CONSUMER);
+	char data[100] = { 0 };
+	uint64_t dropped = 0, told = 0, last = 0;
+	struct ring_entry e;
+
+	policy(RING_DROP);
+	for (unsigned round = 0; round < 5; round++) {
+		for (unsigned fails = 0; fails < 10 + 7 * round;) {
+			int result = put(data, sizeof(data));
+
+			ck_assert(result == 0 || result == -EAGAIN);
+			fails += result == -EAGAIN;
+			dropped += result == -EAGAIN;
+		}
+		while (ring_reader_next(r, &e, 0) == 1) {
+			ck_assert_uint_eq(e.seq, last + 1 + e.dropped);
+			last = e.seq;
+			told += e.dropped;
+		}
+	}
+	ck_assert_int_eq(put(data, sizeof(data)), 0);
+	ck_assert_int_eq(ring_reader_next(r, &e, 1000), 1);
+	ck_assert_uint_eq(e.seq, last + 1 + e.dropped);
+	ck_assert_uint_eq(told + e.dropped, dropped);
+	ring_reader_close(r);
+}
+END_TEST
+
+static uint64_t handler_dropped;
+
+static void drop_in_handler(int signal_number)
+{
+	(void)signal_number;
+	handled++;
+	handler_dropped += put("from the handler", 16) == -EAGAIN;
+}
+
+/* By number: 1 a record, 2 dropped, as the record behind it says. */
+static void note_number(unsigned char *numbers, size_t count, const struct ring_entry *e)
+{
+	ck_assert_uint_lt(e->seq, count);
+	ck_assert_uint_lt(e->dropped, e->seq);
+	ck_assert_int_eq(numbers[e->seq], 0);
+	numbers[e->seq] = 1;
+	for (uint64_t n = e->seq - e->dropped; n < e->seq; n++) {
+		ck_assert_int_eq(numbers[n], 0);
+		numbers[n] = 2;
+	}
+}
+
+/* Wherever the handler comes: taking a number, noting where dropping begins, telling of it. */
+START_TEST(what_is_dropped_is_told_exactly_with_signal_handlers_too)
+{
+	enum { MOST = 1 << 21 };
+	struct itimerval every = { .it_interval.tv_usec = 50, .it_value.tv_usec = 50 };
+	struct sigaction action = { .sa_handler = drop_in_handler, .sa_flags = SA_RESTART };
+	unsigned char *numbers = calloc(1, MOST);
+	struct ring_reader *r = reader(RING_CONSUMER);
+	uint64_t tried = 0, dropped = 0, told = 0, got = 0;
+	char data[200] = { 0 };
+	struct ring_entry e;
+
+	policy(RING_DROP);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (handled < 2000 && tried < MOST / 2) {
+		for (int i = 0; i < 60; i++, tried++)
+			dropped += put(data, sizeof(data)) == -EAGAIN;
+		for (int i = 0; i < 40 && ring_reader_next(r, &e, 0) == 1; i++, got++) {
+			note_number(numbers, MOST, &e);
+			told += e.dropped;
+		}
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	for (int last = 2; last; last--) {
+		while (ring_reader_next(r, &e, 0) == 1) {
+			note_number(numbers, MOST, &e);
+			told += e.dropped;
+			got++;
+		}
+		ck_assert_int_eq(put(data, sizeof(data)), 0);
+		tried++;
+	}
+	ck_assert_uint_gt(dropped, 0);
+	ck_assert_uint_eq(told, dropped + handler_dropped);
+	ck_assert_uint_eq(got + 1 + told, tried + (uint64_t)handled);
+	ck_assert_ptr_null(memchr(numbers + 1, 0, got + told));
+	ring_reader_close(r);
+	free(numbers);
+}
+END_TEST
+
 enum { BLOCKED = 20000 };
 
 static void *write_blocking(void *arg)
@@ -651,6 +745,8 @@ int main(void)
 	tcase_add_test(small, more_threads_than_leases_share_blocks);
 	tcase_add_test(small, leases_stay_below_what_the_ring_bears);
 	tcase_add_test(small, drop_says_so_and_is_counted);
+	tcase_add_test(small, the_next_record_tells_how_many_were_dropped_before_it);
+	tcase_add_test(small, what_is_dropped_is_told_exactly_with_signal_handlers_too);
 	tcase_add_test(small, block_loses_nothing);
 	tcase_add_test(small, a_dead_consumer_holds_nobody_up);
 	tcase_add_test(small, a_change_of_policy_frees_waiting_writers);
