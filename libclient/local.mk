@@ -17,8 +17,9 @@ noinst_LTLIBRARIES += libsegment.la
 libsegment_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS) $(ZSTD_CFLAGS)
 libsegment_la_LIBADD = $(ZSTD_LIBS)
 libsegment_la_SOURCES = \
-	%D%/segment.h \
-	%D%/segment_crc.c
+	%D%/segment.h %D%/segment_inside.h \
+	%D%/segment_crc.c %D%/segment_make.c %D%/segment_index.c \
+	%D%/segment_dir.c
 
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig
@@ -31,6 +32,17 @@ libshmalloc_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
 	-Wl,--version-script=$(top_srcdir)/%D%/libshmalloc.map -Wl,-z,nodelete -Wl,-z,relro \
 	-Wl,-z,now $(LIB_LDFLAGS)
 EXTRA_libshmalloc_la_DEPENDENCIES = %D%/libshmalloc.map
+
+# ---- tests ----
+
+segment_unit_tests = \
+	tests/unit/test_segment
+tests_unit_test_segment_LDADD = libsegment.la $(CHECK_LIBS)
+if HAVE_CHECK
+check_PROGRAMS += $(segment_unit_tests)
+TESTS += $(segment_unit_tests)
+endif
+EXTRA_DIST += tests/unit/segment_stage.h
 
 # A whole program on the public interface alone.
 noinst_PROGRAMS += %D%/examples/logserver

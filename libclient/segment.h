@@ -126,7 +126,7 @@ _Static_assert(sizeof(struct segment_author) == 8, "segment author");
 /* In an index: some fragments one behind another, whole groups, SEGMENT_RUN_BYTES or a little more. */
 struct segment_run {
 	uint64_t offset; /* of the first */
-	uint64_t time_min, time_max; /* of their records; none: UINT64_MAX and 0 */
+	uint64_t time_min, time_max; /* of their records and losses; none: UINT64_MAX and 0 */
 	uint64_t lost;
 	uint32_t bytes; /* to the end of the last */
 	uint32_t fragments;
@@ -230,7 +230,8 @@ struct segment_index {
 	uint64_t records;
 };
 void segment_index_init(struct segment_index *);
-/* For each fragment, in order, once it is written. -ENOMEM: the segment has to end without an index. */
+/* For each fragment, in order, once it is written. -ENOMEM: the segment has to end without an index;
+ * -EMSGSIZE: a group is too long. */
 int segment_index_add(struct segment_index *, const struct segment_fragment *, uint64_t offset);
 /* The last fragment, which is to stand at offset; *payload (f->payload_bytes, a multiple of 8) is the
  * index's own, good until it is freed. -ENOMEM; -EMSGSIZE. */
