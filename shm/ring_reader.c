@@ -3,9 +3,11 @@
  * A reader: all blocks that hold or may get records it has not delivered, merged by time.
  *
  * A fill looks at all active blocks at once and gives a watermark: no record older than it is still to
- * come. Each block's part in it: if no record is on its way, all to come are younger than the fill; if one
- * is, it is younger than what was last read there. What is above the watermark is held back, until 10 ms
- * have passed or the caller's patience ends; what then comes out of order is flagged late.
+ * come. Each block's part in it: one whose next record is known has none, as what follows is younger still; if
+ * no record is on its way, all to come are younger than the fill, but for the time that a store takes to
+ * arrive; if one is, it is younger than what was last read there. So the records of a single writer come at
+ * once. What is above the watermark is held back, until 10 ms have passed or the caller's patience ends; what
+ * then comes out of order is flagged late.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -15,12 +17,14 @@
 #include "ring_source.h"
 #include "stop_point.h"
 
-#define SETTLE_NS UINT64_C(20000)  /* a store arrives, and a record in the making is done, within this */
+#define SETTLE_NS UINT64_C(3000)   /* a store arrives within this, and mostly a record in the making is done */
 #define BUSY_NS UINT64_C(100000)   /* longest look at busy writers by a caller that does not wait */
 #define HOLD_NS UINT64_C(100000)   /* between looks while something is held back */
 #define BATCH_NS UINT64_C(200000)  /* between looks while records keep coming: spares the writers */
-#define RECENT_NS UINT64_C(1000000) /* … that is, while the last came this short ago */
+#define BATCH_RECORDS 16u	   /* … that is, while so many came since the last */
 #define POLL_NS UINT64_C(1000000)  /* between looks where the bell cannot be armed */
+
+#define ROOM_PART 8u /* of the blocks, before waiting writers are woken while records keep coming */
 
 #define BUFFER_BYTES ((size_t)4096)
 
@@ -37,7 +41,7 @@ struct ring_reader {
 	uint64_t now;	  /* clock before the last fill */
 	uint64_t watermark;
 	uint64_t last;	  /* time of the youngest delivered */
-	uint64_t arrived; /* clock of the last fill that found something */
+	uint64_t delivered, delivered_before; /* records; before the last sleep */
 	uint64_t dropped, lost;
 	char *buffer;
 	size_t buffer_size;
@@ -50,6 +54,7 @@ struct ring_reader {
 	uint32_t pending_block, pending_lap, pending_slot;
 	uint64_t pending_done;
 	bool pending_shared;
+	uint32_t passed; /* blocks done with that no waiting writer was told of */
 };
 
 /* ---- heap of blocks by the time of their next record ---- */
@@ -73,12 +78,16 @@ static void swap_at(struct ring_reader *r, uint32_t x, uint32_t y)
 	put_at(r, y, block);
 }
 
-static void sift(struct ring_reader *r, uint32_t at)
+static void rise(struct ring_reader *r, uint32_t at)
 {
 	while (at && key_at(r, at) < key_at(r, (at - 1) / 2)) {
 		swap_at(r, at, (at - 1) / 2);
 		at = (at - 1) / 2;
 	}
+}
+
+static void sink(struct ring_reader *r, uint32_t at)
+{
 	for (;;) {
 		uint32_t least = at;
 
@@ -95,7 +104,7 @@ static void sift(struct ring_reader *r, uint32_t at)
 static void heap_add(struct ring_reader *r, uint32_t block)
 {
 	put_at(r, r->heap_count++, block);
-	sift(r, r->heap_count - 1);
+	rise(r, r->heap_count - 1);
 }
 
 static void heap_remove(struct ring_reader *r, uint32_t block)
@@ -107,11 +116,22 @@ static void heap_remove(struct ring_reader *r, uint32_t block)
 	r->sources[block].heap = 0;
 	if (at != --r->heap_count) {
 		put_at(r, at, r->heap[r->heap_count]);
-		sift(r, at);
+		rise(r, at);
+		sink(r, r->sources[r->heap[at]].heap - 1);
 	}
 }
 
 /* ---- the consumer's position ---- */
+
+/* Writers that wait are told of several blocks at once: waking them costs more than reading one. What they are
+ * not told of they see themselves within 10 ms. */
+static void tell_of_room(struct ring_reader *r, uint32_t least)
+{
+	if (r->passed < least)
+		return;
+	r->passed = 0;
+	ring_room_made(r->v.bell);
+}
 
 /* Crash: before, the record is delivered again to the next consumer. */
 static void pass(struct ring_reader *r)
@@ -132,8 +152,10 @@ static void pass(struct ring_reader *r)
 	atomic_store_explicit(&head->consumed, r->pending_done, memory_order_release);
 	STOP_POINT(ring_passed);
 	if (r->pending_shared || (ring_word_state(word) == RING_SEALED &&
-				  r->pending_done >= r->sources[r->pending_block].records))
-		ring_room_made(r->v.bell);
+				  r->pending_done >= r->sources[r->pending_block].records)) {
+		r->passed++;
+		tell_of_room(r, r->v.blocks / ROOM_PART);
+	}
 }
 
 /* What is skipped is passed, too. */
@@ -203,15 +225,25 @@ static void scan(struct ring_reader *r)
 	}
 }
 
-static void queue(struct ring_reader *r, uint32_t block)
+/* Whether the block's next record is known. */
+static bool find(struct ring_reader *r, uint32_t block)
 {
 	struct ring_source *s = &r->sources[block];
 	uint64_t lost = r->lost;
+	bool found = ring_source_next(s, r->a, &r->v, block, r->now, &r->lost);
 
-	if (ring_source_next(s, r->a, &r->v, block, r->now, &r->lost))
-		heap_add(r, block);
 	if (lost != r->lost)
 		pass_to(r, block);
+	return found;
+}
+
+/* The watermark is not above what the block may still bring. In a shared one others may be older than the next. */
+static void limit_by(struct ring_reader *r, const struct ring_source *s)
+{
+	uint64_t limit = s->busy ? s->last : r->now - SETTLE_NS;
+
+	if (s->open && (!s->heap || s->shared) && limit < r->watermark)
+		r->watermark = limit;
 }
 
 /* One active block; false: no longer. */
@@ -224,10 +256,9 @@ static bool refresh(struct ring_reader *r, uint32_t block)
 		r->rescan = r->overtaken = true;
 		return false;
 	}
-	if (!s->heap)
-		queue(r, block);
-	if (!s->heap && s->busy && s->last < r->watermark)
-		r->watermark = s->last;
+	if (!s->heap && find(r, block))
+		heap_add(r, block);
+	limit_by(r, s);
 	return !ring_source_finished(s, &r->v, block);
 }
 
@@ -237,12 +268,13 @@ static void fill(struct ring_reader *r)
 	uint32_t kept = 0;
 
 	r->now = ring_clock_ns();
-	r->watermark = r->now - SETTLE_NS;
 	tickets = atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
 	if (tickets != r->tickets || r->rescan) {
 		r->tickets = tickets;
 		scan(r);
 	}
+	/* Leases that this has not seen read the clock later; one that is being made may have read it. */
+	r->watermark = r->rescan ? r->now - SETTLE_NS : r->now;
 	dropped = atomic_load_explicit(&r->v.header->dropped, memory_order_relaxed);
 	r->lost += dropped - r->dropped;
 	r->dropped = dropped;
@@ -257,8 +289,6 @@ static void fill(struct ring_reader *r)
 	r->active_count = kept;
 	if (r->watermark < r->now - RING_WINDOW_NS)
 		r->watermark = r->now - RING_WINDOW_NS;
-	if (r->heap_count)
-		r->arrived = r->now;
 }
 
 /* ---- delivering ---- */
@@ -290,10 +320,12 @@ static void step(struct ring_reader *r, uint32_t block)
 	r->pending_shared = s->shared;
 	ring_source_step(s);
 	r->pending_done = s->done;
-	heap_remove(r, block);
-	queue(r, block);
-	if (!s->heap && s->busy && s->last < r->watermark)
-		r->watermark = s->last;
+	r->delivered++;
+	if (find(r, block))
+		sink(r, s->heap - 1); /* younger than it was */
+	else
+		heap_remove(r, block);
+	limit_by(r, s);
 }
 
 /* The oldest record: 1; 0: it was overwritten; -ENOMEM. */
@@ -365,12 +397,15 @@ static int deliver_all(struct ring_reader *r, struct ring_entry *e)
 static void sleep_until_rung(struct ring_reader *r, uint64_t ns)
 {
 	uint32_t rings;
+	bool busy;
 
 	if (r->a->readonly) {
 		ring_nap(ns < POLL_NS ? ns : POLL_NS);
 		return;
 	}
-	if (r->now - r->arrived < RECENT_NS) {
+	busy = r->delivered - r->delivered_before >= BATCH_RECORDS;
+	r->delivered_before = r->delivered;
+	if (busy) {
 		ring_nap(ns < BATCH_NS ? ns : BATCH_NS);
 		return;
 	}
@@ -380,11 +415,21 @@ static void sleep_until_rung(struct ring_reader *r, uint64_t ns)
 		ring_bell_sleep(r->v.bell, rings, ns);
 }
 
+/* Something is there, but something older may be, too: mostly for less than it takes to fall asleep. */
+static void hold(const struct ring_reader *r, uint64_t ns)
+{
+	if (key_at(r, 0) + 2 * SETTLE_NS > r->now)
+		pause_between_looks(r);
+	else
+		ring_nap(ns < HOLD_NS ? ns : HOLD_NS);
+}
+
 static int wait_and_deliver(struct ring_reader *r, struct ring_entry *e, int timeout_ms)
 {
 	uint64_t deadline;
 	int result;
 
+	tell_of_room(r, 1);
 	fill(r);
 	deadline = timeout_ms < 0 ? UINT64_MAX : r->now + (uint64_t)timeout_ms * 1000000;
 	for (;;) {
@@ -394,7 +439,7 @@ static int wait_and_deliver(struct ring_reader *r, struct ring_entry *e, int tim
 		if (r->now >= deadline)
 			return r->heap_count || r->overtaken ? deliver_all(r, e) : 0;
 		if (r->heap_count)
-			ring_nap(deadline - r->now < HOLD_NS ? deadline - r->now : HOLD_NS);
+			hold(r, deadline - r->now);
 		else
 			sleep_until_rung(r, deadline - r->now);
 		fill(r);
