@@ -115,17 +115,22 @@ SLOW static int free_slow(shma *s, shma_handle h)
 	return r;
 }
 
-/* What is on offer is freed often by who is not its owner. */
-MIDDLE static int free_offered(shma *s, shma_handle h)
+/* What is on offer is freed often by who is not its owner. By where it is told of, known by now: in registers. */
+MIDDLE static int free_offered(shma *s, shma_handle h, _Atomic uint32_t *word, uint64_t w1)
 {
-	return __builtin_expect(object_free_offered(&s->arena, h) == 0, 1) ? 0 : free_slow(s, h);
+	struct object_place at = { .w1 = w1, .word = word };
+
+	return __builtin_expect(object_free_offered(&s->arena, h, &at) == 0, 1) ? 0 : free_slow(s, h);
 }
 
 FAST int shma_free(shma *s, shma_handle h)
 {
+	struct object_place at;
 	int ret = 0;
 
-	return __builtin_expect(object_free_fast(&s->arena, h, &ret), 1) ? ret : free_offered(s, h);
+	if (__builtin_expect(object_free_fast(&s->arena, h, &ret, &at), 1))
+		return ret;
+	return at.word ? free_offered(s, h, at.word, at.w1) : free_slow(s, h);
 }
 
 MIDDLE static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
@@ -155,26 +160,28 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 	return handle ? shma_free(s, handle) : -EINVAL;
 }
 
-MIDDLE static int free_ptr_offered(shma *s, void *start)
+MIDDLE static int free_ptr_offered(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1)
 {
-	uint64_t handle = object_handle_fast(&s->arena, start);
+	struct object_place at = { .w1 = w1, .word = word };
 
-	return handle && __builtin_expect(object_free_offered(&s->arena, handle) == 0, 1)
+	return __builtin_expect(object_free_offered_start(&s->arena, offset16, &at) == 0, 1)
 		       ? 0
-		       : free_ptr_slow(s, start);
+		       : free_ptr_slow(s, object_start16(&s->arena, offset16));
 }
 
 FAST int shma_free_ptr(shma *s, void *start)
 {
 	uint64_t offset16 = object_offset16(&s->arena, start);
+	struct object_place at;
 	int ret = 0;
 
 	__builtin_prefetch(start, 1); /* the next that is given out of its class */
 	/* From here on the start is computed again where it is needed, rather than kept: one register less. */
 	__asm__("" : "+r"(offset16));
-	return __builtin_expect(object_free_at_fast(&s->arena, offset16, &ret), 1)
-		       ? ret
-		       : free_ptr_offered(s, object_start16(&s->arena, offset16));
+	if (__builtin_expect(object_free_at_fast(&s->arena, offset16, &ret, &at), 1))
+		return ret;
+	return at.word ? free_ptr_offered(s, offset16, at.word, at.w1)
+		       : free_ptr_slow(s, object_start16(&s->arena, offset16));
 }
 
 SLOW static void *ptr_slow(shma *s, shma_handle h)

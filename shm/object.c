@@ -159,20 +159,15 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 		       : -EAGAIN;
 }
 
-int object_free_marking(struct arena *a, uint64_t handle)
+int object_free_marking(struct arena *a, uint64_t handle, const struct object_place *at, uint32_t state)
 {
 	struct thread_cell *cell = thread_cell(a);
-	struct object_place at;
-	uint32_t state;
-	uint64_t head;
+	uint64_t head = object_offered_head(handle, at);
 
-	if (!object_offered_at(a, handle, &at, &state))
-		return -EAGAIN;
-	head = object_offered_head(handle, &at);
 	if (client_mark_page(a, head))
 		return -EAGAIN;
 	cell->marked = head / REGION_PAGES + 1;
-	return object_offered_free(a, cell->block, handle, &at, state);
+	return object_offered_free(a, cell->block, handle, at, state);
 }
 
 int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handle, uint32_t owner, uint64_t row)

@@ -160,39 +160,39 @@ _Static_assert(OBJECT_TAKEN == (OBJECT_PRIVATE | 1) && OBJECT_TAKEN != OBJECT_PR
 
 /*
  * Frees a small object that is only this client's, by its handle, into the cache; *ret is the
- * call's result. False: it is none, go the long way. The ways to give out, offer and free are modelled in
- * tests/model/object.pml.
+ * call's result. False: it is none, go the long way, from *at if at->word is not NULL: a small object has its
+ * place there. The ways to give out, offer and free are modelled in tests/model/object.pml.
  */
-static inline __attribute__((always_inline)) bool object_free_fast(struct arena *a, uint64_t handle, int *ret)
+static inline __attribute__((always_inline)) bool object_free_fast(struct arena *a, uint64_t handle, int *ret,
+								   struct object_place *at)
 {
 	const struct thread_cell *cell = thread_cell(a);
 	struct thread_block *t = cell->block;
-	struct object_place at;
 	struct cache *c;
 	uint64_t next;
 	uint32_t state;
 
-	if (__builtin_expect(!t, 0))
+	if (__builtin_expect(!t, 0) || (!(cell->handle == handle && object_recall(cell, at)) &&
+					__builtin_expect(!object_place_of(a, handle, at), 0))) {
+		at->word = NULL;
 		return false;
-	if (!(cell->handle == handle && object_recall(cell, &at)) &&
-	    __builtin_expect(!object_place_of(a, handle, &at), 0))
-		return false;
+	}
 	state = t->own |
 		(uint32_t)(handle >> (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) & ~0u << STATE_GEN_SHIFT);
-	if (__builtin_expect((atomic_load_explicit(at.word, memory_order_relaxed) ^ state) > 1, 0))
+	if (__builtin_expect((atomic_load_explicit(at->word, memory_order_relaxed) ^ state) > 1, 0))
 		return false;
-	c = cache_at_row(t, object_place_row(&at));
+	c = cache_at_row(t, object_place_row(at));
 	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
 	 * different amounts: one of the two cached handles is stale, and dropped where it is met. */
-	atomic_store_explicit(at.word, state + t->gen_step, memory_order_relaxed);
+	atomic_store_explicit(at->word, state + t->gen_step, memory_order_relaxed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
 	STOP_POINT(object_state_stored);
 	handle += t->handle_step; /* the generation is on top in both */
 	if (__builtin_expect(next >= c->end, 0)) {
-		*ret = cache_flush(a, t, sizeclass_of_row(object_place_row(&at)), handle);
+		*ret = cache_flush(a, t, sizeclass_of_row(object_place_row(at)), handle);
 		return true;
 	}
 	__builtin_prefetch(a->heap + handle_offset(handle), 1); /* the next that is given out of this class */
@@ -237,22 +237,22 @@ static inline __attribute__((always_inline)) uint32_t object_next_state(const st
 
 /* The same by where it starts below 64 GiB, of whatever generation it is. */
 static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a, uint64_t offset16,
-								      int *ret)
+								      int *ret, struct object_place *at)
 {
 	struct thread_block *t = thread_peek(a);
-	struct object_place at;
 	uint32_t state;
 	bool is_mine;
 
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
-	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0))
+	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0) ||
+	    __builtin_expect(!object_place_in(a, offset16 >> (PAGE_SHIFT - 4), offset16, at), 0)) {
+		at->word = NULL;
 		return false;
-	if (__builtin_expect(!object_place_in(a, offset16 >> (PAGE_SHIFT - 4), offset16, &at), 0))
-		return false;
-	state = object_next_state(t, &at, &is_mine);
+	}
+	state = object_next_state(t, at, &is_mine);
 	if (__builtin_expect(!is_mine, 0))
 		return false;
-	*ret = object_put_at(a, t, &at, offset16, state);
+	*ret = object_put_at(a, t, at, offset16, state);
 	return true;
 }
 

@@ -10,12 +10,9 @@
 #include "object.h"
 #include "quota.h"
 
-/* The place of a small object that is on offer under this handle, and its word. */
-static inline __attribute__((always_inline)) bool
-object_offered_at(const struct arena *a, uint64_t handle, struct object_place *at, uint32_t *state)
+/* Whether the small object at a place is on offer under this handle; its word. */
+static inline bool object_offered_at(const struct object_place *at, uint64_t handle, uint32_t *state)
 {
-	if (__builtin_expect(!object_place_of(a, handle, at), 0))
-		return false;
 	*state = atomic_load_explicit(at->word, memory_order_acquire);
 	return state_make(OBJECT_SHARED, state_client(*state), handle_gen(handle)) == *state;
 }
@@ -60,20 +57,30 @@ object_offered_free(struct arena *a, struct thread_block *t, uint64_t handle, co
 }
 
 /* The same where the region has not been marked just before. */
-int object_free_marking(struct arena *a, uint64_t handle);
+int object_free_marking(struct arena *a, uint64_t handle, const struct object_place *at, uint32_t state);
 
-/* 0, or -EAGAIN: it is no such object, or somebody changes it at this moment: go the long way. */
-static inline __attribute__((always_inline)) int object_free_offered(struct arena *a, uint64_t handle)
+/* 0, or -EAGAIN: it is no such object, or somebody changes it at this moment: go the long way. The place is that of
+ * the handle, and the thread has a block. */
+static inline __attribute__((always_inline)) int object_free_offered(struct arena *a, uint64_t handle,
+								     const struct object_place *at)
 {
 	const struct thread_cell *cell = thread_cell(a);
-	struct object_place at;
 	uint32_t state;
 
-	if (__builtin_expect(!cell->block || !object_offered_at(a, handle, &at, &state), 0))
+	if (__builtin_expect(!object_offered_at(at, handle, &state), 0))
 		return -EAGAIN;
-	if (__builtin_expect(cell->marked != object_offered_head(handle, &at) / REGION_PAGES + 1, 0))
-		return object_free_marking(a, handle);
-	return object_offered_free(a, cell->block, handle, &at, state);
+	if (__builtin_expect(cell->marked != object_offered_head(handle, at) / REGION_PAGES + 1, 0))
+		return object_free_marking(a, handle, at, state);
+	return object_offered_free(a, cell->block, handle, at, state);
+}
+
+/* The same of an object of whatever generation it is, by where it starts, in units of 16 bytes. */
+static inline __attribute__((always_inline)) int object_free_offered_start(struct arena *a, uint64_t offset16,
+									   const struct object_place *at)
+{
+	uint32_t gen = state_gen(atomic_load_explicit(at->word, memory_order_relaxed));
+
+	return object_free_offered(a, offset16 | a->tag_bits | (uint64_t)gen << HANDLE_GEN_SHIFT, at);
 }
 
 #endif
