@@ -12,6 +12,7 @@ _Static_assert(offsetof(struct segment_entry, seq) == offsetof(struct ring_recor
 _Static_assert(SEGMENT_INFO_LENGTH_BITS == RING_INFO_LENGTH_BITS, "length");
 _Static_assert(SEGMENT_INFO_LEVEL_SHIFT == RING_INFO_LEVEL_SHIFT, "level");
 _Static_assert(SEGMENT_INFO_LARGE == RING_INFO_LARGE, "large");
+_Static_assert(SEGMENT_INFO_FIELDS == RING_INFO_FIELDS, "fields");
 _Static_assert(SEGMENT_REFERENCE_BYTES == sizeof(struct ring_reference), "reference");
 _Static_assert(sizeof(struct segment_author) == sizeof(struct ring_author), "author");
 _Static_assert(SEGMENT_SLOTS == RING_SLOTS_MAX, "slots");
