@@ -313,9 +313,10 @@ bool segment_seen_look(const struct segment_seen *, const uint8_t ring[16], cons
 /*
  * .log becomes .log.zst: under a temporary name, synced, renamed, then the .log is deleted. A torn tail is
  * cut, an index added where there is none. Idempotent: what a killed process left is finished by the next
- * call; readers find the one or the other at any moment. In steps of a few frames each, or all at once. Only
- * for segments that nobody writes any more.
- * -ENOENT: there is neither; -EUCLEAN: no good header; -errno of files; -ENOMEM.
+ * call; readers find the one or the other at any moment. In steps of a frame each, or all at once. Only for
+ * segments that nobody writes any more.
+ * -ENOENT: there is neither; -EUCLEAN: no good header, or damage between it and an index, which is then left as
+ * it is; -errno of files; -ENOMEM.
  */
 struct segment_compressor;
 int segment_compress_open(struct segment_compressor **ret, const char *dir, uint64_t number);

@@ -50,6 +50,9 @@ int segment_file_refresh(struct segment_file *f);
 /* Bytes read, fewer where it ends; -errno. */
 ssize_t segment_file_read(struct segment_file *f, uint64_t at, void *to, size_t len);
 
+/* Makes a buffer of len bytes at least of the one that there is. -ENOMEM. */
+int segment_file_room(unsigned char **buffer, size_t *room, size_t len);
+
 /* The fragment at an offset: 1, and its payload ends before the file does; 0: the segment ends here;
  * -EUCLEAN: what is there is none, or not all of one; -errno. */
 int segment_file_fragment(struct segment_file *f, uint64_t at, struct segment_fragment *ret);

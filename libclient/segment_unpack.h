@@ -13,7 +13,5 @@ ssize_t segment_unpack_frame(struct segment_file *f, uint64_t at);
 
 /* Of the file itself: bytes read, fewer where it ends; -errno. Counted. */
 ssize_t segment_file_pread(struct segment_file *f, uint64_t at, void *to, size_t len);
-/* A buffer of len bytes at least; what was in it may be gone. -ENOMEM. */
-int segment_file_room(unsigned char **buffer, size_t *room, size_t len);
 
 #endif
