@@ -68,6 +68,7 @@ struct arena {
 	void *reservation; /* what mmap gave; base is aligned inside it */
 	uint64_t reservation_size;
 	bool readonly;
+	_Atomic uint64_t taken; /* times that this process took memory for pages: tells whether a call did */
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 	/* Hint, by shape: the slab record that this process claimed last, page of its block << 8 | its index there. */
 	_Atomic uint64_t record_last[SHAPES + 1];

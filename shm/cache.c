@@ -289,6 +289,24 @@ static void prefetch_objects(const struct arena *a, const uint64_t *handles, uin
 		__builtin_prefetch(a->heap + handle_offset(handles[count]), 1);
 }
 
+/*
+ * A slab of one object gives one, however many are wanted. What was flushed together is drawn together as well,
+ * or each of these objects takes a slow call; but only as long as there is memory for them: fresh memory is taken for
+ * what is allocated, not for what may be.
+ */
+static uint32_t draw(struct arena *a, struct slab_source *from, uint32_t want, uint64_t *slots, int *err)
+{
+	bool single = sizeclass_table[from->class].objects == 1;
+	uint64_t taken = atomic_load_explicit(&a->taken, memory_order_relaxed);
+	uint32_t got = slab_claim(a, from, want, OBJECT_PRIVATE, slots, err);
+	int none;
+
+	while (single && got && got < want && atomic_load_explicit(&a->taken, memory_order_relaxed) == taken &&
+	       slab_claim(a, from, 1, OBJECT_PRIVATE, slots + got, &none))
+		got++;
+	return got;
+}
+
 uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, int *err)
 {
 	struct cache *c = &t->caches[class];
@@ -314,7 +332,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 		return 0;
 	}
 	from = source_of(t, class);
-	got = slab_claim(a, &from, want, OBJECT_PRIVATE, cache_slot(a, c->slots), err);
+	got = draw(a, &from, want, cache_slot(a, c->slots), err);
 	c->record_page = from.head;
 	STOP_POINT(cache_claimed);
 	if (!got)

@@ -77,6 +77,7 @@ static int take_memory(struct arena *a, uint64_t page, uint64_t pages)
 	uint64_t start = a->g.heap + (page << PAGE_SHIFT), length = pages << PAGE_SHIFT;
 	int r = arena_commit(a, start, length);
 
+	atomic_fetch_add_explicit(&a->taken, 1, memory_order_relaxed);
 	if (!r && pages <= POPULATE_MAX)
 		madvise(arena_at(a, start), length, MADV_POPULATE_WRITE);
 	return r;

@@ -182,6 +182,35 @@ START_TEST(everything_is_handed_back_when_the_thread_is_done)
 }
 END_TEST
 
+#define LARGE 65536
+
+START_TEST(objects_with_a_slab_each_are_drawn_together_if_there_is_memory_for_them)
+{
+	uint64_t committed;
+	int n = 400;
+
+	for (int i = 0; i < n; i++) {
+		ck_assert_uint_ne(all[i] = shma_alloc(heap, LARGE, 0), SHMA_NULL);
+		/* Of fresh memory: just what is asked for. */
+		ck_assert_uint_eq(cache_count(cache_of(LARGE)), 0);
+	}
+	while (n > 200)
+		ck_assert_int_eq(shma_free(heap, all[--n]), 0);
+	while (cache_count(cache_of(LARGE)) > 0)
+		ck_assert_uint_ne(all[n++] = shma_alloc(heap, LARGE, 0), SHMA_NULL);
+	committed = heap_stats(heap).committed_bytes;
+	ck_assert_uint_ne(all[n++] = shma_alloc(heap, LARGE, 0), SHMA_NULL);
+	ck_assert_uint_gt(cache_limit(cache_of(LARGE)), 4);
+	ck_assert_uint_eq(cache_count(cache_of(LARGE)), cache_limit(cache_of(LARGE)) / 2 - 1);
+	ck_assert_uint_eq(heap_stats(heap).committed_bytes, committed);
+	while (n > 0)
+		ck_assert_int_eq(shma_free(heap, all[--n]), 0);
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+	check_bounds();
+	heap_check(&heap->arena);
+}
+END_TEST
+
 START_TEST(emptied_caches_keep_their_arrays_and_nothing_else)
 {
 	for (uint32_t i = 0; i < CLASSES; i++)
@@ -298,6 +327,7 @@ int main(void)
 	tcase_add_test(t, who_owns_much_may_keep_a_twentieth_ready);
 	tcase_add_test(t, asked_to_shrink_a_thread_empties_its_caches_at_its_next_slow_call);
 	tcase_add_test(t, everything_is_handed_back_when_the_thread_is_done);
+	tcase_add_test(t, objects_with_a_slab_each_are_drawn_together_if_there_is_memory_for_them);
 	tcase_add_test(t, emptied_caches_keep_their_arrays_and_nothing_else);
 	tcase_add_test(t, a_stale_ready_handle_is_dropped_where_it_is_met);
 	tcase_add_test(t, a_threads_end_hands_all_of_its_caches_back);
