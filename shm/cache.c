@@ -281,15 +281,6 @@ static void heed_shrink(struct arena *a, struct thread_block *t)
 	give_up_left(a, t);
 }
 
-/* Who allocates writes to the objects soon, most often: their lines come faster together than one by one. The last
- * is the first to be given out. (Not inlined, it would be nothing at all to gcc: it has no effect.) */
-static inline __attribute__((always_inline)) void prefetch_objects(const struct arena *a, const uint64_t *handles,
-								   uint32_t count)
-{
-	while (count-- > 0)
-		__builtin_prefetch(a->heap + handle_offset(handles[count]), 1);
-}
-
 /*
  * A slab of one object gives one, however many are wanted. What was flushed together is drawn together as well,
  * or each of these objects takes a slow call; but only as long as there is memory for them: fresh memory is taken for
@@ -339,7 +330,6 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 	if (!got)
 		return 0;
 	drawn_add(t, (int64_t)(got * bytes));
-	prefetch_objects(a, cache_slot(a, c->slots), got);
 	cache_set_count(c, got - 1);
 	return cache_slot(a, c->slots)[got - 1];
 }

@@ -61,6 +61,15 @@ void hint_set(struct arena *a, uint32_t row, uint64_t page)
 	bit_raise(&arena_words(a, row)[zone / 64], zone);
 }
 
+bool hint_any(struct arena *a, uint32_t row)
+{
+	uint64_t bits = 0;
+
+	for (uint64_t w = 0; w < a->g.class_hint_words; w++)
+		bits |= atomic_load_explicit(&arena_words(a, row)[w], memory_order_relaxed);
+	return bits != 0;
+}
+
 bool hint_test(struct arena *a, uint32_t row, uint64_t region)
 {
 	uint32_t zone = zone_of_region(a, region);

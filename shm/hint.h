@@ -18,6 +18,8 @@ static inline uint32_t hint_row_of_shape(uint32_t shape)
 
 /* Something may be free in the region of this page. Cheap when already set. */
 void hint_set(struct arena *a, uint32_t row, uint64_t page);
+/* Whether there are any in a row, in whatever zone. */
+bool hint_any(struct arena *a, uint32_t row);
 
 /* The first region (number in the whole heap) at or after from, below end, with its bit set;
  * UINT64_MAX. Skips whole zones and words. */

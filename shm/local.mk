@@ -24,7 +24,7 @@ libshm_la_SOURCES = \
 	%D%/span.h %D%/span.c \
 	%D%/hint.h %D%/hint.c \
 	%D%/record.h %D%/record.c \
-	%D%/bits.h %D%/slab.h %D%/slab_inside.h %D%/slab_hold.c %D%/slab.c %D%/slab_reclaim.c %D%/slab_purge.c %D%/slab_whole.c %D%/slab_drawer.c \
+	%D%/bits.h %D%/slab.h %D%/slab_inside.h %D%/slab_hold.c %D%/slab.c %D%/slab_put.c %D%/slab_reclaim.c %D%/slab_purge.c %D%/slab_whole.c %D%/slab_drawer.c \
 	%D%/quota.h %D%/quota.c \
 	%D%/cache.h %D%/cache.c \
 	%D%/thread.h %D%/thread.c \

@@ -7,8 +7,7 @@
  * long, by one compare-and-swap; the free objects' words are then its alone, to be changed by plain
  * stores. Nobody waits for a record: a busy one is passed by. Owners put objects back whoever holds it.
  *
- * Modelled in tests/model/: object.pml has claim_object() and slab_put(), one object's life; hint.pml has
- * claim_by_hints() and tell().
+ * Modelled in tests/model/: object.pml has claim_objects(), one object's life; hint.pml has claim_by_hints().
  */
 #include "slab.h"
 
@@ -48,13 +47,6 @@ struct slab_record *slab_at(struct arena *a, uint64_t page, uint32_t class)
 	return record_at(a, pw1_record(w1));
 }
 
-static uint64_t object_handle(const struct arena *a, uint64_t head, uint32_t class, uint32_t index,
-			      uint32_t gen)
-{
-	return handle_make(a->tag, gen,
-			   (head << PAGE_SHIFT) + (uint64_t)index * sizeclass_table[class].bytes);
-}
-
 /* ---- claiming ---- */
 
 struct claim {
@@ -70,21 +62,52 @@ struct claim {
 	struct slab_passed passed;
 };
 
-/* One object of a slab whose record we hold: nobody else claims a free one. */
-static void claim_object(struct claim *c, struct slab_record *r, uint32_t index)
-{
-	_Atomic uint32_t *word = &r->words[index];
-	/* PAIR(put): whoever freed it is done with it. */
-	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
+/* What the objects of a slab have in common. */
+struct lot {
+	uint64_t handle;  /* of the first, generation 0 */
+	uint64_t bytes16; /* of an object, in units of 16 bytes: from one's handle to the next one's */
+	uint32_t own;	  /* their word, claimed, generation 0 */
+};
 
-	/* A late bit of the record's last slab may lie behind this one's objects. */
-	if (index >= sizeclass_table[c->class].objects || state_kind(seen) != OBJECT_FREE)
-		return;
-	/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery: the
-	 * region is marked); after, ours. */
-	atomic_store_explicit(word, state_make(c->kind, c->a->client, state_gen(seen)),
-			      memory_order_release);
-	c->out[c->count++] = object_handle(c->a, c->head, c->class, index, state_gen(seen));
+static struct lot lot_of(const struct claim *c)
+{
+	return (struct lot){.handle = handle_make(c->a->tag, 0, c->head << PAGE_SHIFT),
+			    .bytes16 = sizeclass_table[c->class].bytes >> 4,
+			    .own = state_make(c->kind, c->a->client, 0)};
+}
+
+/* The handle of one, given without generation. Who allocates writes to it soon, most often: its line comes meanwhile. */
+static inline uint64_t lot_give(const char *heap, uint64_t handle, uint32_t word)
+{
+	__builtin_prefetch(heap + handle_offset(handle), 1);
+	return handle | (uint64_t)state_gen(word) << HANDLE_GEN_SHIFT;
+}
+
+/* Some objects of a slab whose record we hold: nobody else claims free ones. */
+static void claim_objects(struct claim *c, struct slab_record *r, uint32_t first, uint64_t bits)
+{
+	uint32_t objects = sizeclass_table[c->class].objects, count = c->count;
+	const struct lot l = lot_of(c);
+	const char *heap = c->a->heap;
+	uint64_t *out = c->out;
+
+	/* The last is given out first, and what follows upwards is prefetched best. */
+	while (bits) {
+		uint32_t bit = 63 - (uint32_t)__builtin_clzll(bits), index = first + bit;
+		/* PAIR(put): whoever freed it is done with it. */
+		uint32_t seen = atomic_load_explicit(&r->words[index], memory_order_acquire);
+
+		bits ^= UINT64_C(1) << bit;
+		/* A late bit of the record's last slab may lie behind this one's objects. */
+		if (index >= objects || state_kind(seen) != OBJECT_FREE)
+			continue;
+		/* Crash: before, free (a bit taken off the bitmap for nothing comes back with our recovery: the
+		 * region is marked); after, ours. */
+		atomic_store_explicit(&r->words[index], l.own | state_gen(seen) << STATE_GEN_SHIFT,
+				      memory_order_release);
+		out[count++] = lot_give(heap, l.handle + index * l.bytes16, seen);
+	}
+	c->count = count;
 }
 
 /* The lowest bits of a set, at most n. */
@@ -125,8 +148,7 @@ static void claim_from_slab(struct claim *c)
 			/* Others set bits meanwhile, none takes one off. */
 			atomic_fetch_and_explicit(&r->bitmap[w], ~got, memory_order_acq_rel);
 			STOP_POINT(slab_bits_taken);
-			for (; got; got &= got - 1)
-				claim_object(c, r, w * 64 + (uint32_t)__builtin_ctzll(got));
+			claim_objects(c, r, w * 64, got);
 		}
 	}
 	STOP_POINT(slab_words_claimed);
@@ -149,7 +171,7 @@ static void claim_from_region(struct claim *c, uint64_t region, struct slab_sour
 	uint64_t head = pw1_slab(0, 0, c->class);
 
 	/* No answer can do harm: what is there is looked at as a slab's head before it is believed. */
-	for (uint32_t i = 0; i < REGION_PAGES && c->count < c->want; i++) {
+	for (uint32_t i = 0; i < REGION_PAGES; i++) {
 		uint64_t w1 = atomic_load_explicit(&pages[i].w1, memory_order_relaxed);
 		uint32_t before = c->count;
 
@@ -159,6 +181,8 @@ static void claim_from_region(struct claim *c, uint64_t region, struct slab_sour
 		claim_from_slab(c);
 		if (c->count > before)
 			drawn_from(c, from);
+		if (c->count == c->want)
+			return;
 	}
 }
 
@@ -234,8 +258,10 @@ static void claim_around(struct claim *c, struct slab_source *from, uint64_t end
 		home = end;
 	c->class = first;
 	do {
-		claim_by_hints(c, from, home, end, zones);
-		claim_by_hints(c, from, 0, home, zones);
+		if (hint_any(c->a, c->class)) {
+			claim_by_hints(c, from, home, end, zones);
+			claim_by_hints(c, from, 0, home, zones);
+		}
 		c->class = kind_after(c->class);
 	} while (c->count == 0 && c->class != first);
 	if (c->drawer && c->passed.slabs)
@@ -265,27 +291,31 @@ static uint32_t generation_seed(uint64_t head)
 	return mix((uint32_t)head ^ mix((uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 30));
 }
 
-/* The next generation of a word, from what it was in the record's last slab by a step of its own, never 0 and
+/* A free word of the next generation, from what it was in the record's last slab by a step of its own, never 0 and
  * foreseen by nobody: so a handle with a wrong offset hardly ever meets a neighbour of its generation. */
-static uint32_t next_generation(const _Atomic uint32_t *word, uint32_t *random)
+static inline uint32_t next_word(uint32_t word, uint32_t *random)
 {
 	*random = *random * 1664525u + 1013904223u; /* linear congruence; the upper bits are good */
-	return (state_gen(atomic_load_explicit(word, memory_order_relaxed)) + 1 + (*random >> 17)) & 0xffff;
+	return (word & UINT32_MAX << STATE_GEN_SHIFT) + (1u << STATE_GEN_SHIFT) + (*random >> 17 << STATE_GEN_SHIFT);
 }
 
 /* The first want objects become the claimer's at once, the others free. */
 static void init_words(struct claim *c, struct slab_record *r)
 {
-	uint32_t objects = sizeclass_table[c->class].objects, random = generation_seed(c->head), i = 0, gen;
+	uint32_t objects = sizeclass_table[c->class].objects, random = generation_seed(c->head), i = 0, word;
+	const struct lot l = lot_of(c);
+	const char *heap = c->a->heap;
+	uint64_t *out = c->out + c->count + c->want, handle = l.handle;
 
-	for (; i < c->want; i++) {
-		gen = next_generation(&r->words[i], &random);
-		c->out[c->count++] = object_handle(c->a, c->head, c->class, i, gen);
-		atomic_store_explicit(&r->words[i], state_make(c->kind, c->a->client, gen), memory_order_relaxed);
+	for (uint32_t want = c->want; i < want; handle += l.bytes16) {
+		word = next_word(atomic_load_explicit(&r->words[i], memory_order_relaxed), &random);
+		*--out = lot_give(heap, handle, word); /* the last is given out first */
+		atomic_store_explicit(&r->words[i++], l.own | word, memory_order_relaxed);
 	}
+	c->count += c->want;
 	for (; i <= objects; i++) { /* the spare one too */
-		gen = next_generation(&r->words[i], &random);
-		atomic_store_explicit(&r->words[i], state_make(OBJECT_FREE, 0, gen), memory_order_relaxed);
+		word = next_word(atomic_load_explicit(&r->words[i], memory_order_relaxed), &random);
+		atomic_store_explicit(&r->words[i], word | OBJECT_FREE, memory_order_relaxed);
 	}
 	for (uint32_t w = 0; w < 4; w++) {
 		uint32_t end = objects > w * 64 ? objects - w * 64 : 0, from = c->want > w * 64 ? c->want - w * 64 : 0;
@@ -452,131 +482,6 @@ uint32_t slab_claim(struct arena *a, struct slab_source *from, uint32_t want, en
 			sched_yield();
 	}
 	return c.count;
-}
-
-/* ---- putting back ---- */
-
-/* Objects of one slab that are free and not told of yet; and where it lies, in units of 16 bytes. */
-struct freed {
-	struct slab_record *record;
-	uint64_t head; /* page */
-	uint64_t first16, span16;
-	uint32_t kind, reciprocal;
-	uint64_t bits[4];
-};
-
-static void tell(struct arena *a, const struct freed *f, struct slab_source *from)
-{
-	uint32_t objects = sizeclass_table[f->kind].objects;
-	uint64_t before = 0, told = 0;
-	bool full = true;
-
-	STOP_POINT(slab_words_freed);
-	for (uint32_t w = 0; w < 4; w++) {
-		uint64_t was;
-
-		if (!f->bits[w])
-			continue;
-		was = atomic_fetch_or_explicit(&f->record->bitmap[w], f->bits[w], memory_order_seq_cst);
-		full = full && !(~(was | f->bits[w]) & bits_low(objects - w * 64));
-		before |= was;
-		told |= f->bits[w];
-		STOP_POINT(slab_bits_set);
-	}
-	if (!told)
-		return;
-	/* PAIR(hint): the bits, then the look at the region's hint. Where there were bits before, whoever set
-	 * them has seen to the hint, or is about to; who clears it looks for bits once more after. */
-	if (!before)
-		hint_set(a, f->kind, f->head);
-	if (f->head + 1 != from->head && full && slab_looks_empty(f->record, f->kind) &&
-	    !slab_leave(a, f->record, f->head, f->kind, from))
-		slab_retire(a, f->record);
-	else
-		slab_draw_soon(a, f->record, f->head, from);
-}
-
-static inline bool freed_spans(const struct freed *f, uint64_t handle)
-{
-	return (handle_offset(handle) >> 4) - f->first16 < f->span16;
-}
-
-/* The slab that the object of a handle lies in, if any. */
-static bool freed_slab(const struct arena *a, uint64_t handle, struct freed *f)
-{
-	uint64_t page = handle_offset(handle) >> PAGE_SHIFT, w1;
-
-	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
-		return false;
-	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_acquire);
-	if (!pw1_is_slab(w1) || pw1_class(w1) >= KINDS || pw1_dist(w1) > page)
-		return false;
-	*f = (struct freed){.record = (struct slab_record *)(a->heap + (w1 & a->record_mask)),
-			    .head = page - pw1_dist(w1),
-			    .kind = pw1_class(w1)};
-	f->first16 = f->head << (PAGE_SHIFT - 4);
-	f->span16 = (uint64_t)sizeclass_entries(f->kind) << (PAGE_SHIFT - 4);
-	f->reciprocal = sizeclass_rows[sizeclass_row(f->kind)].reciprocal;
-	return freed_spans(f, handle); /* else damage */
-}
-
-/* Frees those of some handles that are private to this client, up to the first that does not lie in the slab. How
- * many that are, with those that are dropped. The page map is not asked: a slab with an object of ours stays. */
-static uint32_t free_run(struct freed *f, const uint64_t *handles, uint32_t count, uint32_t own)
-{
-	const uint64_t first16 = f->first16, span16 = f->span16;
-	const uint32_t reciprocal = f->reciprocal;
-	_Atomic uint32_t *words = f->record->words;
-	uint32_t i = 0;
-
-	for (; i < count; i++) {
-		uint64_t offset16 = (handle_offset(handles[i]) >> 4) - first16;
-		uint32_t gen = handle_gen(handles[i]), index;
-
-		if (offset16 >= span16)
-			break;
-		if (!sizeclass_begins(offset16, reciprocal, &index) ||
-		    atomic_load_explicit(&words[index], memory_order_relaxed) != (own | gen << STATE_GEN_SHIFT))
-			continue;
-		/* PAIR(put): we are done with it. */
-		atomic_store_explicit(&words[index], state_make(OBJECT_FREE, 0, gen), memory_order_release);
-		f->bits[index / 64 % 4] |= UINT64_C(1) << (index % 64); /* the spare one is never ours */
-	}
-	return i;
-}
-
-/* Neighbours in one slab are told of together, which may let the slab go: before any of another's is freed. */
-void slab_put_near(struct arena *a, const uint64_t *handles, uint32_t count, struct slab_source *from)
-{
-	const uint32_t own = state_make(OBJECT_PRIVATE, a->client, 0);
-	struct freed f;
-
-	for (uint32_t i = 0; i < count;) {
-		if (!freed_slab(a, handles[i], &f) ||
-		    (sizeclass_table[f.kind].objects == 1 && slab_put_whole(a, f.record, f.head, f.kind, handles[i]))) {
-			i++;
-			continue;
-		}
-		i += free_run(&f, handles + i, count - i, own);
-		tell(a, &f, from);
-	}
-}
-
-void slab_put(struct arena *a, const uint64_t *handles, uint32_t count, uint32_t keep)
-{
-	struct slab_source from = {.head = keep};
-
-	slab_put_near(a, handles, count, &from);
-}
-
-void slab_give_up(struct arena *a, uint64_t head, uint32_t class)
-{
-	struct slab_place p;
-
-	if (head < UINT64_MAX >> PAGE_SHIFT && !slab_find(a, head << PAGE_SHIFT, &p) && p.head == head &&
-	    (p.class == class || class == CLASSES) && slab_at(a, head, p.kind) == p.record &&
-	    slab_looks_empty(p.record, p.kind))
-		slab_retire(a, p.record);
 }
 
 /* ---- looking at all of them ---- */

@@ -31,11 +31,13 @@ static inline bool slab_any_bits(const struct slab_record *r)
 /* Whether objects first to end - 1 are nobody's, by their words. Of a slab whose record we hold it stays so. */
 static inline bool slab_all_free(const struct slab_record *r, uint32_t first, uint32_t end)
 {
+	uint32_t kinds = 0;
+
+	_Static_assert(OBJECT_FREE == 0, "no bit of a free object's kind is set");
 	/* PAIR(put): whoever freed it is done with it. */
-	while (first < end && state_kind(atomic_load_explicit(&r->words[first], memory_order_acquire)) ==
-				      OBJECT_FREE)
-		first++;
-	return first == end;
+	for (; first < end; first++)
+		kinds |= atomic_load_explicit(&r->words[first], memory_order_acquire);
+	return state_kind(kinds) == OBJECT_FREE;
 }
 
 /* Changes the use of a raw extent: its length is the class's from here on, whatever word 1 says. */

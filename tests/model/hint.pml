@@ -4,8 +4,8 @@
  * a slab's record, to draw from the slab or to give it back, while others free objects of it.
  *
  * Models slab_put() and tell(), slab_hold(), slab_open() and slab_let_go(), claim_from_slab() with
- * claim_object(), claim_by_hints(), slab_retire() with all_free(), slab_refresh_bits() (slab.c, slab_hold.c), slab_recover()
- * with inherit(), take_over(), free_slab() and free_words() (slab_reclaim.c), hint_set() and hint_clear()
+ * claim_objects(), claim_by_hints(), slab_retire() with all_free(), slab_refresh_bits() (slab.c,
+ * slab_put.c, slab_hold.c), slab_recover() with inherit(), take_over(), free_slab() and free_words() (slab_reclaim.c), hint_set() and hint_clear()
  * (hint.c). A slab of two objects, whose bits, leaf hint, summary and record's owner are changed by locked
  * instructions, its words by stores that arrive late. P and Q have an object each, and put it back, and the slab
  * if it looks empty; with DRAWS Q draws from the slab instead; C looks for an object; Q may be killed at any step, holding
@@ -209,7 +209,7 @@ inline put(p, i)
 	retire(p)
 }
 
-/* claim_object(), after its bit was taken off: nobody else changes a free word. */
+/* claim_objects(), after its bit was taken off: nobody else changes a free word. */
 inline draw_one(p, i)
 {
 	if

@@ -2,7 +2,7 @@
 /*
  * object.pml - one object of a slab between clients that take, free and die, and the recoverer.
  *
- * Models slab_hold(), claim_object(), slab_open(), slab_put() and free_word() of slabs, object_alloc_fast(), object_offer_fast() and
+ * Models slab_hold(), claim_objects(), slab_open(), slab_put() and free_word() of slabs, object_alloc_fast(), object_offer_fast() and
  * object_free_fast(), object_word_find_live(), claim_to_free(), share() and take() of objects, put_oldest()
  * of caches, client_mark() before each of them, and recover_region().
  * Any client may call with any handle that was ever given out. Client 1 may be killed at any step, its
@@ -109,7 +109,7 @@ proctype client(byte me)
 
 	{
 		do
-		/* claim_from_slab(), claim_object() */
+		/* claim_from_slab(), claim_objects() */
 		:: atomic { cache[me] == 0 && alone[me] == 0 && listed -> skip };
 #ifndef MARK_LATER
 			mark[me] = true;
