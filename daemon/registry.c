@@ -392,6 +392,7 @@ static int create_files(const struct registry *r, const struct state_record *rec
 		.client_quota = t->client_quota,
 		.backing = (enum arena_backing)t->backing,
 		.log_policy = t->log_policy,
+		.log_clock = t->log_clock,
 		.mode = t->mode,
 		.numa_mode = t->numa_mode,
 		.huge_mode = t->huge_mode,

@@ -13,6 +13,7 @@
 #include "client.h"
 #include "guard.h"
 #include "msg.h"
+#include "ring.h"
 #include "words.h"
 
 static int reopen(int fd)
@@ -62,6 +63,7 @@ static int note_file(struct served *s)
 	t->log_capacity = s->arena.g.ring_size;
 	t->client_quota = h->client_quota;
 	t->log_policy = h->log_policy_at_creation;
+	t->log_clock = ring_clock(&s->arena);
 	memcpy(s->record.uuid, h->uuid, sizeof s->record.uuid);
 	s->record.created_ns = h->created_ns;
 	return 0;

@@ -62,11 +62,12 @@ int state_format(char text[STATE_TEXT_BYTES], const struct state_record *r)
 		     FIRST_LINE "name=%s\nphase=%s\nuuid=%s\ncreated=%llu\nuid=%u\ngid=%u\n"
 				"backing=%s\nmode=%o\ncapacity=%llu\nlog-capacity=%llu\n"
 				"client-quota=%llu\nlog-policy=%u\nnuma-mode=%u\nnuma-nodes=%llu\n"
-				"huge-mode=%u\n",
+				"huge-mode=%u\nlog-clock=%u\n",
 		     r->name, phases[r->phase], uuid, (unsigned long long)r->created_ns, r->uid,
 		     r->gid, backings[t->backing], t->mode, (unsigned long long)t->capacity,
 		     (unsigned long long)t->log_capacity, (unsigned long long)t->client_quota,
-		     t->log_policy, t->numa_mode, (unsigned long long)t->numa_nodes, t->huge_mode);
+		     t->log_policy, t->numa_mode, (unsigned long long)t->numa_nodes, t->huge_mode,
+		     t->log_clock);
 	return n > 0 && n < STATE_TEXT_BYTES ? n : -EINVAL;
 }
 
@@ -141,6 +142,8 @@ static int take_terms(struct arena_terms *t, const char *key, const char *value)
 		return parse_u64(value, 10, &t->numa_nodes);
 	if (strcmp(key, "huge-mode") == 0)
 		return parse_u32(value, 10, &t->huge_mode);
+	if (strcmp(key, "log-clock") == 0)
+		return parse_u32(value, 10, &t->log_clock);
 	return 0;
 }
 

@@ -58,7 +58,9 @@ static int read_options(struct shma_options *to, const struct shma_options *from
 	if (from->struct_size < sizeof(size_t) || from->struct_size > 4096)
 		return -EINVAL;
 	memcpy(to, from, from->struct_size < sizeof(*to) ? from->struct_size : sizeof(*to));
-	return to->log_policy < SHMA_LOG_OVERWRITE || to->log_policy > SHMA_LOG_BLOCK ? -EINVAL : 0;
+	if (to->log_policy < SHMA_LOG_OVERWRITE || to->log_policy > SHMA_LOG_BLOCK)
+		return -EINVAL;
+	return to->log_clock < SHMA_LOG_EXACT || to->log_clock > SHMA_LOG_COARSE ? -EINVAL : 0;
 }
 
 /* ---- getting at an arena's files ---- */
@@ -75,6 +77,7 @@ static int create_embedded(const char *name, bool is_path, const struct shma_opt
 		.log_capacity = opt->log_capacity,
 		.client_quota = opt->client_quota,
 		.log_policy = (uint32_t)opt->log_policy,
+		.log_clock = (uint32_t)opt->log_clock,
 		.mode = opt->mode,
 	};
 
@@ -128,6 +131,7 @@ static int open_through_daemon(const char *name, unsigned flags, const struct sh
 		request.terms.log_capacity = opt->log_capacity;
 		request.terms.client_quota = opt->client_quota;
 		request.terms.log_policy = (uint32_t)opt->log_policy;
+		request.terms.log_clock = (uint32_t)opt->log_clock;
 		request.terms.mode = opt->mode;
 	}
 	fd = connect_daemon(opt->socket);

@@ -17,6 +17,8 @@
 _Static_assert(RING_RECORD_MAX == SHMA_RECORD_MAX, "record size");
 _Static_assert((int)RING_OVERWRITE == SHMA_LOG_OVERWRITE && (int)RING_DROP == SHMA_LOG_DROP &&
 		       (int)RING_BLOCK == SHMA_LOG_BLOCK, "policies");
+_Static_assert((int)CLOCK_KIND_EXACT == SHMA_LOG_EXACT && (int)CLOCK_KIND_COARSE == SHMA_LOG_COARSE,
+	       "clocks");
 _Static_assert(RING_FROM_OLDEST == SHMA_FROM_OLDEST && RING_FROM_NOW == SHMA_FROM_NOW &&
 		       RING_CONSUMER == SHMA_CONSUMER, "reader flags");
 
@@ -168,6 +170,32 @@ int shma_log(shma *s, int level, const char *fmt, ...)
 	va_end(again);
 	errno = saved;
 	return r;
+}
+
+/* ---- terms ---- */
+
+int shma_log_policy(shma *s, int policy)
+{
+	int before = (int)ring_policy(&s->arena), r;
+
+	if (policy < 0)
+		return before;
+	if (policy > SHMA_LOG_BLOCK)
+		return -EINVAL;
+	r = s->arena.readonly ? -EROFS : ring_set_policy(&s->arena, (enum ring_policy)policy);
+	return r ? r : before;
+}
+
+int shma_log_clock(shma *s, int clock)
+{
+	int before = (int)ring_clock(&s->arena), r;
+
+	if (clock < 0)
+		return before;
+	if (clock > SHMA_LOG_COARSE)
+		return -EINVAL;
+	r = s->arena.readonly ? -EROFS : ring_set_clock(&s->arena, (enum clock_kind)clock);
+	return r ? r : before;
 }
 
 /* ---- readers ---- */

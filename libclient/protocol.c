@@ -74,7 +74,7 @@ int protocol_terms_check(const struct arena_terms *t)
 	/* Its owner could not open it again. */
 	if (t->mode && (t->mode & 0600) != 0600)
 		return -EINVAL;
-	if (t->numa_mode > NUMA_BIND || t->huge_mode > HUGE_ALWAYS || t->reserved)
+	if (t->numa_mode > NUMA_BIND || t->huge_mode > HUGE_ALWAYS || t->log_clock > SHMA_LOG_COARSE)
 		return -EINVAL;
 	if ((t->numa_mode == NUMA_BIND) != (t->numa_nodes != 0))
 		return -EINVAL;

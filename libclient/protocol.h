@@ -74,7 +74,7 @@ struct arena_terms {
 	uint32_t mode;	     /* permission bits */
 	uint32_t numa_mode;
 	uint32_t huge_mode;
-	uint32_t reserved;
+	uint32_t log_clock; /* SHMA_LOG_EXACT, SHMA_LOG_COARSE */
 };
 _Static_assert(sizeof(struct arena_terms) == 56, "arena terms");
 

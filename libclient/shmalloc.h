@@ -50,6 +50,13 @@ enum {
 	SHMA_LOG_BLOCK = 2      /* the writer waits for the consumer */
 };
 
+/* How log records are timed. */
+enum {
+	SHMA_LOG_EXACT = 0, /* to the nanosecond */
+	SHMA_LOG_COARSE = 1 /* by the kernel's last tick, at most 1 to 10 ms ago, each of a thread's records
+			     * later than the one before: cheaper */
+};
+
 struct shma_options {
 	size_t struct_size;    /* sizeof(struct shma_options) */
 	uint64_t capacity;     /* bytes, 16 MiB to 16 TiB; 0: 1 GiB. Sparse: only what is used is taken */
@@ -58,6 +65,7 @@ struct shma_options {
 	int log_policy;        /* SHMA_LOG_... */
 	unsigned mode;         /* permission bits of the arena's file; 0: 0600 */
 	const char *socket;    /* the daemon's; NULL: $SHMALLOC_SOCKET, else the default */
+	int log_clock;         /* SHMA_LOG_EXACT, SHMA_LOG_COARSE */
 };
 
 /*
@@ -231,6 +239,12 @@ static inline struct shma_kv shma_kv_double_(const char *key, double number)
 	kv.value.d = number;
 	return kv;
 }
+
+/* What a full ring means from now on, to all writers, those too that wait for room at this moment; a
+ * negative policy changes nothing. The policy until now; -EINVAL, -EROFS, -EUCLEAN. */
+SHMA_API int shma_log_policy(shma *a, int policy);
+/* Likewise how records are timed, from each thread's next one on. */
+SHMA_API int shma_log_clock(shma *a, int clock);
 
 struct shma_reader;
 #define SHMA_FROM_OLDEST 0x1u

@@ -55,7 +55,7 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	uint64_t nodes = config->numa_nodes;
 	int r;
 
-	if (config->log_policy > 2 || config->huge_mode > HUGE_PAGES_ALWAYS)
+	if (config->log_policy > 2 || config->log_clock > 1 || config->huge_mode > HUGE_PAGES_ALWAYS)
 		return -EINVAL;
 	r = placement_settle(config->numa_mode, &nodes);
 	if (r)
@@ -84,6 +84,7 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	h->numa_nodes = nodes;
 	h->huge_mode = config->huge_mode;
 	atomic_init(&h->log_policy, config->log_policy);
+	atomic_init(&h->log_clock, config->log_clock);
 	boot_note(h);
 	h->checksum = checksum(h);
 	return 0;

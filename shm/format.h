@@ -13,6 +13,7 @@ struct arena_config {
 	uint64_t client_quota; /* bytes; 0: none */
 	enum arena_backing backing;
 	uint32_t log_policy; /* SHMA_LOG_... */
+	uint32_t log_clock;  /* likewise */
 	uint32_t mode;	     /* permission bits; 0: 0600 */
 	uint32_t numa_mode, huge_mode;
 	uint64_t numa_nodes;

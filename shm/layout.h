@@ -459,8 +459,9 @@ struct ring_writer {
 	uint64_t dropped_from; /* if it was: the first of those dropped in a row. Set before last, and grows */
 	uint64_t full_until;   /* in the records' clock: until then the ring is taken to be full … */
 	uint32_t full_room;    /* … if ring_bell.room is still this */
-	uint32_t reserved32;
-	uint64_t reserved[4];
+	uint32_t clock;	       /* enum clock_kind: how its records are timed */
+	uint64_t coarse;       /* time of the last record that was timed coarsely; grows */
+	uint64_t reserved[3];
 	struct ring_level levels[RING_LEVELS];
 	uint64_t reserved2[8];
 };
@@ -572,6 +573,8 @@ struct arena_header {
 	_Atomic uint64_t name_changes; /* counts; hint for followers */
 	_Atomic uint32_t reap_cursor;  /* next client to be asked for its life; hint */
 	_Atomic uint32_t log_policy;   /* W: anyone allowed to write, live */
+	_Atomic uint32_t log_clock;    /* likewise */
+	uint32_t reserved32;
 	/* W: the creator; then who first opens a file arena after a boot, under a lock on the file. */
 	_Atomic uint64_t boot_id[2];
 };

@@ -33,10 +33,11 @@ libshm_la_SOURCES = \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
 	%D%/fields.h %D%/fields.c \
+	%D%/clock.h %D%/clock.c \
 	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \
 	%D%/ring.h %D%/ring.c \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \
-	%D%/ring_bell.c \
+	%D%/ring_bell.c %D%/ring_terms.c \
 	%D%/ring_source.h %D%/ring_source.c \
 	%D%/ring_reader.c %D%/ring_recover.c \
 	%D%/ring_repair.h %D%/ring_repair.c \

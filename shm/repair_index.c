@@ -195,6 +195,10 @@ static void settle_header(struct repair_run *r)
 		repair_note(r, REPAIR_BOUNDS, AUDIT_NOWHERE, 0, 0, 0,
 			    "the log's policy: as it was at creation");
 	}
+	if (atomic_load_explicit(&h->log_clock, memory_order_relaxed) > 1) {
+		atomic_store_explicit(&h->log_clock, 0, memory_order_relaxed);
+		repair_note(r, REPAIR_BOUNDS, AUDIT_NOWHERE, 0, 0, 0, "the log's clock: exact");
+	}
 	boot_note(h); /* the locks are of this boot */
 }
 

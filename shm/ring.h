@@ -11,9 +11,9 @@
 
 #include <stddef.h>
 #include <sys/types.h>
-#include <time.h>
 
 #include "arena.h"
+#include "clock.h"
 
 #define RING_RECORD_MAX ((size_t)1 << 20)
 #define RING_WINDOW_NS UINT64_C(10000000)
@@ -21,14 +21,12 @@
 /* arena_header.log_policy; the numbers of SHMA_LOG_... */
 enum ring_policy { RING_OVERWRITE = 0, RING_DROP = 1, RING_BLOCK = 2 };
 
-/* The records' clock: monotonic, the same in all processes of the machine. */
-static inline uint64_t ring_clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+/* What a full ring means to writers, and how their records are timed. Live: of the next record of each, and of
+ * those that wait. -EUCLEAN. */
+enum ring_policy ring_policy(const struct arena *a);
+enum clock_kind ring_clock(const struct arena *a);
+int ring_set_policy(struct arena *a, enum ring_policy policy);
+int ring_set_clock(struct arena *a, enum clock_kind kind);
 
 /* Bytes of the arena's file for a ring that holds this many bytes of records. */
 uint64_t ring_area_bytes(uint64_t log_capacity);

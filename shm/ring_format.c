@@ -80,7 +80,7 @@ static uint64_t real_offset(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - ring_clock_ns();
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - clock_now();
 }
 
 int ring_format(struct arena *a)
@@ -98,7 +98,7 @@ int ring_format(struct arena *a)
 	header->magic = RING_MAGIC;
 	header->block_shift = shift;
 	header->blocks = blocks;
-	header->created = ring_clock_ns();
+	header->created = clock_now();
 	atomic_store_explicit(&header->real_offset, real_offset(), memory_order_relaxed);
 	return 0;
 }

@@ -101,7 +101,7 @@ static uint64_t real_offset(struct ring_header *header)
 	struct timespec t;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - ring_clock_ns();
+	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - clock_now();
 	if (llabs((int64_t)(now - known)) < CLOCK_SET_NS)
 		return known;
 	atomic_store_explicit(&header->real_offset, now, memory_order_relaxed);
@@ -224,13 +224,6 @@ static enum obstacle obstacle_of(const struct arena *a, const struct ring_view *
 											  CONSUMER;
 }
 
-static enum ring_policy policy_of(const struct arena *a)
-{
-	uint32_t policy = atomic_load_explicit(&a->header->log_policy, memory_order_relaxed);
-
-	return policy <= RING_BLOCK ? (enum ring_policy)policy : RING_OVERWRITE;
-}
-
 /* ---- finding a block ---- */
 
 /* Whether a block may be taken; a shared one is closed to find out. */
@@ -334,7 +327,7 @@ static int lease_once(struct arena *a, const struct ring_view *v, const struct r
 	int r;
 
 	*obstacle = NOBODY;
-	if (policy_of(a) == RING_OVERWRITE || !atomic_load(&v->header->consumer))
+	if (ring_policy(a) == RING_OVERWRITE || !atomic_load(&v->header->consumer))
 		return take_next(a, v, who, how, false, ret);
 	r = take_next(a, v, who, how, true, ret);
 	if (r != -EAGAIN)
@@ -347,15 +340,15 @@ static int lease_once(struct arena *a, const struct ring_view *v, const struct r
  * case that it died. */
 static bool surely_full(const struct arena *a, const struct ring_view *v, const struct ring_writer *w)
 {
-	return w->full_until && policy_of(a) == RING_DROP &&
+	return w->full_until && ring_policy(a) == RING_DROP &&
 	       w->full_room == atomic_load_explicit(&v->bell->room, memory_order_relaxed) &&
-	       ring_clock_ns() < w->full_until;
+	       clock_now() < w->full_until;
 }
 
 static void note_full(struct ring_writer *w, uint32_t room)
 {
 	w->full_room = room;
-	w->full_until = ring_clock_ns() + FULL_NS;
+	w->full_until = clock_now() + FULL_NS;
 }
 
 /* Looks for a block; without room, arms the answer and looks again; then drops or waits. */
@@ -373,7 +366,7 @@ static int lease_patiently(struct arena *a, const struct ring_view *v, const str
 		/* PAIR(ring-room): waiting, then another look; the consumer: consumed, then waiting. */
 		if (!armed) {
 			room = ring_room_arm(v->bell);
-		} else if (policy_of(a) == RING_DROP) {
+		} else if (ring_policy(a) == RING_DROP) {
 			note_full(who->writer, room);
 			return r;
 		} else {
@@ -387,6 +380,7 @@ int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who
 {
 	int r;
 
+	clock_settle(who->writer, ring_clock(a));
 	if (surely_full(a, v, who->writer))
 		return -EAGAIN;
 	ring_bell_register(a);

@@ -262,12 +262,18 @@ static bool refresh(struct ring_reader *r, uint32_t block)
 	return !ring_source_finished(s, &r->v, block);
 }
 
+/* No record that is still to be written gets an older time. */
+static uint64_t now_of(const struct ring_reader *r)
+{
+	return clock_now() - clock_lag(ring_clock(r->a));
+}
+
 static void fill(struct ring_reader *r)
 {
 	uint64_t tickets, dropped;
 	uint32_t kept = 0;
 
-	r->now = ring_clock_ns();
+	r->now = now_of(r);
 	tickets = atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
 	if (tickets != r->tickets || r->rescan) {
 		r->tickets = tickets;
@@ -367,7 +373,7 @@ static int deliver_ordered(struct ring_reader *r, struct ring_entry *e)
 /* A moment's work, so that writers are not kept from their lines. */
 static void pause_between_looks(const struct ring_reader *r)
 {
-	while (ring_clock_ns() - r->now < SETTLE_NS / 4)
+	while (now_of(r) - r->now < SETTLE_NS / 4)
 		atomic_signal_fence(memory_order_seq_cst);
 }
 

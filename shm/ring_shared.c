@@ -270,6 +270,7 @@ static int claim(struct arena *a, const struct ring_view *v, struct thread_block
 
 	*page = 0;
 	ring_who(a, tb, &who);
+	clock_settle(&tb->ring, ring_clock(a));
 	if (len > ring_block_bytes(v) / 4) {
 		r = ring_large_alloc(a, v, tb, &who, len, page);
 		if (r)

@@ -148,7 +148,7 @@ static inline struct ring_stamp ring_stamp(struct ring_writer *w)
 	do {
 		seen = __atomic_load_n(&w->last, __ATOMIC_RELAXED);
 		stamp.dropped = ring_dropped(w, seen);
-		stamp.time = ring_clock_ns();
+		stamp.time = clock_stamp(w);
 		next = (seen | 1) + 1;
 	} while (__builtin_expect(!ring_take_number(w, seen, next), 0));
 	stamp.seq = next >> 1;

@@ -32,6 +32,7 @@ shmctl_tool_SOURCES = \
 	%D%/verb_arena_show.c \
 	%D%/verb_client_list.c \
 	%D%/verb_log_cat.c \
+	%D%/verb_log_policy.c \
 	%D%/verb_log_put.c \
 	%D%/verb_log_tail.c \
 	%D%/verb_stats.c \

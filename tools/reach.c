@@ -40,6 +40,13 @@ const char *reach_policy_name(uint32_t policy)
 	return NAME_OF(names, policy);
 }
 
+const char *reach_clock_name(uint32_t kind)
+{
+	static const char *const names[] = { "exact", "coarse" };
+
+	return NAME_OF(names, kind);
+}
+
 const char *reach_numa_name(uint32_t mode)
 {
 	static const char *const names[] = { "local", "interleave", "bind" };

@@ -57,6 +57,7 @@ bool reach_name(const struct reach *r, uint32_t i, uint64_t *word, struct name_e
 
 const char *reach_backing_name(uint32_t backing);
 const char *reach_policy_name(uint32_t policy);
+const char *reach_clock_name(uint32_t kind);
 const char *reach_numa_name(uint32_t mode);
 const char *reach_huge_name(uint32_t mode);
 const char *reach_status_name(uint32_t status);

@@ -98,6 +98,8 @@ int verb_arena_destroy(const struct call *call);
 int verb_client_list(const struct call *call);
 int verb_stats(const struct call *call);
 int verb_log_put(const struct call *call);
+int verb_log_policy(const struct call *call);
+int verb_log_clock(const struct call *call);
 int verb_log_tail(const struct call *call);
 int verb_log_cat(const struct call *call);
 int verb_trace_replay(const struct call *call);

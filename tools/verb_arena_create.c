@@ -38,6 +38,7 @@ static int parse_option(const char *name, const char *value, struct arena_terms 
 {
 	static const char *const backings[] = { "posix", "memfd", "hugetlb", "file", NULL };
 	static const char *const policies[] = { "overwrite", "drop", "block", NULL };
+	static const char *const clocks[] = { "exact", "coarse", NULL };
 	static const char *const huges[] = { "never", "advise", "always", NULL };
 
 	if (!value)
@@ -61,6 +62,8 @@ static int parse_option(const char *name, const char *value, struct arena_terms 
 		return parse_size(value, &terms->log_capacity);
 	if (!strcmp(name, "log-policy"))
 		return one_of(value, policies, &terms->log_policy);
+	if (!strcmp(name, "log-clock"))
+		return one_of(value, clocks, &terms->log_clock);
 	return parse_size(value, &terms->client_quota);
 }
 
@@ -110,6 +113,7 @@ static int create_embedded(const char *what, const struct arena_terms *terms)
 		.client_quota = terms->client_quota,
 		.backing = (enum arena_backing)terms->backing,
 		.log_policy = terms->log_policy,
+		.log_clock = terms->log_clock,
 		.mode = terms->mode,
 		.numa_mode = terms->numa_mode,
 		.huge_mode = terms->huge_mode,

@@ -6,6 +6,7 @@
 
 #include "nodes.h"
 #include "reach.h"
+#include "ring.h"
 #include "stats.h"
 #include "walk.h"
 
@@ -45,6 +46,7 @@ static void print_terms(struct emit *e, const struct reach *r)
 	emit_string(e, "log_policy",
 		    reach_policy_name(atomic_load_explicit(&r->arena.header->log_policy,
 							   memory_order_relaxed)));
+	emit_string(e, "log_clock", reach_clock_name(ring_clock(&r->arena)));
 	emit_u64(e, "zones", r->arena.g.zone_count);
 	emit_u64(e, "zones_in_use", walk_zones(&r->arena));
 	emit_bytes(e, "zone_bytes", r->arena.g.zone_pages << PAGE_SHIFT);

@@ -70,7 +70,7 @@ expect 0 $e arena list --json
 keys "d['arenas'][0]" name backing capacity_bytes log_bytes clients mode uid created status why
 expect 0 $e arena show "$id-a" --json
 keys d name uuid created version backing uid gid mode handle_tag damaged file_bytes capacity_bytes \
-	client_quota_bytes numa numa_nodes numa_state huge huge_state huge_setting nodes log_bytes log_policy zones zones_in_use zone_bytes committed_bytes live_bytes \
+	client_quota_bytes numa numa_nodes numa_state huge huge_state huge_setting nodes log_bytes log_policy log_clock zones zones_in_use zone_bytes committed_bytes live_bytes \
 	live_objects clients threads names
 expect 0 $e stats "$id-a" --json
 keys d arena capacity_bytes committed_bytes live_bytes live_objects cached_bytes cached_objects \

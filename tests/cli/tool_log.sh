@@ -107,6 +107,31 @@ expect 0 $e stats "$id" --json
 json_has "d['log']['written'] == 40037 and d['log']['records'] == $shown"
 json_has "d['log']['overwritten'] == 40037 - $shown and d['log']['dropped'] == 0"
 
+# Terms that change while it is in use.
+expect 0 $e log policy "$id"
+out_has '^log policy: overwrite$'
+expect 0 $e log policy "$id" drop
+out_lines 0
+expect 0 $e log policy "$id" --json
+json_has "d == {'name': '$id', 'log_policy': 'drop'}"
+expect 0 $e arena show "$id" --json
+json_has "d['log_policy'] == 'drop' and d['log_clock'] == 'exact'"
+expect 2 $e log policy "$id" forget
+expect 0 $e log policy "$id" overwrite
+expect 0 $e log clock "$id" coarse
+expect 0 $e log clock "$id" --json
+json_has "d == {'name': '$id', 'log_clock': 'coarse'}"
+expect 2 $e log clock "$id" late
+expect 1 $e log policy "$id-none"
+expect 1 $e log clock "$id-none" exact
+expect 0 $e arena create "$id-3" --size 16M --log-clock coarse --log-policy block
+expect 0 $e arena show "$id-3" --json
+json_has "d['log_policy'] == 'block' and d['log_clock'] == 'coarse'"
+seq 1 500 | "$SHMCTL" $e log put "$id-3" || fail "log put with a coarse clock"
+expect 0 $e log cat "$id-3"
+sed 's/.* //' "$dir/out" >"$dir/numbers"
+seq 1 500 | cmp -s - "$dir/numbers" || fail "not in order with a coarse clock"
+
 # What is not there.
 expect 1 $e log put "$id-none"
 expect 1 $e log tail "$id-none"

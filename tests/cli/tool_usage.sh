@@ -53,9 +53,9 @@ while read -r first second rest; do
 	cmp -s "$dir/out" "$dir/one" || fail "help $verb and $verb --help differ"
 	: "$rest"
 done <"$dir/verbs"
-[ $count = 13 ] || fail "$count verbs in the usage"
+[ $count = 15 ] || fail "$count verbs in the usage"
 for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena destroy" "client list" \
-	stats "log put" "log tail" "log cat" "trace replay"; do
+	stats "log put" "log tail" "log cat" "log policy" "log clock" "trace replay"; do
 	grep -q "^  $verb" "$dir/help" || fail "no $verb in the usage"
 done
 

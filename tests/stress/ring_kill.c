@@ -241,7 +241,7 @@ static void start_readers(pid_t *readers)
 
 static uint64_t now(void)
 {
-	return ring_clock_ns() / 1000000;
+	return clock_now() / 1000000;
 }
 
 static uint32_t kill_for(pid_t *writers, uint64_t ms)

@@ -181,7 +181,7 @@ START_TEST(terms_of_an_arena_are_bounded)
 	ck_assert_int_eq(protocol_terms_check(&t), 0);
 	t = (struct arena_terms){ .huge_mode = HUGE_ALWAYS + 1 };
 	ck_assert_int_eq(protocol_terms_check(&t), -EINVAL);
-	t = (struct arena_terms){ .reserved = 1 };
+	t = (struct arena_terms){ .log_clock = SHMA_LOG_COARSE + 1 };
 	ck_assert_int_eq(protocol_terms_check(&t), -EINVAL);
 }
 END_TEST

@@ -434,7 +434,6 @@ START_TEST(more_threads_than_leases_share_blocks)
 		memcpy(data, e.data, sizeof(data));
 		ck_assert_uint_lt(data[0], THREADS);
 		ck_assert_uint_eq(e.seq, data[1]);
-		late += e.late;
 		ck_assert(e.late || data[1] > last[data[0]]);
 		last[data[0]] = data[1];
 		got++;
@@ -476,7 +475,7 @@ END_TEST
 
 static void policy(enum ring_policy p)
 {
-	atomic_store(&a.header->log_policy, p);
+	ck_assert_int_eq(ring_set_policy(&a, p), 0);
 }
 
 START_TEST(drop_says_so_and_is_counted)
@@ -706,6 +705,68 @@ START_TEST(a_change_of_policy_frees_waiting_writers)
 }
 END_TEST
 
+static void *write_until_dropped(void *arg)
+{
+	char data[100] = { 0 };
+	int result = 0;
+
+	(void)arg;
+	for (int i = 0; i < BLOCKED && !result; i++)
+		result = put(data, sizeof(data));
+	return (void *)(intptr_t)result;
+}
+
+START_TEST(a_waiting_writer_drops_when_told_to)
+{
+	pid_t child = start_consumer();
+	struct ring_survey before, after;
+	pthread_t thread;
+	void *result;
+
+	policy(RING_BLOCK);
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_until_dropped, NULL), 0);
+	do {
+		ring_survey(&a, &before);
+		usleep(50000);
+		ring_survey(&a, &after);
+	} while (!after.written || before.written != after.written);
+	policy(RING_DROP);
+	pthread_join(thread, &result);
+	ck_assert_int_eq((int)(intptr_t)result, -EAGAIN);
+	ring_survey(&a, &after);
+	ck_assert_uint_eq(after.dropped, 1);
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+END_TEST
+
+START_TEST(a_writer_that_dropped_waits_when_told_to)
+{
+	struct ring_reader *r = reader(RING_CONSUMER);
+	char data[100] = { 0 };
+	uint64_t last = 0, lost = 0;
+	struct ring_entry e;
+	pthread_t thread;
+
+	policy(RING_DROP);
+	while (put(data, sizeof(data)) == 0)
+		;
+	policy(RING_BLOCK);
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_blocking, NULL), 0);
+	for (int got = 0; got < BLOCKED;) {
+		ck_assert_int_eq(ring_reader_next(r, &e, 5000), 1);
+		lost += e.lost;
+		if (e.tid == gettid())
+			continue;
+		ck_assert_uint_eq(e.seq, ++last);
+		got++;
+	}
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(lost, 1);
+	ring_reader_close(r);
+}
+END_TEST
+
 START_TEST(a_thread_does_not_wait_for_itself)
 {
 	struct ring_reader *r = reader(RING_CONSUMER);
@@ -716,6 +777,127 @@ START_TEST(a_thread_does_not_wait_for_itself)
 	for (int i = 0; i < 10000 && !result; i++)
 		result = put(data, sizeof(data));
 	ck_assert_int_eq(result, -EAGAIN);
+	ring_reader_close(r);
+}
+END_TEST
+
+/* ---- coarse time ---- */
+
+static void clock_is(enum clock_kind kind)
+{
+	ck_assert_int_eq(ring_set_clock(&a, kind), 0);
+}
+
+START_TEST(coarse_times_of_a_thread_grow_and_are_never_ahead)
+{
+	struct ring_reader *r = reader(RING_FROM_NOW);
+	uint64_t offset = realtime_ns() - clock_now(), before, after, last = 0;
+	struct ring_entry e;
+
+	clock_is(CLOCK_KIND_COARSE);
+	before = clock_now();
+	for (int i = 0; i < 5000; i++)
+		ck_assert_int_eq(put(&i, sizeof(i)), 0);
+	after = clock_now();
+	for (int i = 0; i < 5000; i++) {
+		ck_assert_int_eq(ring_reader_next(r, &e, 1000), 1);
+		ck_assert_int_eq(*(int *)e.data, i);
+		ck_assert(!e.late);
+		ck_assert_uint_gt(e.time_ns, last);
+		last = e.time_ns;
+		/* The clock may be set, but hardly ever is. */
+		ck_assert_uint_ge(e.time_ns - offset + UINT64_C(1000000000) +
+					  clock_lag(CLOCK_KIND_COARSE), before);
+		ck_assert_uint_le(e.time_ns - offset, after + UINT64_C(1000000000));
+	}
+	ck_assert_int_eq(ring_reader_next(r, &e, 20), 0);
+	ring_reader_close(r);
+}
+END_TEST
+
+static void log_coarsely(int signal_number)
+{
+	(void)signal_number;
+	handled++;
+	if (ring_append(&a, thread_peek(&a), 6, "handler", 8))
+		abort();
+	if (handled % 7 == 0)
+		ring_set_clock(&a, handled % 2 ? CLOCK_KIND_COARSE : CLOCK_KIND_EXACT);
+}
+
+/* By number, whatever the clock is, and when it changes: none is older than the one before. */
+START_TEST(no_record_is_older_than_the_one_before_whatever_the_clock)
+{
+	enum { MOST = 1 << 20 };
+	struct itimerval every = { .it_interval.tv_usec = 50, .it_value.tv_usec = 50 };
+	struct sigaction action = { .sa_handler = log_coarsely, .sa_flags = SA_RESTART };
+	uint64_t *times = calloc(MOST, sizeof(*times)), count = 0;
+	struct ring_reader *r = reader(RING_FROM_NOW);
+	char text[16] = "main";
+	struct ring_entry e;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (handled < 2000 && count < MOST / 2) {
+		for (int i = 0; i < 100; i++)
+			ck_assert_int_eq(put(text, sizeof(text)), 0);
+		while (ring_reader_next(r, &e, 0) == 1) {
+			ck_assert_uint_lt(e.seq, MOST);
+			ck_assert_uint_eq(e.lost, 0);
+			times[e.seq] = e.time_ns;
+			count++;
+		}
+	}
+	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
+	while (ring_reader_next(r, &e, 0) == 1) {
+		times[e.seq] = e.time_ns;
+		count++;
+	}
+	ck_assert_uint_gt(count, 2000);
+	for (uint64_t n = 2; n <= count; n++)
+		ck_assert_msg(times[n] >= times[n - 1], "record %llu", (unsigned long long)n);
+	ring_reader_close(r);
+	free(times);
+}
+END_TEST
+
+static void *write_coarsely(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < BLOCKED; i++)
+		if (put(&i, sizeof(i)))
+			abort();
+	return NULL;
+}
+
+/* Of several threads none comes before its own earlier ones, and what comes is in order of time. */
+START_TEST(coarse_records_of_many_threads_come_in_order)
+{
+	struct ring_reader *r = reader(RING_CONSUMER);
+	uint64_t last[4] = { 0 }, time = 0;
+	pthread_t threads[3];
+	pid_t tids[4] = { 0 };
+	struct ring_entry e;
+
+	policy(RING_BLOCK);
+	clock_is(CLOCK_KIND_COARSE);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, write_coarsely, NULL), 0);
+	for (int got = 0; got < 3 * BLOCKED; got++) {
+		int t = 0;
+
+		ck_assert_int_eq(ring_reader_next(r, &e, 5000), 1);
+		while (tids[t] && tids[t] != e.tid)
+			t++;
+		ck_assert_int_lt(t, 3);
+		tids[t] = e.tid;
+		ck_assert(e.late || e.time_ns >= time);
+		time = e.time_ns > time ? e.time_ns : time;
+		ck_assert(e.late || e.seq > last[t]);
+		last[t] = e.seq > last[t] ? e.seq : last[t];
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
 	ring_reader_close(r);
 }
 END_TEST
@@ -739,6 +921,8 @@ int main(void)
 	tcase_add_test(one, a_reserve_can_be_committed_shorter_not_longer);
 	tcase_add_test(one, another_thread_or_a_child_cannot_commit);
 	tcase_add_test(one, a_signal_handler_may_log_in_the_middle_of_a_record);
+	tcase_add_test(one, coarse_times_of_a_thread_grow_and_are_never_ahead);
+	tcase_add_test(one, no_record_is_older_than_the_one_before_whatever_the_clock);
 	suite_add_tcase(suite, one);
 	tcase_add_checked_fixture(small, setup_small, teardown);
 	tcase_set_timeout(small, 60);
@@ -750,7 +934,10 @@ int main(void)
 	tcase_add_test(small, block_loses_nothing);
 	tcase_add_test(small, a_dead_consumer_holds_nobody_up);
 	tcase_add_test(small, a_change_of_policy_frees_waiting_writers);
+	tcase_add_test(small, a_waiting_writer_drops_when_told_to);
+	tcase_add_test(small, a_writer_that_dropped_waits_when_told_to);
 	tcase_add_test(small, a_thread_does_not_wait_for_itself);
+	tcase_add_test(small, coarse_records_of_many_threads_come_in_order);
 	suite_add_tcase(suite, small);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -85,7 +85,7 @@ static uint64_t next(struct ring_reader *r, struct ring_entry *e)
 
 static uint64_t now_ns(void)
 {
-	return ring_clock_ns();
+	return clock_now();
 }
 
 /* What is quick has to be so once in so many tries: a busy machine may stop us in any of them. */
