@@ -115,12 +115,22 @@ SLOW static int free_slow(shma *s, shma_handle h)
 	return r;
 }
 
+SLOW static int free_marking(shma *s, shma_handle h, _Atomic uint32_t *word, uint64_t w1);
+
 /* What is on offer is freed often by who is not its owner. By where it is told of, known by now: in registers. */
 MIDDLE static int free_offered(shma *s, shma_handle h, _Atomic uint32_t *word, uint64_t w1)
 {
-	struct object_place at = { .w1 = w1, .word = word };
+	uint32_t state;
+	enum offered r = object_offered_win(&s->arena, h, word, w1, &state);
 
-	return __builtin_expect(object_free_offered(&s->arena, h, &at) == 0, 1) ? 0 : free_slow(s, h);
+	if (__builtin_expect(r == OFFERED_WON, 1))
+		return object_offered_keep(&s->arena, h, w1, state);
+	return r == OFFERED_UNMARKED ? free_marking(s, h, word, w1) : free_slow(s, h);
+}
+
+SLOW static int free_marking(shma *s, shma_handle h, _Atomic uint32_t *word, uint64_t w1)
+{
+	return object_offered_mark(&s->arena, h, w1) ? free_offered(s, h, word, w1) : free_slow(s, h);
 }
 
 FAST int shma_free(shma *s, shma_handle h)
@@ -160,12 +170,24 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 	return handle ? shma_free(s, handle) : -EINVAL;
 }
 
+SLOW static int free_ptr_marking(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1);
+
 MIDDLE static int free_ptr_offered(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1)
 {
-	struct object_place at = { .w1 = w1, .word = word };
+	uint64_t h = object_handle_at(&s->arena, offset16, word);
+	uint32_t state;
+	enum offered r = object_offered_win(&s->arena, h, word, w1, &state);
 
-	return __builtin_expect(object_free_offered_start(&s->arena, offset16, &at) == 0, 1)
-		       ? 0
+	if (__builtin_expect(r == OFFERED_WON, 1))
+		return object_offered_keep(&s->arena, h, w1, state);
+	return r == OFFERED_UNMARKED ? free_ptr_marking(s, offset16, word, w1)
+				     : free_ptr_slow(s, object_start16(&s->arena, offset16));
+}
+
+SLOW static int free_ptr_marking(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1)
+{
+	return object_offered_mark(&s->arena, offset16, w1)
+		       ? free_ptr_offered(s, offset16, word, w1)
 		       : free_ptr_slow(s, object_start16(&s->arena, offset16));
 }
 

@@ -159,20 +159,19 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 		       : -EAGAIN;
 }
 
-int object_free_marking(struct arena *a, uint64_t handle, const struct object_place *at, uint32_t state)
+bool object_offered_mark(struct arena *a, uint64_t handle, uint64_t w1)
 {
-	struct thread_cell *cell = thread_cell(a);
-	uint64_t head = object_offered_head(handle, at);
+	uint64_t region = object_offered_region(handle, w1);
 
-	if (client_mark_page(a, head))
-		return -EAGAIN;
-	cell->marked = head / REGION_PAGES + 1;
-	return object_offered_free(a, cell->block, handle, at, state);
+	if (client_mark_page(a, region * REGION_PAGES))
+		return false;
+	thread_cell(a)->marked = region;
+	return true;
 }
 
-int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handle, uint32_t owner, uint64_t row)
+int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handle, uint32_t owner, uint64_t w1)
 {
-	uint32_t class = sizeclass_of_row(row);
+	uint32_t class = sizeclass_of_row(w1 >> PW1_CLASS_SHIFT);
 
 	quota_won_from(a, t, owner, sizeclass_table[class].bytes);
 	cache_push(a, t, class, handle);

@@ -282,6 +282,13 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
 	return true;
 }
 
+/* The handle of the live small object that starts at an offset in units of 16 bytes and has this state word. */
+static inline uint64_t object_handle_at(const struct arena *a, uint64_t offset16, const _Atomic uint32_t *word)
+{
+	return offset16 | a->tag_bits |
+	       (uint64_t)state_gen(atomic_load_explicit(word, memory_order_relaxed)) << HANDLE_GEN_SHIFT;
+}
+
 /* The handle of the live small object that starts somewhere; 0: go the long way. */
 static inline __attribute__((always_inline)) uint64_t object_handle_fast(const struct arena *a, const char *start)
 {
@@ -295,8 +302,7 @@ static inline __attribute__((always_inline)) uint64_t object_handle_fast(const s
 		return 0;
 	if (__builtin_expect(!object_place_in(a, page, offset16, &at), 0))
 		return 0;
-	handle = offset16 | a->tag_bits |
-		 (uint64_t)state_gen(atomic_load_explicit(at.word, memory_order_relaxed)) << HANDLE_GEN_SHIFT;
+	handle = object_handle_at(a, offset16, at.word);
 	object_remember(cell, handle, &at);
 	if (__builtin_expect(cell->given != handle, 0))
 		return handle;

@@ -10,77 +10,71 @@
 #include "object.h"
 #include "quota.h"
 
-/* Whether the small object at a place is on offer under this handle; its word. */
-static inline bool object_offered_at(const struct object_place *at, uint64_t handle, uint32_t *state)
+/* What comes of trying to free what is on offer. */
+enum offered {
+	OFFERED_WON,	  /* it is ours, under the next generation, and is to be kept */
+	OFFERED_UNMARKED, /* its slab's region is not the one that was marked last: mark it, and try again */
+	OFFERED_NOT	  /* it is no such object, or somebody changes it at this moment: go the long way */
+};
+
+/* The region of its slab's head, as long as word 1 of its page says so. */
+static inline uint64_t object_offered_region(uint64_t handle, uint64_t w1)
 {
-	*state = atomic_load_explicit(at->word, memory_order_acquire);
-	return state_make(OBJECT_SHARED, state_client(*state), handle_gen(handle)) == *state;
+	return ((handle_offset(handle) >> PAGE_SHIFT) - pw1_dist(w1)) / REGION_PAGES;
 }
 
-/* The head of its slab, as long as the word says so. */
-static inline uint64_t object_offered_head(uint64_t handle, const struct object_place *at)
+/* Makes a small object ours, by its handle, its state word, and word 1 of its page. *state: what it was. */
+static inline __attribute__((always_inline)) enum offered
+object_offered_win(const struct arena *a, uint64_t handle, _Atomic uint32_t *word, uint64_t w1, uint32_t *state)
 {
-	return (handle_offset(handle) >> PAGE_SHIFT) - pw1_dist(at->w1);
-}
+	const struct thread_cell *cell = thread_cell(a);
+	uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
+	uint32_t gen = handle_gen(handle) << STATE_GEN_SHIFT;
 
-/* Counts an object of another client's as ours, where that takes more than adding to what is owed already; and
- * puts it into the cache. 0. */
-int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handle, uint32_t owner, uint64_t row);
-
-/* Makes it ours, under the next generation, and puts it into the cache. The region is marked. */
-static inline __attribute__((always_inline)) int
-object_offered_free(struct arena *a, struct thread_block *t, uint64_t handle, const struct object_place *at,
-		    uint32_t state)
-{
-	uint32_t owner = state_client(state);
-	struct cache *c = cache_at_row(t, object_place_row(at));
-	uint64_t next = atomic_load_explicit(&c->next, memory_order_relaxed);
-
+	*state = seen;
+	if (__builtin_expect((seen & ~(0xfffu << STATE_CLIENT_SHIFT)) != (gen | OBJECT_SHARED), 0))
+		return OFFERED_NOT;
+	if (__builtin_expect(cell->marked != object_offered_region(handle, w1), 0))
+		return OFFERED_UNMARKED;
 	STOP_POINT(object_offered_marked);
-	handle += t->handle_step;
 	/* Crash: before, its owner's; after, ours, to return with us. */
 	if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
-				     at->word, &state, t->own | handle_gen(handle) << STATE_GEN_SHIFT,
+				     word, &seen, gen + cell->block->own + cell->block->gen_step,
 				     memory_order_acq_rel, memory_order_relaxed),
 			     0))
-		return -EAGAIN;
+		return OFFERED_NOT;
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
 	STOP_POINT(object_offered_freed);
-	if (owner != a->client && __builtin_expect(!quota_won(t, owner, sizeclass_table[pw1_class(at->w1)].bytes), 0))
-		return object_offered_count(a, t, handle, owner, object_place_row(at));
+	return OFFERED_WON;
+}
+
+/* Marks the region of its slab. False: there is no memory for that. */
+bool object_offered_mark(struct arena *a, uint64_t handle, uint64_t w1);
+
+/* Counts an object of another client's as ours, where that takes more than adding to what is owed already; and
+ * puts it into the cache. 0. */
+int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handle, uint32_t owner, uint64_t w1);
+
+/* Puts what was won into the cache, by the handle that it had: 0, for its callers' last instruction to be a jump. */
+static inline __attribute__((always_inline)) int object_offered_keep(struct arena *a, uint64_t handle, uint64_t w1,
+								     uint32_t state)
+{
+	struct thread_block *t = thread_peek(a);
+	uint32_t owner = state_client(state);
+	uint64_t row = w1 >> PW1_CLASS_SHIFT, next;
+	struct cache *c;
+
+	handle += t->handle_step;
+	if (owner != a->client && __builtin_expect(!quota_won(t, owner, sizeclass_table[pw1_class(w1)].bytes), 0))
+		return object_offered_count(a, t, handle, owner, w1);
+	c = cache_at_row(t, row);
+	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	if (__builtin_expect(next >= c->end, 0))
-		return cache_flush(a, t, sizeclass_of_row(object_place_row(at)), handle);
+		return cache_flush(a, t, sizeclass_of_row(row), handle);
 	*cache_slot(a, next) = handle;
 	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
 	return 0;
-}
-
-/* The same where the region has not been marked just before. */
-int object_free_marking(struct arena *a, uint64_t handle, const struct object_place *at, uint32_t state);
-
-/* 0, or -EAGAIN: it is no such object, or somebody changes it at this moment: go the long way. The place is that of
- * the handle, and the thread has a block. */
-static inline __attribute__((always_inline)) int object_free_offered(struct arena *a, uint64_t handle,
-								     const struct object_place *at)
-{
-	const struct thread_cell *cell = thread_cell(a);
-	uint32_t state;
-
-	if (__builtin_expect(!object_offered_at(at, handle, &state), 0))
-		return -EAGAIN;
-	if (__builtin_expect(cell->marked != object_offered_head(handle, at) / REGION_PAGES + 1, 0))
-		return object_free_marking(a, handle, at, state);
-	return object_offered_free(a, cell->block, handle, at, state);
-}
-
-/* The same of an object of whatever generation it is, by where it starts, in units of 16 bytes. */
-static inline __attribute__((always_inline)) int object_free_offered_start(struct arena *a, uint64_t offset16,
-									   const struct object_place *at)
-{
-	uint32_t gen = state_gen(atomic_load_explicit(at->word, memory_order_relaxed));
-
-	return object_free_offered(a, offset16 | a->tag_bits | (uint64_t)gen << HANDLE_GEN_SHIFT, at);
 }
 
 #endif

@@ -255,7 +255,8 @@ static const struct page_entry no_entry;
 
 static void enter_cell(struct thread_cell *cell, struct thread_block *t)
 {
-	cell->given = cell->handle = cell->marked = 0;
+	cell->given = cell->handle = 0;
+	cell->marked = THREAD_MARKED_NONE;
 	cell->entry = &no_entry;
 	cell->w1 = ~UINT64_C(0);
 	cell->block = t;

@@ -21,10 +21,12 @@ struct thread_cell {
 	const struct page_entry *entry;
 	uint64_t w1;
 	_Atomic uint32_t *word;
-	uint64_t marked; /* the region in which something on offer was freed last, + 1: it is marked */
+	uint64_t marked; /* the region in which something on offer was freed last: it is marked */
 	uint64_t reserved;
 };
 _Static_assert(sizeof(struct thread_cell) == 64, "a cache line");
+
+#define THREAD_MARKED_NONE UINT64_MAX /* no region */
 
 extern __thread struct thread_cell *thread_cells
 	__attribute__((tls_model("initial-exec"), visibility("hidden")));
