@@ -307,7 +307,8 @@ enum ring_state {
  * Block word: state 0-2 | shared 3 | client 4-15 | thread 16-31 | lap 32-63. TRUTH. Dense, so that a
  * lease and a reader can look at all of them.
  * W: sealed, free or done-with shared -> resetting, lap + 1: compare-and-swap by anyone; open -> sealed,
- * resetting -> open or free: its client and thread, or that client's recoverer.
+ * resetting -> open or free: its client and thread, or that client's recoverer; sealed -> draining and back:
+ * compare-and-swap by the consumer, or its recoverer.
  */
 #define RING_SHARED_BIT (UINT64_C(1) << 3)
 #define RING_CLIENT_SHIFT 4

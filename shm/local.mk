@@ -40,6 +40,7 @@ libshm_la_SOURCES = \
 	%D%/ring_bell.c %D%/ring_terms.c \
 	%D%/ring_source.h %D%/ring_source.c \
 	%D%/ring_reader.c %D%/ring_recover.c \
+	%D%/ring_drain.h %D%/ring_piece.h %D%/ring_piece.c %D%/ring_drain.c \
 	%D%/ring_repair.h %D%/ring_repair.c \
 	%D%/recovery.h %D%/recovery.c \
 	%D%/purge.h %D%/purge.c \

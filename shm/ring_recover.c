@@ -124,7 +124,8 @@ int ring_survey(const struct arena *a, struct ring_survey *ret)
 		uint32_t lap = ring_word_lap(word), records = 0;
 
 		ret->unused += ring_word_state(word) == RING_FREE;
-		ret->sealed += ring_word_state(word) == RING_SEALED;
+		ret->sealed += ring_word_state(word) == RING_SEALED ||
+			       ring_word_state(word) == RING_DRAINING;
 		ret->open += ring_word_state(word) == RING_OPEN;
 		ret->shared += ring_word_state(word) == RING_OPEN && ring_word_shared(word);
 		if (ring_word_readable(word)) {

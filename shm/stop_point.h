@@ -191,6 +191,10 @@
 	X(ring_consuming, "a consumer is signed, its position not set") \
 	X(ring_passed, "a record is consumed, nobody told of room") \
 	X(ring_consumer_gone, "a consumer is gone, writers not told") \
+	/* ring_drain.c */ \
+	X(ring_holding, "a sealed block is about to be drained") \
+	X(ring_held, "a block is being drained, nothing of it is written") \
+	X(ring_drained, "a piece of a block is written and consumed, the block still held") \
 	/* recovery.c */ \
 	X(recovery_claimed, "a dead client is taken over, nothing is done") \
 	X(recovery_thread, "a dead thread is recovered, its word not free") \

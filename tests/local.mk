@@ -54,6 +54,7 @@ unit_tests = \
 	%D%/unit/test_repair \
 	%D%/unit/test_recovery \
 	%D%/unit/test_ring \
+	%D%/unit/test_ring_drain \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
 	%D%/unit/test_sizeclass \

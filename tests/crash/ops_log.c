@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crash.h"
+#include "ring_drain.h"
 #include "ring_view.h"
 
 #define USUAL	       100u
@@ -341,6 +342,71 @@ static void until_room(void)
 	line_of(USUAL);
 }
 
+/* ---- draining ---- */
+
+static struct ring_drain *drain;
+static struct ring_batch batch;
+static bool open_too;
+
+static void with_drain(void)
+{
+	if (ring_drain_open(&self->arena, &drain) || ring_drain_consume(drain))
+		broken("cannot drain");
+}
+
+static void sealed_block(void)
+{
+	until_block_full();
+	write_line(USUAL);
+	with_drain();
+	open_too = false;
+}
+
+static void open_block(void)
+{
+	with_records();
+	with_drain();
+	open_too = true;
+}
+
+static void open_large(void)
+{
+	write_line(USUAL);
+	write_line(LARGE);
+	with_drain();
+	open_too = true;
+}
+
+static void open_shared(void)
+{
+	many_open();
+	write_line(USUAL);
+	with_drain();
+	open_too = true;
+}
+
+/* From the ring to where it is written, which is nowhere here, and done with. */
+static void drain_it(void)
+{
+	result = ring_drain_gather(drain, &batch, 1 << 20, open_too) < 1;
+	ring_drain_written(drain, &batch);
+}
+
+/* The next drain goes on behind what this one has done. */
+static void drained(void)
+{
+	open_block();
+	drain_it();
+	ring_drain_close(drain, true);
+	if (result || ring_drain_open(&self->arena, &drain))
+		broken("cannot drain");
+}
+
+static void begin_drain(void)
+{
+	result = ring_drain_consume(drain);
+}
+
 /* Nothing, too, where nothing is to be had. */
 bool log_op_worked(void)
 {
@@ -370,5 +436,10 @@ const struct op log_ops[] = {
 	OP("log reader", "open as consumer", with_records, reader_open, done),
 	OP("log reader", "next as consumer", with_reader, reader_next, done),
 	OP("log reader", "close as consumer", with_reader, reader_close, done),
+	OP("log drain", "a sealed block", sealed_block, drain_it, done),
+	OP("log drain", "an open block", open_block, drain_it, done),
+	OP("log drain", "a large record", open_large, drain_it, done),
+	OP("log drain", "a shared block", open_shared, drain_it, done),
+	OP("log drain", "begun behind another", drained, begin_drain, done),
 	{ .name = NULL }
 };

@@ -81,7 +81,9 @@ static uint32_t looks_at(const struct op *op)
 	for (int i = 0; i < TOUCHES_MORE; i++)
 		if (strcmp(doing(op), more[i].name) == 0 && strcmp(op->path, more[i].path) == 0)
 			return more[i].touches;
-	return strcmp(op->name, "log reader") == 0 ? TOUCH_CONSUMER : 0;
+	return strcmp(op->name, "log reader") == 0 || strcmp(op->name, "log drain") == 0 ?
+		       TOUCH_CONSUMER :
+		       0;
 }
 
 static bool logs(uint32_t k)
