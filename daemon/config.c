@@ -158,6 +158,52 @@ static int set_decay(struct config *c, const char *v)
 	return strcmp(v, "never") == 0 ? 0 : parse_number(v, 10, 1, 86400, &c->decay);
 }
 
+static int set_log_segment_size(struct config *c, const char *v)
+{
+	int err = config_size(v, &c->log_segment_size);
+
+	return err ? err : c->log_segment_size < 65536 ? -EINVAL : 0;
+}
+
+static int set_log_segment_age(struct config *c, const char *v)
+{
+	c->log_segment_age = 0;
+	return strcmp(v, "never") == 0 ? 0 : parse_number(v, 10, 1, 1u << 30, &c->log_segment_age);
+}
+
+static int set_log_retention(struct config *c, const char *v)
+{
+	c->log_retention = 0;
+	return strcmp(v, "all") == 0 ? 0 : config_size(v, &c->log_retention);
+}
+
+static int set_log_fsync(struct config *c, const char *v)
+{
+	static const char *const words[] = { "never", "interval", "batch", NULL };
+	uint32_t value;
+	int err = parse_word(v, words, &value);
+
+	if (!err)
+		c->log_fsync = (enum config_fsync)value;
+	return err;
+}
+
+static int set_log_drain_ms(struct config *c, const char *v)
+{
+	return parse_number(v, 10, 1, 3600000, &c->log_drain_ms);
+}
+
+static int set_log_compress(struct config *c, const char *v)
+{
+	static const char *const words[] = { "no", "yes", NULL };
+	uint32_t value;
+	int err = parse_word(v, words, &value);
+
+	if (!err)
+		c->log_compress = value;
+	return err;
+}
+
 static int set_arena_size(struct config *c, const char *v)
 {
 	return config_size(v, &c->arena.capacity);
@@ -191,6 +237,12 @@ static const struct key {
 	{ "daemon", "max-connections", set_max_connections },
 	{ "daemon", "max-arenas", set_max_arenas },
 	{ "daemon", "decay", set_decay },
+	{ "daemon", "log-segment-size", set_log_segment_size },
+	{ "daemon", "log-segment-age", set_log_segment_age },
+	{ "daemon", "log-retention", set_log_retention },
+	{ "daemon", "log-fsync", set_log_fsync },
+	{ "daemon", "log-drain-ms", set_log_drain_ms },
+	{ "daemon", "log-compress", set_log_compress },
 	{ "arena", "size", set_arena_size },
 	{ "arena", "log-size", set_arena_log_size },
 	{ "arena", "client-quota", set_arena_quota },
@@ -307,6 +359,12 @@ static int set_defaults(struct config *c, char *error)
 	c->max_connections = 4096;
 	c->max_arenas = 1024;
 	c->decay = 2;
+	c->log_segment_size = UINT64_C(64) << 20;
+	c->log_segment_age = 3600;
+	c->log_retention = UINT64_C(4) << 30;
+	c->log_fsync = CONFIG_FSYNC_INTERVAL;
+	c->log_drain_ms = 200;
+	c->log_compress = true;
 	if (connect_socket_path(c->socket, sizeof c->socket, NULL))
 		return fail(error, -ENAMETOOLONG, "the default socket's path is too long");
 	if (default_state_dir(c->state_dir, sizeof c->state_dir))

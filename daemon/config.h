@@ -17,6 +17,9 @@
 
 #define CONFIG_ERROR_BYTES 512
 
+/* When what is written of logs is made to stay over a power cut. */
+enum config_fsync { CONFIG_FSYNC_NEVER, CONFIG_FSYNC_INTERVAL, CONFIG_FSYNC_BATCH };
+
 struct config {
 	char socket[sizeof((struct sockaddr_un *)0)->sun_path];
 	char state_dir[PATH_MAX];
@@ -28,6 +31,13 @@ struct config {
 		max_connections; /* half of them for one user other than the daemon's own and root */
 	uint32_t max_arenas;
 	uint32_t decay; /* seconds; 0: never */
+	/* Of segments of logs. */
+	uint64_t log_segment_size;
+	uint32_t log_segment_age; /* seconds; 0: any */
+	uint64_t log_retention;	  /* bytes an arena; 0: all */
+	enum config_fsync log_fsync;
+	uint32_t log_drain_ms;
+	bool log_compress;
 	struct arena_terms arena; /* where a request says 0 */
 };
 

@@ -5,7 +5,7 @@ DAEMON_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/daemon $(URING_CFLAGS) $(INIH_
 
 noinst_LTLIBRARIES += libshmallocd.la
 libshmallocd_la_CPPFLAGS = $(DAEMON_CPPFLAGS)
-libshmallocd_la_LIBADD = libclient.la $(URING_LIBS) $(INIH_LIBS)
+libshmallocd_la_LIBADD = libsegment.la libclient.la $(URING_LIBS) $(INIH_LIBS)
 libshmallocd_la_SOURCES = \
 	%D%/msg.h %D%/msg.c \
 	%D%/config.h %D%/config.c \
@@ -14,12 +14,14 @@ libshmallocd_la_SOURCES = \
 	%D%/notify.h %D%/notify.c \
 	%D%/guard.h %D%/guard.c \
 	%D%/peer.h %D%/peer.c \
-	%D%/loop.h %D%/loop.c %D%/loop_uring.c %D%/loop_epoll.c \
+	%D%/loop.h %D%/loop.c %D%/loop_uring.c %D%/loop_epoll.c %D%/work.h %D%/work.c \
 	%D%/served.h %D%/served.c \
 	%D%/kept.h %D%/kept.c \
 	%D%/registry.h %D%/registry.c \
 	%D%/reaper.h %D%/reaper.c \
 	%D%/purger.h %D%/purger.c \
+	%D%/store.h %D%/store.c %D%/drain_batch.h %D%/drain_batch.c \
+	%D%/drainer.h %D%/drainer.c \
 	%D%/session.h %D%/session.c \
 	%D%/listener.h %D%/listener.c
 

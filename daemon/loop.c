@@ -4,6 +4,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "work.h"
 
 static int open_with(struct loop *loop, const struct loop_backend *backend)
 {
@@ -34,6 +37,7 @@ int loop_open(struct loop **ret, enum loop_io io, int *why)
 
 void loop_close(struct loop *loop)
 {
+	work_close(loop);
 	loop->backend->close(loop);
 	free(loop);
 }
@@ -70,6 +74,7 @@ static void start(struct loop *loop, struct loop_op *op, enum loop_kind kind, in
 	op->fd = fd;
 	op->pending = true;
 	op->cancelled = false;
+	op->by_work = false;
 	loop->backend->start(loop, op);
 }
 
@@ -104,12 +109,70 @@ void loop_punch(struct loop *loop, struct loop_op *op, int fd, uint64_t offset, 
 	start(loop, op, LOOP_PUNCH, fd);
 }
 
+/* ---- what may wait for a disk ---- */
+
+static int do_write(struct loop_op *op)
+{
+	ssize_t n;
+
+	do
+		n = pwritev(op->fd, op->parts, (int)op->count, (off_t)op->offset);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
+}
+
+static int do_sync(struct loop_op *op)
+{
+	return fdatasync(op->fd) < 0 ? -errno : 0;
+}
+
+static void start_work(struct loop *loop, struct loop_op *op, enum loop_kind kind, int fd,
+		       int (*work)(struct loop_op *op), bool slow)
+{
+	assert(!op->pending);
+	op->kind = kind;
+	op->fd = fd;
+	op->pending = true;
+	op->cancelled = false;
+	op->by_work = true;
+	op->work = work;
+	work_start(loop, op, slow);
+}
+
+void loop_work(struct loop *loop, struct loop_op *op, int (*work)(struct loop_op *op), bool slow)
+{
+	start_work(loop, op, LOOP_WORK, -1, work, slow);
+}
+
+void loop_write(struct loop *loop, struct loop_op *op, int fd, const struct iovec *parts,
+		unsigned count, uint64_t offset)
+{
+	op->parts = parts;
+	op->count = count;
+	op->offset = offset;
+	if (loop->backend->writes)
+		start(loop, op, LOOP_WRITE, fd);
+	else
+		start_work(loop, op, LOOP_WRITE, fd, do_write, false);
+}
+
+void loop_sync(struct loop *loop, struct loop_op *op, int fd)
+{
+	if (loop->backend->writes)
+		start(loop, op, LOOP_SYNC, fd);
+	else
+		start_work(loop, op, LOOP_SYNC, fd, do_sync, false);
+}
+
 void loop_settle(struct loop *loop, struct loop_op *op)
 {
 	if (!op->pending)
 		return;
-	assert(op->kind == LOOP_PUNCH);
-	loop->backend->settle(loop, op);
+	assert(op->kind >= LOOP_PUNCH);
+	if (op->by_work)
+		work_settle(loop, op);
+	else
+		loop->backend->settle(loop, op);
 }
 
 void loop_cancel(struct loop *loop, struct loop_op *op)

@@ -181,6 +181,9 @@ static int carry_out(struct loop_op *op, uint32_t events)
 		n = fallocate(op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)op->offset,
 			      (off_t)op->length);
 		break;
+	case LOOP_WRITE:
+	case LOOP_SYNC:
+	case LOOP_WORK: break; /* are done by work.c */
 	}
 	return n < 0 ? -errno : (int)n;
 }

@@ -97,8 +97,19 @@ static void uring_start(struct loop *loop, struct loop_op *op)
 		io_uring_prep_fallocate(sqe, op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 					op->offset, op->length);
 		break;
+	case LOOP_WRITE:
+		io_uring_prep_writev(sqe, op->fd, op->parts, op->count, op->offset);
+		break;
+	case LOOP_SYNC: io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC); break;
+	case LOOP_WORK: break; /* never comes here */
 	}
 	io_uring_sqe_set_data(sqe, op);
+	/* At once, and by the kernel's threads even if nothing would have to be waited for: to copy takes time
+	 * as well, in which the next is made ready. */
+	if (op->kind == LOOP_WRITE) {
+		sqe->flags |= IOSQE_ASYNC;
+		io_uring_submit(ring_of(loop));
+	}
 }
 
 static void uring_cancel(struct loop *loop, struct loop_op *op)
@@ -194,6 +205,7 @@ static int uring_turn(struct loop *loop)
 
 const struct loop_backend loop_uring = {
 	.name = "uring",
+	.writes = true,
 	.open = uring_open,
 	.close = uring_close,
 	.start = uring_start,

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "drainer.h"
 #include "guard.h"
 #include "listener.h"
 #include "lock.h"
@@ -95,6 +96,12 @@ static void reload(void)
 	d.config.max_connections = fresh->max_connections;
 	d.config.max_arenas = fresh->max_arenas;
 	d.config.decay = fresh->decay;
+	d.config.log_segment_size = fresh->log_segment_size;
+	d.config.log_segment_age = fresh->log_segment_age;
+	d.config.log_retention = fresh->log_retention;
+	d.config.log_fsync = fresh->log_fsync;
+	d.config.log_drain_ms = fresh->log_drain_ms;
+	d.config.log_compress = fresh->log_compress;
 	d.config.arena = fresh->arena;
 	free(fresh);
 	msg_level(d.config.log_level);
@@ -302,6 +309,7 @@ static int start(void)
 	reaper_start(d.loop, &d.registry);
 	purger_start(d.loop, &d.registry);
 	purger_decay(d.config.decay);
+	drainer_start(d.loop, &d.registry, &d.config);
 	return open_service();
 }
 

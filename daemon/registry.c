@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "arena_file.h"
+#include "drainer.h"
 #include "kept.h"
 #include "msg.h"
 #include "purger.h"
@@ -67,6 +68,7 @@ static int serve(struct registry *r, struct served *s, struct arena_files files)
 	set_status(r, s, ARENA_SERVED, 0);
 	reaper_adopt(s);
 	purger_adopt(s);
+	drainer_adopt(s);
 	return 0;
 }
 
@@ -76,6 +78,7 @@ static void unserve(struct served *s)
 		return;
 	reaper_forget(s);
 	purger_forget(s, true);
+	drainer_forget(s, true);
 	served_unmap(s);
 }
 
@@ -83,6 +86,7 @@ void registry_refuse(struct registry *r, struct served *s, int why)
 {
 	reaper_forget(s);
 	purger_forget(s, false);
+	drainer_forget(s, false);
 	served_abandon(s);
 	set_status(r, s, ARENA_REFUSED, why);
 	msg_error("arena %s: no longer served: %s", s->record.name, strerror(-why));

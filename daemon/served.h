@@ -17,6 +17,7 @@
 
 struct watch;
 struct purging;
+struct draining;
 
 struct served {
 	struct served *next; /* by name */
@@ -35,6 +36,7 @@ struct served {
 	bool unwatched;	      /* some client's process could not be watched */
 
 	struct purging *purging; /* the purger's; NULL: no memory for it */
+	struct draining *draining; /* the drainer's; NULL: its log goes to no disk */
 };
 
 /* Whether its backing is a file with a name. */
