@@ -252,6 +252,7 @@ int shma_reader_next(struct shma_reader *r, struct shma_record *rec, int timeout
 		.late = e.late,
 		.fields = e.fields,
 		.dropped = e.dropped,
+		.priv = { e.block, e.lap, e.at },
 	};
 	return 1;
 }

@@ -75,6 +75,8 @@ struct ring_entry {
 	uint32_t dropped; /* by its thread, right before it */
 	bool late;
 	bool fields; /* structured, see fields.h */
+	/* What tells it from all others of the ring: block, lap, and byte of the block, in a shared one slot. */
+	uint32_t block, lap, at;
 };
 
 struct ring_reader;

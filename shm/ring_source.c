@@ -255,6 +255,9 @@ bool ring_source_copy(const struct ring_source *s, const struct arena *a, const 
 	e->pid = author.pid;
 	e->tid = author.tid;
 	e->seq = s->record.seq;
+	e->block = block;
+	e->lap = s->lap;
+	e->at = s->shared ? s->slot : s->pos;
 	e->time_ns = s->record.time + atomic_load_explicit(&head->real_offset, memory_order_relaxed);
 	if (!copy_payload(s, a, at + sizeof(s->record), e->data)) {
 		e->len = 0; /* overwritten, or damaged: an empty record then */

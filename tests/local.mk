@@ -61,6 +61,7 @@ unit_tests = \
 	%D%/unit/test_slab \
 	%D%/unit/test_span \
 	%D%/unit/test_stats \
+	%D%/unit/test_syslog \
 	%D%/unit/test_thread \
 	%D%/unit/test_trace \
 	%D%/unit/test_walk \
@@ -119,6 +120,8 @@ script_tests = \
 	%D%/cli/tool_check.sh \
 	%D%/cli/tool_daemon.sh \
 	%D%/cli/tool_log.sh \
+	%D%/cli/tool_log_query.sh \
+	%D%/cli/tool_log_syslog.sh \
 	%D%/cli/tool_trace.sh \
 	%D%/cli/tool_usage.sh
 
@@ -142,6 +145,11 @@ SOAK_FLAGS = --seconds 600 --kills 50000
 check-soak: %D%/stress/soak$(EXEEXT) shmallocd$(EXEEXT)
 	$(AM_V_at)SHMALLOCD='$(abs_top_builddir)/shmallocd' %D%/stress/soak$(EXEEXT) $(SOAK_FLAGS)
 .PHONY: check-soak
+
+# Writers for the tests of the log.
+check_PROGRAMS += %D%/cli/log_fields %D%/cli/syslog_send
+%C%_cli_log_fields_LDADD = libclient.la
+%C%_cli_syslog_send_LDADD =
 
 check_PROGRAMS += %D%/cli/daemon_peak
 %C%_cli_daemon_peak_LDADD = libclient.la

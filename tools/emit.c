@@ -9,166 +9,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "emit.h"
+#include "emit_text.h"
 #include "utf8.h"
-
-#define NS_PER_SECOND UINT64_C(1000000000)
-
-/* ---- small things ---- */
-
-static void *must(void *p)
-{
-	if (!p) {
-		fputs("shmctl-tool: out of memory\n", stderr);
-		exit(1);
-	}
-	return p;
-}
-
-static char *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static char *format(const char *fmt, ...)
-{
-	char *text = NULL;
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		text = NULL;
-	va_end(ap);
-	return must(text);
-}
-
-/* ---- strings ---- */
-
-static size_t json_escape(char *to, unsigned char c)
-{
-	static const char shorts[] = "\"\"\\\\\bb\ff\nn\rr\tt";
-
-	for (const char *s = shorts; *s; s += 2) {
-		if ((unsigned char)s[0] == c) {
-			to[0] = '\\';
-			to[1] = s[1];
-			return 2;
-		}
-	}
-	return (size_t)sprintf(to, "\\u%04x", c);
-}
-
-/* In quotes; *exact says whether every byte could be told. */
-char *emit_json_string(const void *data, size_t length, bool *exact)
-{
-	const unsigned char *from = data;
-	/* The longest escape is six characters for one byte. */
-	char *text = must(length > (SIZE_MAX - 3) / 6 ? NULL : malloc(6 * length + 3));
-	char *to = text;
-
-	*exact = true;
-	*to++ = '"';
-	for (size_t i = 0; i < length;) {
-		size_t n = utf8_sequence(from + i, length - i);
-
-		if (n == 0) {
-			to = stpcpy(to, "\xef\xbf\xbd");
-			*exact = false;
-			i++;
-		} else if (from[i] < 0x20 || from[i] == '"' || from[i] == '\\' || from[i] == 0x7f) {
-			to += json_escape(to, from[i++]);
-		} else {
-			memcpy(to, from + i, n);
-			to += n;
-			i += n;
-		}
-	}
-	*to++ = '"';
-	*to = 0;
-	return text;
-}
-
-/* What may stand on a terminal: no control characters (C1 included), no broken sequences. */
-char *emit_printable(const void *data, size_t length)
-{
-	const unsigned char *from = data;
-	char *text = must(length > (SIZE_MAX - 1) / 4 ? NULL : malloc(4 * length + 1));
-	char *to = text;
-
-	for (size_t i = 0; i < length;) {
-		size_t n = utf8_sequence(from + i, length - i);
-
-		if (n == 1 && (from[i] == '\t' || (from[i] >= 0x20 && from[i] != 0x7f))) {
-			*to++ = (char)from[i++];
-		} else if (n == 1 && from[i] == '\n') {
-			to = stpcpy(to, "\\n");
-			i++;
-		} else if (n <= 1 || (n == 2 && from[i] == 0xc2 && from[i + 1] < 0xa0)) {
-			for (size_t end = i + (n ? n : 1); i < end; i++)
-				to += sprintf(to, "\\x%02x", from[i]);
-		} else {
-			memcpy(to, from + i, n);
-			to += n;
-			i += n;
-		}
-	}
-	*to = 0;
-	return text;
-}
-
-char *emit_base64(const void *data, size_t length)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *from = data;
-	char *text = must(length > SIZE_MAX / 2 ? NULL : malloc((length + 2) / 3 * 4 + 1));
-	char *to = text;
-
-	for (size_t i = 0; i < length; i += 3) {
-		size_t left = length - i;
-		uint32_t v = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) |
-			     (left > 2 ? from[i + 2] : 0);
-
-		*to++ = digits[v >> 18];
-		*to++ = digits[v >> 12 & 63];
-		*to++ = left > 1 ? digits[v >> 6 & 63] : '=';
-		*to++ = left > 2 ? digits[v & 63] : '=';
-	}
-	*to = 0;
-	return text;
-}
-
-char *emit_human_bytes(uint64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	unsigned u = 0;
-
-	while (u < 6 && bytes >> (10 * (u + 1)))
-		u++;
-	uint64_t unit = UINT64_C(1) << (10 * u);
-
-	if (bytes % unit == 0)
-		return format("%" PRIu64 " %s", bytes / unit, units[u]);
-	return format("%.1f %s", (double)bytes / (double)unit, units[u]);
-}
-
-char *emit_iso_time(uint64_t ns, bool utc)
-{
-	time_t seconds = (time_t)(ns / NS_PER_SECOND);
-	unsigned fraction = (unsigned)(ns % NS_PER_SECOND);
-	struct tm tm;
-	char day[64];
-
-	if (!(utc ? gmtime_r(&seconds, &tm) : localtime_r(&seconds, &tm)) ||
-	    !strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm))
-		return format("@%" PRIu64 ".%09u", ns / NS_PER_SECOND, fraction);
-	if (utc)
-		return format("%s.%09uZ", day, fraction);
-	day[10] = ' ';
-	return format("%s.%06u", day, fraction / 1000);
-}
 
 /* ---- JSON ---- */
 
@@ -193,7 +39,7 @@ static void json_member(struct emit *e, const char *key)
 	} else {
 		json_newline(e);
 	}
-	if (key)
+	if (key && !e->in_list)
 		fprintf(e->out, "\"%s\": ", key);
 }
 
@@ -222,7 +68,7 @@ static void json_close(struct emit *e, char bracket)
 static char *label_of(const char *key, bool upper)
 {
 	static const char *const units[] = { "_bytes", "_percent" };
-	char *label = must(strdup(key));
+	char *label = emit_must(strdup(key));
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		size_t n = strlen(label), unit = strlen(units[i]);
@@ -243,9 +89,9 @@ static void cell_add(struct emit *e, char *label, char *text, bool right)
 {
 	if (e->cell_count == e->cell_room) {
 		e->cell_room = e->cell_room ? 2 * e->cell_room : 64;
-		e->cells = must(realloc(e->cells, e->cell_room * sizeof(*e->cells)));
+		e->cells = emit_must(realloc(e->cells, e->cell_room * sizeof(*e->cells)));
 	}
-	e->cells[e->cell_count++] = (struct emit_cell){ label, text, right };
+	e->cells[e->cell_count++] = (struct emit_cell){ label, text, right, e->paint };
 }
 
 static void cells_drop(struct emit *e)
@@ -289,7 +135,7 @@ static void text_fields(struct emit *e)
 static void text_table(struct emit *e)
 {
 	size_t columns = e->column_count, rows = e->cell_count / columns;
-	size_t *width = must(calloc(columns, sizeof(*width)));
+	size_t *width = emit_must(calloc(columns, sizeof(*width)));
 
 	/* The first row of cells is the heading; numbers are right-aligned, and so is their heading. */
 	for (size_t i = 0; i < e->cell_count; i++) {
@@ -337,7 +183,7 @@ void emit_begin_held(struct emit *e, FILE *out, bool json)
 {
 	*e = (struct emit){ .held_for = out, .json = json };
 	/* The stream keeps these addresses: e must stay where it is. */
-	e->out = must(open_memstream(&e->held, &e->held_length));
+	e->out = emit_must(open_memstream(&e->held, &e->held_length));
 	if (json)
 		json_open(e, NULL, '{');
 	else
@@ -367,7 +213,7 @@ int emit_end(struct emit *e)
 	free(e->cells);
 	e->cells = NULL;
 	if (e->held_for) {
-		must(fclose(e->out) ? NULL : e);
+		emit_must(fclose(e->out) ? NULL : e);
 		e->out = e->held_for;
 		fwrite(e->held, 1, e->held_length, e->out);
 		free(e->held);
@@ -405,6 +251,16 @@ void emit_record(struct emit *e)
 		e->depth = 1;
 }
 
+static void put_stream_cell(FILE *out, const struct emit_cell *cell, bool space)
+{
+	if (space)
+		fputc(' ', out);
+	if (cell->paint)
+		fprintf(out, "\033[%sm%s\033[0m", cell->paint, cell->text);
+	else
+		fputs(cell->text, out);
+}
+
 int emit_record_end(struct emit *e)
 {
 	assert(e->stream && e->depth == 1);
@@ -412,7 +268,7 @@ int emit_record_end(struct emit *e)
 		json_close(e, '}');
 	} else {
 		for (size_t i = 0; i < e->cell_count; i++)
-			fprintf(e->out, "%s%s", i ? " " : "", e->cells[i].text);
+			put_stream_cell(e->out, &e->cells[i], i > 0);
 		cells_drop(e);
 		e->depth = 0;
 	}
@@ -422,9 +278,13 @@ int emit_record_end(struct emit *e)
 
 void emit_section(struct emit *e, const char *key)
 {
-	assert(!e->in_table && !e->stream);
+	assert(!e->in_table);
 	if (e->json) {
 		json_open(e, key, '{');
+		return;
+	}
+	if (e->stream) {
+		e->depth++;
 		return;
 	}
 	text_fields(e);
@@ -442,8 +302,30 @@ void emit_section_end(struct emit *e)
 		json_close(e, '}');
 		return;
 	}
-	text_fields(e);
+	if (!e->stream)
+		text_fields(e);
 	e->depth--;
+}
+
+void emit_list(struct emit *e, const char *key)
+{
+	assert(e->stream && !e->in_list);
+	if (e->json)
+		json_open(e, key, '[');
+	e->in_list = true;
+}
+
+void emit_list_end(struct emit *e)
+{
+	assert(e->in_list);
+	e->in_list = false;
+	if (e->json)
+		json_close(e, ']');
+}
+
+void emit_paint(struct emit *e, const char *sgr)
+{
+	e->paint = sgr;
 }
 
 void emit_table(struct emit *e, const char *key, const char *const *columns)
@@ -493,6 +375,25 @@ void emit_table_end(struct emit *e)
 
 /* ---- values ---- */
 
+/* key=value, as people read it: in quotes where it would not end where it seems to. */
+static char *stream_field(const char *key, char *text)
+{
+	bool plain = *text && !strpbrk(text, " \t\"=");
+	char *field;
+
+	if (plain) {
+		field = emit_format("%s=%s", key, text);
+	} else {
+		bool exact;
+		char *quoted = emit_json_string(text, strlen(text), &exact);
+
+		field = emit_format("%s=%s", key, quoted);
+		free(quoted);
+	}
+	free(text);
+	return field;
+}
+
 /* Every value comes through here: json is what JSON shows, text (which is freed) what people see. */
 static void value(struct emit *e, const char *key, const char *json, char *text, bool right)
 {
@@ -505,6 +406,8 @@ static void value(struct emit *e, const char *key, const char *json, char *text,
 		json_member(e, key);
 		fputs(json, e->out);
 		free(text);
+	} else if (e->stream && e->depth > 1) {
+		cell_add(e, NULL, stream_field(key, text), right);
 	} else if (e->in_table || e->stream) {
 		cell_add(e, NULL, text, right);
 	} else {
@@ -514,8 +417,8 @@ static void value(struct emit *e, const char *key, const char *json, char *text,
 
 void emit_u64(struct emit *e, const char *key, uint64_t v)
 {
-	char *text = format("%" PRIu64, v);
-	char *json = must(strdup(text));
+	char *text = emit_format("%" PRIu64, v);
+	char *json = emit_must(strdup(text));
 
 	value(e, key, json, text, true);
 	free(json);
@@ -523,8 +426,8 @@ void emit_u64(struct emit *e, const char *key, uint64_t v)
 
 void emit_i64(struct emit *e, const char *key, int64_t v)
 {
-	char *text = format("%" PRId64, v);
-	char *json = must(strdup(text));
+	char *text = emit_format("%" PRId64, v);
+	char *json = emit_must(strdup(text));
 
 	value(e, key, json, text, true);
 	free(json);
@@ -532,7 +435,7 @@ void emit_i64(struct emit *e, const char *key, int64_t v)
 
 void emit_bytes(struct emit *e, const char *key, uint64_t bytes)
 {
-	char *json = format("%" PRIu64, bytes);
+	char *json = emit_format("%" PRIu64, bytes);
 
 	value(e, key, json, emit_human_bytes(bytes), true);
 	free(json);
@@ -540,32 +443,51 @@ void emit_bytes(struct emit *e, const char *key, uint64_t bytes)
 
 void emit_real(struct emit *e, const char *key, double v, int decimals)
 {
-	char *json = isfinite(v) ? format("%.*f", decimals, v) : must(strdup("null"));
+	char *json = isfinite(v) ? emit_format("%.*f", decimals, v) : emit_must(strdup("null"));
 
-	value(e, key, json, must(strdup(isfinite(v) ? json : "-")), true);
+	value(e, key, json, emit_must(strdup(isfinite(v) ? json : "-")), true);
 	free(json);
+}
+
+void emit_double(struct emit *e, const char *key, double v)
+{
+	char *text = isfinite(v) ? emit_exact_double(v) : emit_format("%g", v);
+
+	value(e, key, isfinite(v) ? text : "null", emit_must(strdup(text)), true);
+	free(text);
 }
 
 void emit_percent(struct emit *e, const char *key, double percent)
 {
-	char *json = isfinite(percent) ? format("%.1f", percent) : must(strdup("null"));
+	char *json = isfinite(percent) ? emit_format("%.1f", percent) : emit_must(strdup("null"));
 
-	value(e, key, json, isfinite(percent) ? format("%.1f %%", percent) : must(strdup("-")),
+	value(e, key, json, isfinite(percent) ? emit_format("%.1f %%", percent) : emit_must(strdup("-")),
 	      true);
 	free(json);
 }
 
 void emit_hex(struct emit *e, const char *key, uint64_t v)
 {
-	char *json = format("\"0x%" PRIx64 "\"", v);
+	char *json = emit_format("\"0x%" PRIx64 "\"", v);
 
-	value(e, key, json, format("0x%" PRIx64, v), true);
+	value(e, key, json, emit_format("0x%" PRIx64, v), true);
 	free(json);
 }
 
 void emit_bool(struct emit *e, const char *key, bool v)
 {
-	value(e, key, v ? "true" : "false", must(strdup(v ? "yes" : "no")), false);
+	value(e, key, v ? "true" : "false", emit_must(strdup(v ? "yes" : "no")), false);
+}
+
+static void base64_member(struct emit *e, const char *key, const void *data, size_t length)
+{
+	char *base64 = emit_base64(data, length);
+	char *name = emit_format("%s_base64", key);
+
+	json_member(e, name);
+	fprintf(e->out, "\"%s\"", base64);
+	free(base64);
+	free(name);
 }
 
 static void string(struct emit *e, const char *key, const void *data, size_t length, bool keep)
@@ -575,20 +497,13 @@ static void string(struct emit *e, const char *key, const void *data, size_t len
 
 	value(e, key, json, emit_printable(data, length), false);
 	free(json);
-	if (e->json && keep && !exact) {
-		char *base64 = emit_base64(data, length);
-		char *name = format("%s_base64", key);
-
-		json_member(e, name);
-		fprintf(e->out, "\"%s\"", base64);
-		free(base64);
-		free(name);
-	}
+	if (e->json && keep && !exact && !e->in_list)
+		base64_member(e, key, data, length);
 }
 
 void emit_none(struct emit *e, const char *key)
 {
-	value(e, key, "null", must(strdup("-")), false);
+	value(e, key, "null", emit_must(strdup("-")), false);
 }
 
 void emit_string(struct emit *e, const char *key, const char *v)
@@ -604,12 +519,34 @@ void emit_data(struct emit *e, const char *key, const void *data, size_t length)
 	string(e, key, data, length, true);
 }
 
+void emit_blob(struct emit *e, const char *key, const void *data, size_t length)
+{
+	if (e->json)
+		base64_member(e, key, data, length);
+	else
+		string(e, key, data, length, false);
+}
+
 void emit_time(struct emit *e, const char *key, uint64_t ns)
 {
 	char *utc = emit_iso_time(ns, true);
-	char *json = format("\"%s\"", utc);
+	char *json = emit_format("\"%s\"", utc);
 
-	value(e, key, json, emit_iso_time(ns, false), false);
+	value(e, key, json, emit_iso_time(ns, e->utc), false);
 	free(utc);
 	free(json);
+}
+
+char *emit_key(const struct emit *e, const void *key, size_t length)
+{
+	char *text;
+	bool exact;
+
+	if (!e->json)
+		return emit_printable(key, length);
+	text = emit_json_string(key, length, &exact);
+	length = strlen(text) - 2; /* without its quotes */
+	memmove(text, text + 1, length);
+	text[length] = 0;
+	return text;
 }

@@ -8,7 +8,7 @@
  * form derives its labels from them ("live", "LIVE") and prints values for people ("1.5 MiB").
  *
  * A stream is the other form, for records that come one at a time: JSON prints one object a line,
- * text one line.
+ * text one line. In it the fields of a section are shown to people as key=value.
  *
  * JSON is ASCII but for valid UTF-8; a byte that is not becomes U+FFFD, and emit_data() then adds the
  * exact bytes in base64 under "KEY_base64". Text escapes what a terminal might obey as \xNN.
@@ -27,12 +27,16 @@ struct emit_cell {
 	char *label; /* of a field; NULL in tables */
 	char *text;
 	bool right; /* aligned: numbers are */
+	const char *paint;
 };
 
 struct emit {
 	FILE *out;
 	bool json;
 	bool stream;
+	bool utc;	    /* text shows times as JSON does */
+	bool in_list;
+	const char *paint;  /* see emit_paint() */
 	unsigned depth;	       /* of open JSON containers */
 	bool used[EMIT_DEPTH]; /* the container at this depth has a member already */
 	bool printed;	       /* text: something stands above */
@@ -64,6 +68,13 @@ int emit_record_end(struct emit *e);
 void emit_section(struct emit *e, const char *key);
 void emit_section_end(struct emit *e);
 
+/* In a section of a stream: values of one key, which is given to each. */
+void emit_list(struct emit *e, const char *key);
+void emit_list_end(struct emit *e);
+
+/* Text of a stream: the values that follow in this color, "31", until NULL. Must outlive the record. */
+void emit_paint(struct emit *e, const char *sgr);
+
 /* columns: the keys of each row, in order, ended by NULL; must outlive the table. */
 void emit_table(struct emit *e, const char *key, const char *const *columns);
 void emit_row(struct emit *e);
@@ -78,14 +89,20 @@ void emit_u64(struct emit *e, const char *key, uint64_t value);
 void emit_i64(struct emit *e, const char *key, int64_t value);
 void emit_bytes(struct emit *e, const char *key, uint64_t bytes); /* text: 1.5 MiB */
 void emit_real(struct emit *e, const char *key, double value, int decimals);
+void emit_double(struct emit *e, const char *key, double value); /* with all its digits; not finite: null */
 void emit_percent(struct emit *e, const char *key, double percent); /* not finite: null, - */
 void emit_hex(struct emit *e, const char *key, uint64_t value);	    /* JSON: a string */
 void emit_bool(struct emit *e, const char *key, bool value);
 void emit_string(struct emit *e, const char *key, const char *value); /* NULL: null, - */
 void emit_none(struct emit *e, const char *key);		      /* null, - */
 void emit_data(struct emit *e, const char *key, const void *data, size_t length);
+void emit_blob(struct emit *e, const char *key, const void *data, size_t length); /* JSON: base64 */
 void emit_time(struct emit *e, const char *key,
 	       uint64_t ns); /* ISO 8601: UTC in JSON, else local */
+
+/* A key that comes from outside, as the calls above may be given it: escaped for JSON, or printable.
+ * malloc'ed, never NULL. */
+char *emit_key(const struct emit *e, const void *key, size_t length);
 
 /* What the emitter is made of, for messages and tests. The results are malloc'ed, never NULL. */
 char *emit_json_string(const void *data, size_t length, bool *exact);

@@ -10,10 +10,16 @@ libshmctl_la_LIBADD = $(ZSTD_LIBS)
 libshmctl_la_SOURCES = \
 	%D%/utf8.h \
 	%D%/emit.h %D%/emit.c \
+	%D%/emit_text.h %D%/emit_text.c \
 	%D%/parse.h %D%/parse.c \
+	%D%/syslog_text.h %D%/syslog_text.c \
 	%D%/trace_file.h %D%/trace_file.c \
 	%D%/trace_source.h %D%/trace_source.c \
-	%D%/log_read.h %D%/log_read.c \
+	%D%/log_filter.h %D%/log_filter.c \
+	%D%/log_names.h %D%/log_names.c \
+	%D%/log_show.h %D%/log_show.c \
+	%D%/log_source.h %D%/log_source.c \
+	%D%/log_query.h %D%/log_query.c \
 	%D%/reach.h %D%/reach.c \
 	%D%/nodes.h %D%/nodes.c
 
@@ -23,6 +29,7 @@ shmctl_tool_LDADD = libshmctl.la libclient.la -lm
 shmctl_tool_SOURCES = \
 	%D%/shmctl-tool.c \
 	%D%/tool.h %D%/tool.c \
+	%D%/syslog_socket.h %D%/syslog_socket.c \
 	%D%/verbs.c \
 	%D%/verb_arena_check.c \
 	%D%/verb_arena_create.c \

@@ -123,6 +123,40 @@ int parse_level(const char *text, int *ret)
 	return -EINVAL;
 }
 
+/* Where "A..B" or "A-B" is divided: the length of A; what divides goes to *bytes, 0: nothing does. */
+static size_t range_split(const char *text, size_t *bytes)
+{
+	const char *dots = strstr(text, ".."), *dash = strchr(text, '-');
+
+	*bytes = dots ? 2 : dash ? 1 : 0;
+	return (size_t)((dots ? dots : dash ? dash : text + strlen(text)) - text);
+}
+
+int parse_levels(const char *text, unsigned *mask)
+{
+	size_t bytes, n = range_split(text, &bytes);
+	char first[16] = "";
+	int from = 0, to, r = 0;
+
+	if (n >= sizeof(first))
+		return -EINVAL;
+	memcpy(first, text, n);
+	if (bytes)
+		r = parse_level(first, &from);
+	if (!r)
+		r = parse_level(bytes ? text + n + bytes : first, &to);
+	if (r)
+		return r;
+	if (from > to) {
+		int swap = from;
+
+		from = to;
+		to = swap;
+	}
+	*mask = (2u << to) - (1u << from);
+	return 0;
+}
+
 const char *parse_level_name(int level)
 {
 	return level >= 0 && level < 8 ? levels[level] : "?";
@@ -324,35 +358,71 @@ static int time_of_day(const char *text, uint64_t now_ns, uint64_t *ret)
 	return r ? r : finish(&tm, text, ns, ret);
 }
 
-static int ago(const char *text, uint64_t now_ns, uint64_t *ret)
+/* Seconds of the unit whose name begins here; 0: none does. *length: of the name. */
+static uint64_t unit_seconds(const char *text, size_t *length)
 {
 	static const struct {
-		char unit;
+		const char *names; /* each between spaces */
 		uint64_t seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 } };
+	} units[] = { { " s sec secs second seconds ", 1 },
+		      { " m min mins minute minutes ", 60 },
+		      { " h hr hrs hour hours ", 3600 },
+		      { " d day days ", 86400 },
+		      { " w week weeks ", 604800 } };
+	char name[12] = " ";
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+
+	if (!n || n > sizeof(name) - 3)
+		return 0;
+	memcpy(name + 1, text, n);
+	strcpy(name + 1 + n, " ");
+	*length = n;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (strstr(units[i].names, name))
+			return units[i].seconds;
+	return 0;
+}
+
+/* "1h30m", "10 min": up to the end, or to " ago". */
+static int ago(const char *text, uint64_t now_ns, uint64_t *ret)
+{
 	uint64_t sum = 0;
 
 	do {
-		uint64_t v, seconds = 0;
+		uint64_t v, seconds;
+		size_t n;
 		int r = digits(&text, 10, &v);
 
 		if (r)
 			return r;
-		for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-			if (*text == units[i].unit)
-				seconds = units[i].seconds;
-		}
+		text += *text == ' ';
+		seconds = unit_seconds(text, &n);
 		if (!seconds)
 			return -EINVAL;
-		text++;
+		text += n;
 		if (__builtin_mul_overflow(v, seconds * NS_PER_SECOND, &v) ||
 		    __builtin_add_overflow(sum, v, &sum))
 			return -ERANGE;
-	} while (*text);
+		if (*text == ' ' && is_digit(text[1]))
+			text++;
+	} while (*text && strcmp(text, " ago"));
 	if (sum > now_ns)
 		return -ERANGE;
 	*ret = now_ns - sum;
 	return 0;
+}
+
+static bool is_ago(const char *text)
+{
+	size_t n = strlen(text);
+
+	return n > 4 && !strcmp(text + n - 4, " ago");
+}
+
+/* Seconds since 1970, which no year, month or hour looks like. */
+static bool is_epoch(const char *text)
+{
+	return strspn(text, "0123456789") >= 9;
 }
 
 static int epoch(const char *text, uint64_t *ret)
@@ -373,8 +443,10 @@ int parse_time(const char *text, uint64_t now_ns, uint64_t *ret)
 {
 	if (*text == '@')
 		return epoch(text + 1, ret);
-	if (*text == '-')
-		return ago(text + 1, now_ns, ret);
+	if (is_epoch(text))
+		return epoch(text, ret);
+	if (*text == '-' || is_ago(text))
+		return ago(text + (*text == '-'), now_ns, ret);
 	if (!strcmp(text, "now")) {
 		*ret = now_ns;
 		return 0;

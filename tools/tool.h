@@ -23,12 +23,13 @@ enum tool_exit {
 struct verb_option {
 	const char *name; /* without dashes; NULL ends a list */
 	char letter;	  /* 0: none */
-	const char *arg;  /* what stands for its value, NULL: takes none */
+	const char *arg;  /* what stands for its value, NULL: takes none; in brackets: a path, which may lack */
 	const char *help;
 	bool required;
 };
 
-#define VERB_OPTIONS_MAX 12
+#define VERB_OPTIONS_MAX 20
+#define VERB_GIVEN_MAX 128
 
 struct call;
 
@@ -52,7 +53,12 @@ struct call {
 	int argc; /* operands */
 	char **argv;
 	const char *values
-		[VERB_OPTIONS_MAX]; /* by place in verb->options; "" for one without a value */
+		[VERB_OPTIONS_MAX]; /* by place in verb->options; "" for one without a value; the last, if several */
+	struct {
+		int place;
+		const char *value;
+	} given[VERB_GIVEN_MAX]; /* all of them in order */
+	size_t given_count;
 };
 
 extern const struct verb verb_table[]; /* ended by a NULL name */
@@ -60,6 +66,8 @@ extern const struct verb_option verb_globals[];
 
 /* The value of an option, NULL if not given. It must stand in the verb's table. */
 const char *call_option(const struct call *call, const char *name);
+/* One value after the other of an option that may be given several times; *cursor is 0 at first. NULL: no more. */
+const char *call_option_next(const struct call *call, const char *name, size_t *cursor);
 /* Reads a command line; says what is wrong with it. TOOL_OK or TOOL_USAGE. */
 int call_parse(struct call *call, int argc, char **argv);
 

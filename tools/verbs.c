@@ -43,22 +43,37 @@ static const struct verb_option check_options[] = {
 
 static const struct verb_option put_options[] = {
 	{ "level", 0, "L", "0 to 7, or emerg to debug; default info", false },
+	{ "syslog-socket", 0, "[PATH]",
+	  "write what programs send by syslog(3) to a socket here, default /dev/log, until a signal", false },
 	{ NULL, 0, NULL, NULL, false },
 };
 
+/* Of log cat and log tail alike. */
+#define QUERY_OPTIONS                                                                                        \
+	{ "since", 0, "T", "not before T: 2026-01-31T12:30[:15][Z], 12:30, -5m, @EPOCH, today", false },     \
+	{ "until", 0, "T", "not after T", false },                                                           \
+	{ "level", 0, "L", "of level L or graver; L..M: from L to M", false },                               \
+	{ "client", 0, "PID", "written by this process; of several, by any", false },                        \
+	{ "name", 0, "GLOB", "written by a program of such a name; of several, any", false },                \
+	{ "grep", 0, "RE", "matching an extended regular expression; of several, all", false },              \
+	{ "kv", 0, "K[=V]", "with a field K, of value V; of several, all", false },                          \
+	{ "follow", 'f', NULL, "go on with new records", false }
+
+#define LOOK_OPTIONS                                                                                         \
+	{ "utc", 0, NULL, "times are UTC, those given and those shown", false },                             \
+	{ "color", 0, "auto|always|never", "levels in color; default auto: on a terminal", false }
+
 static const struct verb_option tail_options[] = {
-	{ "follow", 'f', NULL, "go on with new records", false },
+	QUERY_OPTIONS,
 	{ "lines", 'n', "N", "the last N records; default 10", false },
+	LOOK_OPTIONS,
 	{ NULL, 0, NULL, NULL, false },
 };
 
 static const struct verb_option cat_options[] = {
-	{ "since", 0, "T", "not before T: 2026-01-31T12:30[:15][Z], 12:30, -5m, @EPOCH, today",
-	  false },
-	{ "until", 0, "T", "not after T", false },
-	{ "level", 0, "L", "of level L or graver", false },
-	{ "client", 0, "PID", "written by this process", false },
-	{ "grep", 0, "RE", "matching an extended regular expression", false },
+	QUERY_OPTIONS,
+	{ "lines", 'n', "N", "the last N records; default all", false },
+	LOOK_OPTIONS,
 	{ NULL, 0, NULL, NULL, false },
 };
 
@@ -89,9 +104,9 @@ const struct verb verb_table[] = {
 	  "processes attached to all arenas, or to one", verb_client_list },
 	{ "stats", "NAME|PATH", 1, 1, no_options, "how full it is, by class, client, NUMA node and zone",
 	  verb_stats },
-	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line",
+	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line; or syslog messages",
 	  verb_log_put },
-	{ "log tail", "NAME|PATH", 1, 1, tail_options, "the last records", verb_log_tail },
+	{ "log tail", "NAME|PATH...", 1, NO_LIMIT, tail_options, "the last records that match", verb_log_tail },
 	{ "log cat", "NAME|PATH...", 1, NO_LIMIT, cat_options,
 	  "all records that match, in order of time", verb_log_cat },
 	{ "log policy", "NAME [block|drop|overwrite]", 1, 2, no_options,
@@ -153,6 +168,17 @@ const char *call_option(const struct call *call, const char *name)
 	return NULL;
 }
 
+const char *call_option_next(const struct call *call, const char *name, size_t *cursor)
+{
+	while (*cursor < call->given_count) {
+		size_t i = (*cursor)++;
+
+		if (!strcmp(call->verb->options[call->given[i].place].name, name))
+			return call->given[i].value;
+	}
+	return NULL;
+}
+
 /* ---- parsing ---- */
 
 #define GLOBALS_MAX 8
@@ -164,6 +190,12 @@ struct getopt_view {
 	char shorts[2 * (GLOBALS_MAX + VERB_OPTIONS_MAX) + 3];
 };
 
+/* Its value may be left out: "[PATH]" in the table. */
+static bool may_lack_value(const struct verb_option *o)
+{
+	return o->arg && o->arg[0] == '[';
+}
+
 static void view_add(struct getopt_view *view, const struct verb_option *options, int base)
 {
 	size_t at = 0;
@@ -174,8 +206,10 @@ static void view_add(struct getopt_view *view, const struct verb_option *options
 	for (size_t i = 0; options[i].name; i++) {
 		view->longs[at++] =
 			(struct option){ options[i].name,
-					 options[i].arg ? required_argument : no_argument, NULL,
-					 base + (int)i };
+					 !options[i].arg	 ? no_argument :
+					 may_lack_value(&options[i]) ? optional_argument :
+								       required_argument,
+					 NULL, base + (int)i };
 		if (options[i].letter) {
 			*s++ = options[i].letter;
 			if (options[i].arg)
@@ -213,6 +247,26 @@ static void set_global(struct call *call, int place, const char *value)
 		assert(!"every global option is known here");
 }
 
+/* Of an option whose value may be left out: the next word, if it is a path and so no name of an arena. */
+static char *path_that_follows(int argc, char **argv)
+{
+	if (optind >= argc || (argv[optind][0] != '/' && argv[optind][0] != '.'))
+		return NULL;
+	return argv[optind++];
+}
+
+static int add_value(struct call *call, int place, const char *value)
+{
+	if (call->given_count == VERB_GIVEN_MAX) {
+		tool_error("%s: too many options", call->verb->name);
+		return TOOL_USAGE;
+	}
+	call->values[place] = value;
+	call->given[call->given_count].place = place;
+	call->given[call->given_count++].value = value;
+	return TOOL_OK;
+}
+
 /* Options up to the verb (call->verb is NULL), or those around and behind its operands. */
 static int parse_options(struct call *call, int argc, char **argv)
 {
@@ -238,7 +292,10 @@ static int parse_options(struct call *call, int argc, char **argv)
 		}
 		place = c < OPTION_BASE ? place_of_letter(call->verb->options, c)
 					: c - 2 * OPTION_BASE;
-		call->values[place] = optarg ? optarg : "";
+		if (!optarg && may_lack_value(&call->verb->options[place]))
+			optarg = path_that_follows(argc, argv);
+		if (add_value(call, place, optarg ? optarg : ""))
+			return TOOL_USAGE;
 	}
 	return TOOL_OK;
 }

@@ -78,6 +78,14 @@ json_has()
 d = json.load(sys.stdin)
 sys.exit(0 if eval(sys.argv[1]) else 1)' "$1" <"$dir/out" || { fail "not so: $1"; cat "$dir/out"; }
 }
+# json_line_has EXPRESSION: of some line's document.
+json_line_has()
+{
+	command -v python3 >/dev/null || return 0
+	python3 -c 'import json, sys
+sys.exit(0 if any(eval(sys.argv[1], {"d": json.loads(line)}) for line in sys.stdin) else 1)' "$1" <"$dir/out" ||
+		{ fail "not so of any line: $1"; cat "$dir/out"; }
+}
 
 # wait_for COMMAND…: until it succeeds, for at most 100 seconds: a slow machine is no failure.
 wait_for()

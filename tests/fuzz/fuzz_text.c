@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_text.c - what people and files say: the daemon's configuration, its book of arenas, sizes and
- * times, /proc's line of a process, and traces. The first byte chooses which. Promises: an error has a
- * line of text; a book's record is written and read as the same; a trace's account never grows by more
- * than its events.
+ * times, /proc's line of a process, traces, and messages of syslog. The first byte chooses which. Promises: an
+ * error has a line of text; a book's record is written and read as the same; a trace's account never grows by
+ * more than its events; all that is taken out of a message lies in it.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,9 +13,10 @@
 #include "fuzz.h"
 #include "parse.h"
 #include "state.h"
+#include "syslog_text.h"
 #include "trace_file.h"
 
-enum text { TEXT_CONFIG, TEXT_STATE, TEXT_VALUES, TEXT_PROCESS, TEXT_TRACE, TEXTS };
+enum text { TEXT_CONFIG, TEXT_STATE, TEXT_VALUES, TEXT_PROCESS, TEXT_TRACE, TEXT_SYSLOG, TEXTS };
 
 static void fuzz_config(const char *text)
 {
@@ -66,11 +67,42 @@ static void fuzz_trace(const uint8_t *data, size_t size)
 static void fuzz_values(const char *text)
 {
 	uint64_t value;
+	unsigned levels;
 	int level;
 
 	parse_size(text, &value);
 	parse_time(text, UINT64_C(1700000000000000000), &value);
 	parse_level(text, &level);
+	if (!parse_levels(text, &levels))
+		FUZZ_PROMISE(levels && levels <= 0xff);
+}
+
+static void within(const struct syslog_slice *s, const char *bytes, size_t size)
+{
+	FUZZ_PROMISE(!s->length || (s->at >= bytes && s->length <= size && s->at <= bytes + (size - s->length)));
+}
+
+static void fuzz_syslog(const uint8_t *data, size_t size)
+{
+	char bytes[FUZZ_INPUT_MAX];
+	struct syslog_message m;
+
+	memcpy(bytes, data, size);
+	syslog_parse(bytes, size, "host", &m);
+	FUZZ_PROMISE(m.level >= 0 && m.level < 8 && syslog_facility_name(m.facility));
+	FUZZ_PROMISE(m.param_count <= SYSLOG_PARAMS_MAX);
+	within(&m.text, bytes, size);
+	within(&m.ident, bytes, size);
+	within(&m.process, bytes, size);
+	within(&m.host, bytes, size);
+	within(&m.id, bytes, size);
+	within(&m.time, bytes, size);
+	within(&m.data, bytes, size);
+	for (size_t i = 0; i < m.param_count; i++) {
+		within(&m.params[i].value, bytes, size);
+		FUZZ_PROMISE(m.params[i].id.length && m.params[i].id.length <= SYSLOG_NAME_MAX);
+		FUZZ_PROMISE(m.params[i].name.length <= SYSLOG_NAME_MAX);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -87,6 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case TEXT_STATE: fuzz_state(text); break;
 	case TEXT_VALUES: fuzz_values(text); break;
 	case TEXT_PROCESS: client_process_parse(text, &process); break;
+	case TEXT_SYSLOG: fuzz_syslog(data + 1, size - 1); break;
 	default: fuzz_trace(data + 1, size - 1);
 	}
 	return 0;
@@ -144,6 +177,10 @@ size_t fuzz_seed(unsigned i, uint8_t *bytes)
 		{ TEXT_VALUES, "-1h30m" },
 		{ TEXT_VALUES, "@1700000000" },
 		{ TEXT_VALUES, "warning" },
+		{ TEXT_VALUES, "err..debug" },
+		{ TEXT_VALUES, "1 hour 10 min ago" },
+		{ TEXT_SYSLOG, "<13>Nov 22 22:18:48 host prog[12]: text" },
+		{ TEXT_SYSLOG, "<165>1 2003-10-11T22:14:15.003Z host app 77 ID [a@1 b=\"c\\\"\" d=\"\"][e] text" },
 		{ TEXT_PROCESS,
 		  "12 (a ) b) S 1 12 12 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 3 0 4711 1 1" },
 	};

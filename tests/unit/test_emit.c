@@ -338,12 +338,77 @@ START_TEST(any_bytes_stay_harmless)
 }
 END_TEST
 
+static void a_record_with_fields(void)
+{
+	char *key = emit_key(&e, "odd\"\n", 5);
+
+	emit_record(&e);
+	emit_paint(&e, "31");
+	emit_string(&e, "level", "err");
+	emit_paint(&e, NULL);
+	emit_string(&e, "data", "text");
+	emit_section(&e, "fields");
+	emit_i64(&e, "n", -1);
+	emit_double(&e, "d", 0.1);
+	emit_double(&e, "inf", -INFINITY);
+	emit_string(&e, "spaced", "a b");
+	emit_string(&e, "empty", "");
+	emit_blob(&e, "raw", "\xff", 1);
+	emit_bool(&e, key, true);
+	emit_list(&e, "list");
+	emit_u64(&e, "list", 1);
+	emit_string(&e, "list", "two");
+	emit_list_end(&e);
+	emit_section_end(&e);
+	ck_assert_int_eq(emit_record_end(&e), 0);
+	free(key);
+}
+
+START_TEST(fields_of_a_record_are_an_object_in_json)
+{
+	begin_stream(true);
+	a_record_with_fields();
+	expect("{\"level\": \"err\", \"data\": \"text\", \"fields\": {\"n\": -1, \"d\": 0.1, \"inf\": null, "
+	       "\"spaced\": \"a b\", \"empty\": \"\", \"raw_base64\": \"/w==\", \"odd\\\"\\n\": true, "
+	       "\"list\": [1, \"two\"]}}\n");
+}
+END_TEST
+
+START_TEST(fields_of_a_record_are_pairs_for_people)
+{
+	begin_stream(false);
+	a_record_with_fields();
+	expect("\033[31merr\033[0m text n=-1 d=0.1 inf=-inf spaced=\"a b\" empty=\"\" raw=\\xff odd\"\\n=yes "
+	       "list=1 list=two\n");
+}
+END_TEST
+
+START_TEST(numbers_are_read_back_as_the_same)
+{
+	static const double numbers[] = { 0.1, 1.0 / 3, 1e300, 5e-324, -0.0, 123456789012345678.0 };
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		begin_stream(true);
+		emit_record(&e);
+		emit_double(&e, "d", numbers[i]);
+		ck_assert_int_eq(emit_record_end(&e), 0);
+		ck_assert_int_eq(emit_end(&e), 0);
+		fclose(out);
+		ck_assert(strtod(output + strlen("{\"d\": "), NULL) == numbers[i]);
+		free(output);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("emit");
 	TCase *c = tcase_create("emit");
 
 	tcase_add_test(c, json_shows_keys_and_exact_values);
+	tcase_add_test(c, fields_of_a_record_are_an_object_in_json);
+	tcase_add_test(c, fields_of_a_record_are_pairs_for_people);
+	tcase_add_test(c, numbers_are_read_back_as_the_same);
 	tcase_add_test(c, text_aligns_and_shows_units);
 	tcase_add_test(c, empty_tables_and_documents_are_valid);
 	tcase_add_test(c, streams_print_a_record_a_line);

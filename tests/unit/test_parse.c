@@ -97,6 +97,29 @@ START_TEST(numbers_modes_and_levels)
 }
 END_TEST
 
+START_TEST(ranges_of_levels)
+{
+	static const struct {
+		const char *text;
+		unsigned mask;
+	} good[] = { { "emerg", 0x01 },	     { "err", 0x0f },	   { "7", 0xff },	{ "3..5", 0x38 },
+		     { "3-5", 0x38 },	     { "5..3", 0x38 },	   { "err..err", 0x08 }, { "Debug-warn", 0xf0 },
+		     { "0..debug", 0xff } };
+	static const char *const bad[] = { "", "..", "3..", "..3", "3...5", "loud", "err..loud", "3-5-6", "-3",
+					   "err err", "notanylevelthatthereisatall" };
+	unsigned mask;
+
+	for (size_t i = 0; i < COUNT(good); i++) {
+		ck_assert_int_eq(parse_levels(good[i].text, &mask), 0);
+		ck_assert_msg(mask == good[i].mask, "%s: %x", good[i].text, mask);
+	}
+	for (size_t i = 0; i < COUNT(bad); i++)
+		ck_assert_msg(parse_levels(bad[i], &mask) == -EINVAL, "%s", bad[i]);
+	ck_assert_int_eq(parse_levels("8", &mask), -ERANGE);
+	ck_assert_int_eq(parse_levels("3..8", &mask), -ERANGE);
+}
+END_TEST
+
 START_TEST(node_lists)
 {
 	uint64_t v;
@@ -180,7 +203,9 @@ END_TEST
 START_TEST(relative_times_and_epochs)
 {
 	static const char *const texts[] = { "-5m", "-90s",	   "-1h30m", "-2d", "-1w",
-					     "-0s", "@1700000000", "@12.5",  "@0" };
+					     "-0s", "@1700000000", "@12.5",  "@0",
+					     "10 min ago", "1 hour 30 minutes ago", "5m ago", "2 days ago",
+					     "-5 min", "-1week", "1700000000", "1700000000.25" };
 	static const uint64_t times[] = { NOW - 300 * S,
 					  NOW - 90 * S,
 					  NOW - 5400 * S,
@@ -189,7 +214,15 @@ START_TEST(relative_times_and_epochs)
 					  NOW,
 					  NOW,
 					  12 * S + S / 2,
-					  0 };
+					  0,
+					  NOW - 600 * S,
+					  NOW - 5400 * S,
+					  NOW - 300 * S,
+					  NOW - 172800 * S,
+					  NOW - 300 * S,
+					  NOW - 604800 * S,
+					  NOW,
+					  NOW + S / 4 };
 
 	expect_times("UTC", COUNT(texts), texts, times);
 }
@@ -220,6 +253,16 @@ START_TEST(what_is_no_time_is_refused)
 					   "2023-11-14T12:30Zx",
 					   "2023-11-14T12:30+",
 					   "12:00+0",
+					   "ago",
+					   " ago",
+					   "5 ago",
+					   "5 apples ago",
+					   "min ago",
+					   "5 min ago ago",
+					   "5  min ago",
+					   "5 min 3 ago",
+					   "-5 min agone",
+					   "170000000x",
 					   "tomorrow" };
 	static const char *const range[] = { "2023-13-01",
 					     "2023-02-30",
@@ -244,7 +287,7 @@ END_TEST
 
 START_TEST(any_text_is_parsed_or_refused)
 {
-	static const char alphabet[] = "0123456789-:TZ.@+smhKMG ";
+	static const char alphabet[] = "0123456789-:TZ.@+smhKMG ago";
 	srand((unsigned)test_seed("any_text_is_parsed_or_refused"));
 	for (int round = 0; round < 20000; round++) {
 		char text[24];
@@ -274,6 +317,7 @@ int main(void)
 	tcase_add_test(c, sizes_that_overflow_are_out_of_range);
 	tcase_add_test(c, what_is_no_size_is_refused);
 	tcase_add_test(c, numbers_modes_and_levels);
+	tcase_add_test(c, ranges_of_levels);
 	tcase_add_test(c, node_lists);
 	tcase_add_test(c, times_with_a_zone);
 	tcase_add_test(c, times_without_a_zone_are_local);

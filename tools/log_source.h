@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log_source.h - where records come from, one interface over all of it: an arena's ring, by name or as a file lies
+ * there.
+ */
+#ifndef TOOLS_LOG_SOURCE_H
+#define TOOLS_LOG_SOURCE_H
+
+#include "log_filter.h"
+#include "log_names.h"
+#include "shmalloc.h"
+#include "tool.h"
+
+/* The order window of readers is 10 ms: a log without a record for this long has no more for now. */
+#define LOG_QUIET_MS 30
+
+struct log_source {
+	const char *what; /* NAME or PATH */
+	shma *arena;
+	struct shma_reader *reader;
+	struct log_names names;
+	struct shma_record record; /* the next one, if there is one */
+	bool has_record;
+	bool ended;		 /* as far as "all so far" goes */
+	uint64_t opened_ns;	 /* CLOCK_REALTIME */
+	uint64_t opened_mono_ns; /* CLOCK_MONOTONIC */
+	uint64_t lost;		 /* records lost since the last one shown */
+};
+
+/* All sources of a call. */
+struct log_sources {
+	struct log_source *at;
+	size_t count;
+};
+
+/* Those of a call's operands. An enum tool_exit; to be closed whatever it is. */
+int log_sources_open(const struct call *call, struct log_sources *ret);
+void log_sources_close(struct log_sources *s);
+
+/*
+ * The source of the earliest record that waits, in *ret; NULL: none came within the time. snapshot: a source ends
+ * where there is none for now, or where records begin that were written after the opening. The record has to be
+ * taken: has_record = false.
+ */
+int log_sources_next(struct log_sources *s, int timeout_ms, bool snapshot, struct log_source **ret);
+/* After a snapshot: goes on. */
+void log_sources_resume(struct log_sources *s);
+
+/* What the program of the record that waits is called; NULL: not known. */
+const char *log_source_name(struct log_source *s);
+
+#endif
