@@ -21,7 +21,10 @@ libsegment_la_SOURCES = \
 	%D%/segment_crc.c %D%/segment_make.c %D%/segment_index.c \
 	%D%/segment_dir.c \
 	%D%/segment_file.h %D%/segment_file.c %D%/segment_unpack.h %D%/segment_unpack.c \
-	%D%/segment_scan.c %D%/segment_seen.c %D%/segment_compress.c
+	%D%/segment_scan.c %D%/segment_seen.c %D%/segment_compress.c \
+	%D%/segment_group.h %D%/segment_group.c %D%/segment_feed.c \
+	%D%/segment_walk.h %D%/segment_walk.c %D%/segment_merge.h %D%/segment_merge.c \
+	%D%/segment_cursor.c
 
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig
@@ -40,10 +43,12 @@ EXTRA_libshmalloc_la_DEPENDENCIES = %D%/libshmalloc.map
 segment_unit_tests = \
 	tests/unit/test_segment \
 	tests/unit/test_segment_compress \
+	tests/unit/test_segment_cursor \
 	tests/unit/test_segment_scan \
 	tests/unit/test_segment_seen
 tests_unit_test_segment_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_compress_LDADD = libsegment.la $(CHECK_LIBS)
+tests_unit_test_segment_cursor_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_scan_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_seen_LDADD = libsegment.la $(CHECK_LIBS)
 if HAVE_CHECK

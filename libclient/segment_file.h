@@ -64,6 +64,12 @@ int segment_file_end(struct segment_file *f, uint64_t *at, struct segment_fragme
 /* Its runs, to be freed: 1; 0: there is no good index; -ENOMEM. */
 int segment_file_runs(struct segment_file *f, struct segment_run **ret, size_t *count);
 
+/* ---- segment_scan.c ---- */
+
+/* As segment_scan(). */
+int segment_scan_file(struct segment_file *f, unsigned flags, struct segment_scan *ret,
+		      segment_scan_fn *each, void *context);
+
 #define SEGMENT_AHEAD ((size_t)64 << 10)
 #define SEGMENT_AHEAD_HEADERS ((size_t)1 << 10) /* of one who looks at nothing else */
 

@@ -31,6 +31,16 @@ bool segment_place(const void *payload, size_t len, size_t at, bool shared, stru
 /* Whether runs of a segment whose index is at end lie one behind another. */
 bool segment_runs_good(const struct segment_run *runs, size_t count, uint64_t end);
 
+/* ---- segment_cursor.c ---- */
+
+/* By time: how many bytes of groups may be in memory. For tests. */
+void segment_cursor_limit(struct segment_cursor *c, size_t bytes);
+
+/* ---- segment_seen.c ---- */
+
+/* Room for as many, from now on. */
+void segment_seen_room(struct segment_seen *s, size_t room);
+
 static inline uint32_t segment_info_length(uint32_t info)
 {
 	return info & ((UINT32_C(1) << SEGMENT_INFO_LENGTH_BITS) - 1);

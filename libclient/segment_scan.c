@@ -32,8 +32,8 @@ static int step(struct segment_file *f, unsigned flags, struct segment_scan *s,
 	return r;
 }
 
-static int scan_file(struct segment_file *f, unsigned flags, struct segment_scan *s,
-		     segment_scan_fn *each, void *context)
+int segment_scan_file(struct segment_file *f, unsigned flags, struct segment_scan *s,
+		      segment_scan_fn *each, void *context)
 {
 	struct segment_fragment fragment;
 	int r, told;
@@ -65,7 +65,7 @@ static int scan_opened(int opened, struct segment_file *f, unsigned flags, struc
 
 	if (opened)
 		return opened == -ENODATA ? -EUCLEAN : opened;
-	r = scan_file(f, flags, s, each, context);
+	r = segment_scan_file(f, flags, s, each, context);
 	segment_file_close(f);
 	return r;
 }

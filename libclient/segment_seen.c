@@ -197,8 +197,7 @@ int segment_seen_open(struct segment_seen **ret, size_t room)
 		return -ENOMEM;
 	s->room = BEGIN_ROOM;
 	s->most = BEGIN_ROOM;
-	while (s->most < room && s->most < UINT32_C(1) << 30)
-		s->most *= 2;
+	segment_seen_room(s, room);
 	s->laps = malloc(s->room * sizeof(*s->laps));
 	s->heads = malloc(s->room * sizeof(*s->heads));
 	if (!s->laps || !s->heads) {
@@ -208,6 +207,12 @@ int segment_seen_open(struct segment_seen **ret, size_t room)
 	memset(s->heads, 0xff, s->room * sizeof(*s->heads));
 	*ret = s;
 	return 0;
+}
+
+void segment_seen_room(struct segment_seen *s, size_t room)
+{
+	while (s->most < room && s->most < UINT32_C(1) << 30)
+		s->most *= 2;
 }
 
 void segment_seen_close(struct segment_seen *s)

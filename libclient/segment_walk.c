@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is not good may be on its way, as long as its segment is the last one: who writes opens the next when
+ * all of this one is written, and who comes after a death opens another. So a walker goes on to a later
+ * segment only when it has looked at this one once more after it saw that there is a later.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "segment_walk.h"
+
+#define LOOKS 16u
+
+/* ---- from segment to segment ---- */
+
+static void close_file(struct segment_walk *w)
+{
+	if (w->opened)
+		segment_file_close(&w->file);
+	w->opened = false;
+}
+
+static bool exists(const struct segment_walk *w, uint64_t number)
+{
+	char name[SEGMENT_FILE_BYTES], path[4096];
+
+	for (int compressed = 0; compressed < 2; compressed++) {
+		segment_file_name(name, number, compressed);
+		if (snprintf(path, sizeof(path), "%s/%s", w->path, name) < (int)sizeof(path) &&
+		    !access(path, F_OK))
+			return true;
+	}
+	return false;
+}
+
+/* The first segment from a number on: 1, 0: there is none. A directory that is gone may come back. */
+static int next_from(const struct segment_walk *w, uint64_t least, uint64_t *number)
+{
+	struct segment_listed *list;
+	size_t count, i = 0;
+	int r = segment_list(w->path, &list, &count);
+
+	if (r)
+		return r == -ENOENT ? 0 : r;
+	while (i < count && list[i].number < least)
+		i++;
+	r = i < count;
+	if (r)
+		*number = list[i].number;
+	free(list);
+	return r;
+}
+
+/* The segment behind this one: 1; 0: there is none yet. The oldest are deleted first: where this one is left,
+ * all later ones are. */
+static int later(const struct segment_walk *w, uint64_t *number)
+{
+	if (w->single)
+		return 0;
+	*number = w->number + 1;
+	if (exists(w, *number))
+		return 1;
+	return exists(w, w->number) ? 0 : next_from(w, w->number + 1, number);
+}
+
+static int find_next(struct segment_walk *w, uint64_t *number)
+{
+	int r;
+
+	if (w->number)
+		return later(w, number);
+	r = next_from(w, w->first, number);
+	if (r == 1 && w->first && *number != w->first) {
+		w->stats->missed += *number - w->first;
+		w->first_at = 0;
+	}
+	return r;
+}
+
+static void begin_in(struct segment_walk *w, uint64_t number)
+{
+	w->opened = true;
+	if (w->number && number > w->number)
+		w->stats->missed += number - w->number - 1;
+	w->number = number;
+	w->at = w->first_at ? w->first_at : sizeof(struct segment_header);
+	w->first = w->first_at = 0;
+	w->bad = 0;
+	w->again = w->ended = w->tail = false;
+}
+
+/* A segment that cannot be read at all is stepped over once there is a later one. */
+static int step_over(struct segment_walk *w, uint64_t number, int r)
+{
+	uint64_t next;
+	int more = next_from(w, number + 1, &next);
+
+	if (more < 0 || r == -ENOMEM || r == -EMFILE || r == -ENFILE)
+		return more < 0 ? more : r;
+	if (!more)
+		return r == -EUCLEAN || r == -ENODATA || r == -ENOENT ? 0 : r;
+	if (r == -ENOENT)
+		w->stats->missed++;
+	else
+		w->stats->damaged++;
+	w->number = number;
+	w->first = w->first_at = 0;
+	return 1;
+}
+
+static int open_single(struct segment_walk *w)
+{
+	int r;
+
+	if (w->number)
+		return 0;
+	r = segment_file_open_path(&w->file, w->path, w->stats);
+	if (!r)
+		begin_in(w, w->file.header.number);
+	return r ? (r == -ENODATA ? 0 : r) : 1;
+}
+
+/* 1: in a segment; 0: there is none for now. */
+static int open_next(struct segment_walk *w)
+{
+	uint64_t number;
+	int r;
+
+	if (w->single)
+		return open_single(w);
+	while ((r = find_next(w, &number)) == 1) {
+		r = segment_file_open(&w->file, w->path, number, w->stats);
+		if (!r) {
+			begin_in(w, number);
+			return 1;
+		}
+		r = step_over(w, number, r);
+		if (r < 1)
+			break;
+	}
+	return r;
+}
+
+/* ---- where nothing good is ---- */
+
+/* With an index, the next run behind the damage. */
+static int resync(struct segment_walk *w)
+{
+	struct segment_run *runs;
+	size_t count, i = 0;
+	int r = segment_file_runs(&w->file, &runs, &count);
+
+	if (r < 0)
+		return r;
+	while (i < count && runs[i].offset <= w->at)
+		i++;
+	if (i < count)
+		w->at = runs[i].offset;
+	if (r == 1) {
+		w->stats->damaged++;
+		w->ended = i == count;
+		w->bad = 0;
+	}
+	free(runs);
+	return r;
+}
+
+/* The segment has grown since. One that grows all the while behind something bad is looked at again later. */
+static int look_again(struct segment_walk *w)
+{
+	if (w->looked != w->at)
+		w->looks = 0;
+	w->looked = w->at;
+	w->looks = (w->looks + 1) % LOOKS;
+	w->bad = 0;
+	return w->looks != 0;
+}
+
+/* The group at w->at is not there, or not good. 1: look again; 0: nothing for now; -errno. */
+static int at_end(struct segment_walk *w)
+{
+	uint64_t size = w->file.size, number;
+	int r = segment_file_refresh(&w->file);
+
+	if (r)
+		return r;
+	if (w->file.size > size)
+		return look_again(w);
+	if (w->at < w->file.size) {
+		r = resync(w);
+		if (r)
+			return r;
+	}
+	if (w->file.compressed) {
+		w->ended = true;
+		return 1;
+	}
+	w->bad = 0;
+	r = later(w, &number);
+	if (r < 0)
+		return r;
+	w->tail = w->at < w->file.size;
+	if (!r)
+		return 0;
+	if (w->again) {
+		w->stats->torn += w->tail;
+		w->tail = false;
+		w->ended = true;
+	}
+	w->again = true;
+	return 1;
+}
+
+/* ---- the interface ---- */
+
+static int find(struct segment_walk *w, struct segment_group *g)
+{
+	if (w->bad == w->at)
+		return -EUCLEAN;
+	g->number = w->number;
+	return segment_group_find(&w->file, w->at, g);
+}
+
+int segment_walk_next(struct segment_walk *w, struct segment_group *g)
+{
+	int r;
+
+	for (;;) {
+		if (!w->opened) {
+			r = open_next(w);
+			if (r < 1)
+				return r;
+		}
+		r = w->ended ? 0 : find(w, g);
+		if (r == 1 && g->fragment.kind != SEGMENT_INDEX) {
+			w->tail = false;
+			w->at += g->bytes;
+			return 1;
+		}
+		if (r == -ENOMEM)
+			return r;
+		if (r == 1)
+			w->ended = true;
+		else if (!w->ended) {
+			r = at_end(w);
+			if (r < 1)
+				return r;
+		}
+		if (w->ended)
+			close_file(w);
+	}
+}
+
+void segment_walk_reject(struct segment_walk *w, const struct segment_group *g)
+{
+	w->at = g->offset;
+	w->bad = g->offset;
+}
+
+void segment_walk_from(struct segment_walk *w, uint64_t number, uint64_t offset)
+{
+	w->first = number;
+	w->first_at = offset;
+}
+
+int segment_walk_open(struct segment_walk *w, const char *path, struct segment_stats *stats)
+{
+	struct stat st;
+
+	*w = (struct segment_walk){ .stats = stats };
+	if (stat(path, &st))
+		return -errno;
+	w->single = !S_ISDIR(st.st_mode);
+	w->path = strdup(path);
+	return w->path ? 0 : -ENOMEM;
+}
+
+void segment_walk_close(struct segment_walk *w)
+{
+	close_file(w);
+	free(w->path);
+}
