@@ -56,6 +56,8 @@ daemon_script_tests = \
 	tests/cli/daemon_memory.sh \
 	tests/cli/daemon_peak.sh \
 	tests/cli/daemon_kill.sh \
+	tests/cli/daemon_drain.sh \
+	tests/cli/daemon_drain_kill.sh \
 	tests/cli/daemon_peers.sh \
 	tests/cli/daemon_restart.sh
 
@@ -65,9 +67,12 @@ TESTS += $(daemon_unit_tests)
 endif
 
 # What the scripts run: a client of the protocol, and a shell without io_uring.
-check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny
+check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny tests/cli/daemon_drain
+tests_cli_daemon_drain_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS)
+tests_cli_daemon_drain_LDADD = libsegment.la libclient.la $(ZSTD_LIBS)
 tests_cli_daemon_peer_LDADD = libclient.la
 tests_cli_daemon_deny_LDADD =
 TESTS += $(daemon_script_tests)
 
-EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh tests/cli/daemon_store.py
+EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh \
+	tests/cli/daemon_drain_lib.sh tests/cli/daemon_store.py
