@@ -189,6 +189,7 @@ static int at_end(struct segment_walk *w)
 		return r;
 	if (w->file.size > size)
 		return look_again(w);
+	w->looks = 0;
 	if (w->at < w->file.size) {
 		r = resync(w);
 		if (r)
