@@ -18,6 +18,7 @@ libshmallocd_la_SOURCES = \
 	%D%/served.h %D%/served.c \
 	%D%/kept.h %D%/kept.c \
 	%D%/registry.h %D%/registry.c \
+	%D%/deaths.h %D%/deaths.c \
 	%D%/reaper.h %D%/reaper.c \
 	%D%/purger.h %D%/purger.c \
 	%D%/store.h %D%/store.c %D%/drain_batch.h %D%/drain_batch.c \
@@ -53,6 +54,7 @@ daemon_script_tests = \
 	tests/cli/daemon_start.sh \
 	tests/cli/daemon_arenas.sh \
 	tests/cli/daemon_deaths.sh \
+	tests/cli/daemon_mourn.sh \
 	tests/cli/daemon_memory.sh \
 	tests/cli/daemon_peak.sh \
 	tests/cli/daemon_kill.sh \
@@ -70,8 +72,10 @@ endif
 check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny tests/cli/daemon_drain
 tests_cli_daemon_drain_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS)
 tests_cli_daemon_drain_LDADD = libsegment.la libclient.la $(ZSTD_LIBS)
+check_PROGRAMS += tests/cli/daemon_mourned
 tests_cli_daemon_peer_LDADD = libclient.la
 tests_cli_daemon_deny_LDADD =
+tests_cli_daemon_mourned_LDADD = libshmalloc.la
 TESTS += $(daemon_script_tests)
 
 EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh \

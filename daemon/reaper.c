@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "deaths.h"
 #include "guard.h"
 #include "liveness.h"
 #include "msg.h"
@@ -140,8 +141,7 @@ static void process_ended(struct loop_op *op, int result)
 		free_watch(w);
 		return;
 	}
-	client = w->client;
-	drop_watch(s, client);
+	client = w->client; /* the pidfd is kept until it is recovered: it knows how the process ended */
 	reaper_suspect(s, client);
 }
 
@@ -237,6 +237,14 @@ int reaper_attached(struct served *s, uint32_t client, pid_t pid)
 
 /* ---- the sweep ---- */
 
+static void report(struct served *s, uint32_t client, struct client_view *view)
+{
+	const struct watch *w = s->watches[client];
+
+	view->command[sizeof(view->command) - 1] = '\0';
+	deaths_report(s, client, view, w && w->incarnation == view->incarnation ? w->pidfd : -1);
+}
+
 /* Whether nothing of it is left. Else another client is at it, or a zone was busy. */
 static bool recover(struct served *s, uint32_t client)
 {
@@ -245,11 +253,11 @@ static bool recover(struct served *s, uint32_t client)
 
 	if (err || view.state == CLIENT_FREE)
 		return true;
+	report(s, client, &view);
 	if (recovery_run(&s->arena, client, true) != 1)
 		return false;
 	drop_watch(s, client);
 	reaper.counts.deaths++;
-	view.command[sizeof view.command - 1] = 0;
 	msg_info("arena %s: client %u is dead (process %d, %s): what it held is returned",
 		 s->record.name, client, (int)view.pid, view.command);
 	return true;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "arena_file.h"
+#include "deaths.h"
 #include "drainer.h"
 #include "kept.h"
 #include "msg.h"
@@ -221,6 +222,8 @@ static void complain(void *user, const char *file, int err)
 
 int registry_open(struct registry *r, const struct config *config)
 {
+	int err;
+
 	memset(r, 0, sizeof *r);
 	r->config = config;
 	r->state_dir = open(config->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -228,6 +231,9 @@ int registry_open(struct registry *r, const struct config *config)
 		return -errno;
 	if (mkdirat(r->state_dir, FILES, 0700) < 0 && errno != EEXIST)
 		return -errno;
+	err = deaths_open(r->state_dir);
+	if (err)
+		return err;
 	return state_scan(r->state_dir, take_record, complain, r);
 }
 
@@ -553,6 +559,7 @@ int registry_destroy(struct registry *r, struct served *s, const struct peer *pe
 		msg_warning("arena %s: its file stays: %s", s->record.name, strerror(-err));
 	strcpy(name, s->record.name);
 	state_remove(r->state_dir, name);
+	deaths_forget(name);
 	drop(r, s);
 	msg_info("arena %s: destroyed by user %u, process %d", name, (unsigned)peer->uid,
 		 (int)peer->pid);

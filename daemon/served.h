@@ -34,6 +34,7 @@ struct served {
 	uint64_t sweep_at;    /* monotonic ns */
 	uint32_t sweep_hurry; /* sweeps still to be made in quick succession */
 	bool unwatched;	      /* some client's process could not be watched */
+	uint64_t reported[CLIENTS_MAX]; /* incarnation + 1 of which the death was reported last */
 
 	struct purging *purging; /* the purger's; NULL: no memory for it */
 	struct draining *draining; /* the drainer's; NULL: its log goes to no disk */

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "deaths.h"
 #include "msg.h"
 #include "peer.h"
 #include "purger.h"
@@ -193,6 +194,27 @@ static int on_show(struct session *s, const struct request *request)
 	return served ? answer_arena(s, request, served, 0) : answer(s, request, err);
 }
 
+static int on_deaths(struct session *s, const struct request *request)
+{
+	struct served *served = NULL;
+	struct reply reply;
+	int fd, err = 0;
+
+	registry_find(sessions.service->registry, request->name, &s->peer, &served);
+	if (!served)
+		return answer(s, request, -ENOENT);
+	if (!(registry_rights(served, &s->peer) & ARENA_RIGHT_READ))
+		return answer(s, request, -EACCES);
+	fd = deaths_file(served->record.name);
+	protocol_reply(&reply, request, fd < 0 && fd != -ENOENT ? fd : 0);
+	registry_info(sessions.service->registry, served, &s->peer, &reply.arena);
+	reply.arena.descriptors = fd < 0 ? 0 : ARENA_FD_FILE;
+	err = send_reply(s, &reply, &fd, fd >= 0);
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 static int on_attached(struct session *s, const struct request *request)
 {
 	struct served *served;
@@ -273,6 +295,7 @@ static int dispatch(struct session *s, const struct request *request)
 	case REQUEST_ARENA_LIST: return on_list(s, request);
 	case REQUEST_ARENA_SHOW: return on_show(s, request);
 	case REQUEST_CLIENT_ATTACHED: return on_attached(s, request);
+	case REQUEST_CLIENT_DEATHS: return on_deaths(s, request);
 	case REQUEST_ARENA_PRESENT:
 	case REQUEST_TYPES: break;
 	}

@@ -31,6 +31,7 @@ enum request_type {
 		8, /* name, client: of the peer's process, so that it is watched */
 	REQUEST_ARENA_PRESENT =
 		9, /* name, descriptors: a lost memfd arena, handed back by a client */
+	REQUEST_CLIENT_DEATHS = 10, /* name; ARENA_FD_FILE: reports of deaths, if there are any */
 	REQUEST_TYPES
 };
 

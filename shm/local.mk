@@ -39,13 +39,14 @@ libshm_la_SOURCES = \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \
 	%D%/ring_bell.c %D%/ring_terms.c \
 	%D%/ring_source.h %D%/ring_source.c \
-	%D%/ring_reader.c %D%/ring_recover.c \
+	%D%/ring_reader.c %D%/ring_last.c %D%/ring_recover.c \
 	%D%/ring_drain.h %D%/ring_piece.h %D%/ring_piece.c %D%/ring_drain.c \
 	%D%/ring_repair.h %D%/ring_repair.c \
 	%D%/recovery.h %D%/recovery.c \
 	%D%/purge.h %D%/purge.c \
 	%D%/walk.h %D%/walk.c \
 	%D%/stats.h %D%/stats.c \
+	%D%/held.h %D%/held.c \
 	%D%/residence.h %D%/residence.c \
 	%D%/audit.h %D%/audit_run.h %D%/audit.c \
 	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c \

@@ -122,6 +122,13 @@ uint64_t ring_fixed_bytes(const struct arena *a);
 /* Whether the ring makes sense, as far as can be said while others write. If not, why says so. */
 bool ring_valid(const struct arena *a, char *why, size_t why_size);
 
+/*
+ * The last records that this client's process wrote and that are still there, by time: how many, or -errno. Each
+ * entry's data is the caller's, with room for so many bytes; len may be more. Reads, and moves no position.
+ */
+int ring_last(const struct arena *a, uint32_t client, pid_t pid, struct ring_entry *entries, uint32_t max,
+	      size_t bytes);
+
 /* For display. */
 struct ring_survey {
 	uint64_t blocks, block_bytes;

@@ -77,6 +77,11 @@ static const struct verb_option cat_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option deaths_options[] = {
+	{ "pid", 0, "PID", "the whole report of this process: what it held by size, its last records", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
 static const struct verb_option replay_options[] = {
 	{ "arena", 0, "NAME", "in this arena; default: one of its own, gone afterwards", false },
 	{ "verify", 0, NULL,
@@ -102,6 +107,8 @@ const struct verb verb_table[] = {
 	  "remove an arena; who is attached to it goes on until it ends", verb_arena_destroy },
 	{ "client list", "[NAME|PATH]", 0, 1, no_options,
 	  "processes attached to all arenas, or to one", verb_client_list },
+	{ "client deaths", "[NAME]", 0, 1, deaths_options,
+	  "processes that died: how, what they held, what they logged last", verb_client_deaths },
 	{ "stats", "NAME|PATH", 1, 1, no_options, "how full it is, by class, client, NUMA node and zone",
 	  verb_stats },
 	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line; or syslog messages",

@@ -47,7 +47,8 @@ echo 1 >"$work/state/lock"
 echo 1 >"$socket.lock"
 echo half >"$work/state/x.tmp"
 start
-expect "nor are its files" "$(ls "$work/state")" "files
+expect "nor are its files" "$(ls "$work/state")" "deaths
+files
 lock"
 stop INT
 expect "SIGINT is an orderly end too" "$status" 0

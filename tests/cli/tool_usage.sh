@@ -53,11 +53,14 @@ while read -r first second rest; do
 	cmp -s "$dir/out" "$dir/one" || fail "help $verb and $verb --help differ"
 	: "$rest"
 done <"$dir/verbs"
-[ $count = 15 ] || fail "$count verbs in the usage"
-for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena destroy" "client list" \
-	stats "log put" "log tail" "log cat" "log policy" "log clock" "trace replay"; do
+wanted=0
+for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena destroy" \
+	"client list" "client deaths" \
+	stats "log put" "log tail" "log cat" "log policy" "log clock" "trace replay" help; do
 	grep -q "^  $verb" "$dir/help" || fail "no $verb in the usage"
+	wanted=$((wanted + 1))
 done
+[ $count = $wanted ] || fail "$count verbs in the usage"
 
 # The manual page has what the table says.
 expect 0 help --man

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deaths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fields.h"
+#include "held.h"
+#include "msg.h"
+#include "ring.h"
+
+#define FOLDER	      "deaths"
+#define FILE_BYTES    ((off_t)1 << 20) /* beyond this the older half goes */
+#define RECORDS	      50u
+#define RECORD_BYTES  512u
+#define REGIONS	      65536u /* looked at for one report: 4 GiB of heap, some 10 ms */
+#define FULL_A_SECOND 16u    /* reports; more at once tell neither objects nor records */
+
+static struct {
+	int folder; /* 0: none */
+	uint64_t second;
+	uint32_t in_second;
+} deaths;
+
+int deaths_open(int state_dir)
+{
+	if (mkdirat(state_dir, FOLDER, 0700) && errno != EEXIST)
+		return -errno;
+	deaths.folder = openat(state_dir, FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return deaths.folder < 0 ? -errno : 0;
+}
+
+static uint64_t real_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* ---- how it ended ---- */
+
+/* Linux 6.15: what wait() gave, asked of a pidfd once the process was waited for. */
+struct pidfd_end {
+	uint64_t mask, cgroup;
+	uint32_t ids[11];
+	int32_t exit_code;
+};
+_Static_assert(sizeof(struct pidfd_end) == 64, "struct pidfd_info of its first version");
+#define PIDFD_END     _IOWR(0xff, 11, struct pidfd_end)
+#define PIDFD_END_SET (UINT64_C(1) << 3)
+
+static bool end_by_pidfd(int pidfd, int *status)
+{
+	struct pidfd_end end = { .mask = PIDFD_END_SET };
+
+	if (pidfd < 0 || ioctl(pidfd, PIDFD_END, &end) || !(end.mask & PIDFD_END_SET))
+		return false;
+	*status = end.exit_code;
+	return true;
+}
+
+/* Of one that was not waited for yet: the last number of its stat line. */
+static bool end_by_stat(const struct client_view *view, int *status)
+{
+	struct client_process process;
+	char path[32], text[1024];
+	const char *last;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)view->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	last = strrchr(text, ' ');
+	if (!last || client_process_parse(text, &process) || process.start_time != view->start_time ||
+	    process.state != 'Z')
+		return false;
+	*status = atoi(last + 1);
+	return true;
+}
+
+static void print_end(FILE *f, const struct client_view *view, int pidfd)
+{
+	int status;
+
+	if (!end_by_pidfd(pidfd, &status) && !end_by_stat(view, &status))
+		fprintf(f, "ended=unknown\n");
+	else if (WIFSIGNALED(status))
+		fprintf(f, "ended=signal %d\n", WTERMSIG(status));
+	else
+		fprintf(f, "ended=exit %d\n", WEXITSTATUS(status));
+}
+
+/* ---- what it held ---- */
+
+static void print_held(FILE *f, struct arena *a, uint32_t client)
+{
+	struct held *h = malloc(sizeof(*h));
+
+	if (!h)
+		return;
+	arena_refresh(a); /* zones that were put into use since */
+	held_count(a, client, REGIONS, h);
+	fprintf(f, "threads=%" PRIu64 "\nregions=%" PRIu64 "\nwhole=%d\n", h->threads, h->regions, h->whole);
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		const struct held_size *s = &h->sizes[i];
+
+		if (s->private_objects || s->shared_objects)
+			fprintf(f, "held=%u %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", sizeclass_table[i].bytes,
+				s->private_objects, s->shared_objects, s->cached_objects);
+	}
+	if (h->large_bytes)
+		fprintf(f, "large=%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", h->large_bytes,
+			h->large.private_objects, h->large.shared_objects, h->large.cached_objects);
+	free(h);
+}
+
+/* ---- what it logged ---- */
+
+static void print_text(FILE *f, const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c < ' ' || c == 0x7f || c == '\\')
+			fprintf(f, "\\x%02x", c);
+		else
+			fputc(c, f);
+	}
+}
+
+static void print_record(FILE *f, const struct ring_entry *e)
+{
+	size_t len = e->len < RECORD_BYTES ? e->len : RECORD_BYTES, text_len;
+	const char *text = e->data;
+
+	fprintf(f, "record=%" PRIu64 " %d %d %" PRIu64 " ", e->time_ns, e->level, (int)e->tid, e->seq);
+	if (e->fields && !fields_text(e->data, len, &text, &text_len))
+		len = text_len;
+	print_text(f, text, len);
+	fputc('\n', f);
+}
+
+static void print_records(FILE *f, const struct arena *a, uint32_t client, pid_t pid)
+{
+	struct ring_entry entries[RECORDS] = { { 0 } };
+	char *text = malloc((size_t)RECORDS * RECORD_BYTES);
+	int n;
+
+	if (!text)
+		return;
+	for (uint32_t i = 0; i < RECORDS; i++)
+		entries[i].data = text + (size_t)i * RECORD_BYTES;
+	n = ring_last(a, client, pid, entries, RECORDS, RECORD_BYTES);
+	for (int i = 0; i < n; i++)
+		print_record(f, &entries[i]);
+	free(text);
+}
+
+/* ---- the report ---- */
+
+/* When very many die at once, they have to be recovered first of all. */
+static bool in_full(uint64_t now)
+{
+	if (now / 1000000000u != deaths.second) {
+		deaths.second = now / 1000000000u;
+		deaths.in_second = 0;
+	}
+	return deaths.in_second++ < FULL_A_SECOND;
+}
+
+static void print_report(FILE *f, struct served *s, uint32_t client, const struct client_view *view,
+			 int pidfd)
+{
+	uint64_t now = real_ns();
+
+	fprintf(f, "death %u %u\narena=%s\nuuid=", client, view->incarnation, s->record.name);
+	for (size_t i = 0; i < sizeof(s->record.uuid); i++)
+		fprintf(f, "%02x", s->record.uuid[i]);
+	fprintf(f, "\npid=%d\nuid=%u\ncommand=", (int)view->pid, view->uid);
+	print_text(f, view->command, strnlen(view->command, sizeof(view->command)));
+	fprintf(f, "\nattached=%" PRIu64 "\ndied=%" PRIu64 "\n", view->opened_ns, now);
+	print_end(f, view, pidfd);
+	if (in_full(now)) {
+		print_held(f, &s->arena, client);
+		print_records(f, &s->arena, client, view->pid);
+	}
+	fprintf(f, "end\n");
+}
+
+/* The younger half of a file that has become long, from the first whole report on. */
+static void cut(const char *arena, int fd, off_t size)
+{
+	char part[NAME_MAX], *text = malloc((size_t)(size - size / 2) + 1), *from;
+	ssize_t n = text ? pread(fd, text, (size_t)(size - size / 2), size / 2) : -1;
+	int to;
+
+	snprintf(part, sizeof(part), "%s.part", arena);
+	if (n > 0) {
+		text[n] = '\0';
+		from = strstr(text, "\nend\n");
+		from = from ? from + 5 : text + n;
+		to = openat(deaths.folder, part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		n = to < 0 ? -1 : write(to, from, strlen(from));
+		if (to >= 0)
+			close(to);
+		if (n < 0 || renameat(deaths.folder, part, deaths.folder, arena))
+			unlinkat(deaths.folder, part, 0);
+	}
+	free(text);
+}
+
+static int append(const char *arena, const char *text, size_t len)
+{
+	int fd = openat(deaths.folder, arena, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600), err = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	if (!fstat(fd, &st) && st.st_size > FILE_BYTES) {
+		cut(arena, fd, st.st_size);
+		close(fd);
+		fd = openat(deaths.folder, arena, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+		if (fd < 0)
+			return -errno;
+	}
+	if (write(fd, text, len) != (ssize_t)len)
+		err = errno ? -errno : -ENOSPC;
+	close(fd);
+	return err;
+}
+
+void deaths_report(struct served *s, uint32_t client, const struct client_view *view, int pidfd)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f;
+	int err;
+
+	if (deaths.folder <= 0 || s->reported[client] == view->incarnation + UINT64_C(1))
+		return;
+	s->reported[client] = view->incarnation + UINT64_C(1);
+	f = open_memstream(&text, &len);
+	if (!f)
+		return;
+	print_report(f, s, client, view, pidfd);
+	err = fclose(f) ? -errno : append(s->record.name, text, len);
+	free(text);
+	if (err)
+		msg_warning("arena %s: no report of client %u's death: %s", s->record.name, client,
+			    strerror(-err));
+}
+
+int deaths_file(const char *arena)
+{
+	int fd = openat(deaths.folder, arena, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void deaths_forget(const char *arena)
+{
+	unlinkat(deaths.folder, arena, 0);
+}
