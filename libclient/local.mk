@@ -45,10 +45,12 @@ segment_unit_tests = \
 	tests/unit/test_segment_compress \
 	tests/unit/test_segment_cursor \
 	tests/unit/test_segment_scan \
-	tests/unit/test_segment_seen
+	tests/unit/test_segment_seen \
+	tests/unit/test_segment_time
 tests_unit_test_segment_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_compress_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_cursor_LDADD = libsegment.la $(CHECK_LIBS)
+tests_unit_test_segment_time_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_scan_LDADD = libsegment.la $(CHECK_LIBS)
 tests_unit_test_segment_seen_LDADD = libsegment.la $(CHECK_LIBS)
 if HAVE_CHECK
