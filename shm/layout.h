@@ -401,6 +401,16 @@ struct ring_extent {
 };
 _Static_assert(sizeof(struct ring_extent) == 64, "ring extent");
 
+/* Where the line of time is at the beginning of an epoch. W: both words by one compare-and-swap, anyone; once for
+ * an epoch. R: anyone: epoch, ns, epoch again; compared to the system's clock before it is gone by. */
+struct clock_point {
+	_Alignas(16) _Atomic uint64_t epoch;
+	_Atomic uint64_t ns;
+};
+_Static_assert(sizeof(struct clock_point) == 16, "clock point");
+#define CLOCK_EPOCH_SHIFT 28 /* ticks of the processor's counter an epoch: some 100 ms */
+#define CLOCK_POINTS 8u
+
 struct ring_header {
 	/* Constant. W: the creator. R: anyone, checked against the area's size at each use. */
 	uint32_t magic;
@@ -419,6 +429,10 @@ struct ring_header {
 	/* TRUTH: client 0-11 | tid 12-43, 0: none. W: 0 -> consumer by compare-and-swap; back by it or by
 	 * its client's recoverer. */
 	_Alignas(64) _Atomic uint64_t consumer;
+	/* The records' clock, see clock.h: by epoch; … */
+	_Alignas(64) struct clock_point points[CLOCK_POINTS];
+	struct clock_point reference; /* … counter and time some seconds ago, likewise; … */
+	_Atomic uint64_t epoch_ns;    /* … nanoseconds an epoch since then. 0: not measured. W: anyone */
 };
 _Static_assert(sizeof(struct ring_header) <= PAGE_SIZE, "ring header");
 
@@ -454,15 +468,22 @@ struct ring_level {
 };
 _Static_assert(sizeof(struct ring_level) == 64, "ring level");
 
+/* From counter to time, during one epoch. Each thread's and reader's own, see clock.h. */
+struct clock_line {
+	uint64_t epoch; /* counter >> CLOCK_EPOCH_SHIFT; or one that never comes */
+	uint64_t ns;	/* at its beginning */
+	uint64_t slope; /* nanoseconds in all of it */
+};
+
 /* A thread's place in the ring. W: the thread (and its signal handlers, by level). */
 struct ring_writer {
 	uint64_t last;	       /* number of the last record << 1 | it was dropped */
 	uint64_t dropped_from; /* if it was: the first of those dropped in a row. Set before last, and grows */
 	uint64_t full_until;   /* in the records' clock: until then the ring is taken to be full … */
 	uint32_t full_room;    /* … if ring_bell.room is still this */
-	uint32_t clock;	       /* enum clock_kind: how its records are timed */
+	uint32_t clock;	       /* enum clock_way: how its records are timed */
 	uint64_t coarse;       /* time of the last record that was timed coarsely; grows */
-	uint64_t reserved[3];
+	struct clock_line line; /* of others */
 	struct ring_level levels[RING_LEVELS];
 	uint64_t reserved2[8];
 };

@@ -151,7 +151,8 @@ static int level_make_room(struct arena *a, const struct ring_view *v, struct th
  * so that the time between a record's time and its publication is as short as it can be.
  * Crash: before committed the record is not there; after, it is. Modelled in tests/model/ring_block.pml.
  */
-static inline struct ring_stamp publish(struct ring_writer *w, struct ring_block *head,
+static inline struct ring_stamp publish(const struct arena *a, struct ring_writer *w,
+					struct ring_block *head,
 					struct ring_level *level, struct ring_record *record,
 					uint32_t info, uint32_t bytes)
 {
@@ -163,7 +164,7 @@ static inline struct ring_stamp publish(struct ring_writer *w, struct ring_block
 	atomic_store_explicit(&head->busy, 1, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	STOP_POINT(ring_busy);
-	stamp = ring_stamp(w);
+	stamp = ring_stamp(a, w);
 	record->info = info;
 	record->dropped = stamp.dropped;
 	record->time = stamp.time;
@@ -216,7 +217,7 @@ static struct ring_stamp publish_large(struct arena *a, struct ring_writer *w,
 	STOP_POINT(ring_extent_noted);
 	memcpy(record + 1, &ref, sizeof(ref));
 	level->extent_pages += ref.pages;
-	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));
+	stamp = publish(a, w, head, level, record, info, ring_record_bytes(sizeof(ref)));
 	STOP_POINT(ring_extent_unsettled);
 	ring_large_settle(a, &ref);
 	return stamp;
@@ -245,7 +246,7 @@ static void append_here(struct arena *a, struct thread_block *tb, struct ring_le
 
 	if (len)
 		memcpy(record + 1, data, len);
-	publish(&tb->ring, level_head(a, level), level, record,
+	publish(a, &tb->ring, level_head(a, level), level, record,
 		ring_info((uint32_t)len, kind, false), ring_record_bytes((uint32_t)len));
 }
 
@@ -432,7 +433,7 @@ int ring_commit(struct arena *a, struct thread_block *tb, struct ring_open *open
 		stamp = publish_large(a, &tb->ring, level, level->extent - 1,
 				      ring_info(len, kind, true));
 	else
-		stamp = publish(&tb->ring, level_head(a, level), level, record,
+		stamp = publish(a, &tb->ring, level_head(a, level), level, record,
 				ring_info(len, kind, false), ring_record_bytes(len));
 	open->seq = stamp.seq;
 	open->time_ns = stamp.time + atomic_load_explicit(&level_head(a, level)->real_offset,

@@ -99,6 +99,7 @@ int ring_format(struct arena *a)
 	header->block_shift = shift;
 	header->blocks = blocks;
 	header->created = clock_now();
+	clock_begin(header);
 	atomic_store_explicit(&header->real_offset, real_offset(), memory_order_relaxed);
 	return 0;
 }

@@ -380,7 +380,7 @@ int ring_lease(struct arena *a, const struct ring_view *v, const struct ring_who
 {
 	int r;
 
-	clock_settle(who->writer, ring_clock(a));
+	clock_settle(who->writer, v->header, ring_clock(a));
 	if (surely_full(a, v, who->writer))
 		return -EAGAIN;
 	ring_bell_register(a);
@@ -399,9 +399,8 @@ static void begin_dropping(struct ring_writer *w, uint64_t number)
 {
 	uint64_t seen = __atomic_load_n(&w->dropped_from, __ATOMIC_RELAXED);
 
-	while (seen < number && !__atomic_compare_exchange_n(&w->dropped_from, &seen, number, false,
-							     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
+	while (seen < number && !clock_swap_own(&w->dropped_from, seen, number))
+		seen = __atomic_load_n(&w->dropped_from, __ATOMIC_RELAXED);
 }
 
 /*
@@ -417,7 +416,7 @@ int ring_drop(const struct ring_view *v, struct ring_writer *w)
 		seen = __atomic_load_n(&w->last, __ATOMIC_RELAXED);
 		if (!(seen & 1))
 			begin_dropping(w, (seen >> 1) + 1);
-	} while (!ring_take_number(w, seen, (seen + 2) | 1));
+	} while (!clock_swap_own(&w->last, seen, (seen + 2) | 1));
 	STOP_POINT(ring_dropping);
 	/* Crash: before, the caller never learns of it, and nobody counts it. */
 	atomic_fetch_add_explicit(&v->header->dropped, 1, memory_order_relaxed);

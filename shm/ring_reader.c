@@ -39,6 +39,7 @@ struct ring_reader {
 	bool rescan;	  /* a block was being reset */
 	bool overtaken;	  /* a lap ended with records left: they are lost, and not counted yet */
 	uint64_t now;	  /* clock before the last fill */
+	struct clock_line line;
 	uint64_t watermark;
 	uint64_t last;	  /* time of the youngest delivered */
 	uint64_t delivered, delivered_before; /* records; before the last sleep */
@@ -263,9 +264,9 @@ static bool refresh(struct ring_reader *r, uint32_t block)
 }
 
 /* No record that is still to be written gets an older time. */
-static uint64_t now_of(const struct ring_reader *r)
+static uint64_t now_of(struct ring_reader *r)
 {
-	return clock_now() - clock_lag(ring_clock(r->a));
+	return clock_read(&r->line, r->v.header, !r->a->readonly) - clock_lag(ring_clock(r->a));
 }
 
 static void fill(struct ring_reader *r)
@@ -371,7 +372,7 @@ static int deliver_ordered(struct ring_reader *r, struct ring_entry *e)
 }
 
 /* A moment's work, so that writers are not kept from their lines. */
-static void pause_between_looks(const struct ring_reader *r)
+static void pause_between_looks(struct ring_reader *r)
 {
 	while (now_of(r) - r->now < SETTLE_NS / 4)
 		atomic_signal_fence(memory_order_seq_cst);
@@ -422,7 +423,7 @@ static void sleep_until_rung(struct ring_reader *r, uint64_t ns)
 }
 
 /* Something is there, but something older may be, too: mostly for less than it takes to fall asleep. */
-static void hold(const struct ring_reader *r, uint64_t ns)
+static void hold(struct ring_reader *r, uint64_t ns)
 {
 	if (key_at(r, 0) + 2 * SETTLE_NS > r->now)
 		pause_between_looks(r);

@@ -240,7 +240,7 @@ static struct ring_stamp publish(struct arena *a, const struct ring_view *v, str
 		ref = ring_large_note(a, page - 1, &where);
 		memcpy(payload_of(record), &ref, sizeof(ref));
 	}
-	stamp = ring_stamp(w);
+	stamp = ring_stamp(a, w);
 	*record = (struct ring_record){
 		.info = info,
 		.dropped = stamp.dropped,
@@ -270,7 +270,7 @@ static int claim(struct arena *a, const struct ring_view *v, struct thread_block
 
 	*page = 0;
 	ring_who(a, tb, &who);
-	clock_settle(&tb->ring, ring_clock(a));
+	clock_settle(&tb->ring, v->header, ring_clock(a));
 	if (len > ring_block_bytes(v) / 4) {
 		r = ring_large_alloc(a, v, tb, &who, len, page);
 		if (r)

@@ -105,23 +105,6 @@ int ring_drop(const struct ring_view *v, struct ring_writer *w);
 
 /* ---- ring.c ---- */
 
-/* last becomes next, if no signal handler has changed it. One instruction is enough for that. */
-static inline bool ring_take_number(struct ring_writer *w, uint64_t seen, uint64_t next)
-{
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-	bool done;
-
-	__asm__ volatile("cmpxchgq %3, %1\n\tsete %2"
-			 : "+a"(seen), "+m"(w->last), "=q"(done)
-			 : "r"(next)
-			 : "cc", "memory");
-	return done;
-#else
-	return __atomic_compare_exchange_n(&w->last, &seen, next, false, __ATOMIC_RELAXED,
-					   __ATOMIC_RELAXED);
-#endif
-}
-
 /* How many were dropped right before the number to be taken; good if last is still what was seen. */
 static inline uint32_t ring_dropped(const struct ring_writer *w, uint64_t seen)
 {
@@ -140,17 +123,18 @@ struct ring_stamp {
 };
 
 /* Time and number of one more record of the thread, in one order with those of its signal handlers. */
-static inline struct ring_stamp ring_stamp(struct ring_writer *w)
+static inline struct ring_stamp ring_stamp(const struct arena *a, struct ring_writer *w)
 {
+	struct ring_header *header = arena_at(a, a->g.ring);
 	struct ring_stamp stamp;
 	uint64_t seen, next;
 
 	do {
 		seen = __atomic_load_n(&w->last, __ATOMIC_RELAXED);
 		stamp.dropped = ring_dropped(w, seen);
-		stamp.time = clock_stamp(w);
+		stamp.time = clock_stamp(w, header);
 		next = (seen | 1) + 1;
-	} while (__builtin_expect(!ring_take_number(w, seen, next), 0));
+	} while (__builtin_expect(!clock_swap_own(&w->last, seen, next), 0));
 	stamp.seq = next >> 1;
 	return stamp;
 }

@@ -31,6 +31,7 @@ unit_tests = \
 	%D%/unit/test_buddy \
 	%D%/unit/test_cache \
 	%D%/unit/test_client \
+	%D%/unit/test_clock \
 	%D%/unit/test_damage \
 	%D%/unit/test_drawer \
 	%D%/unit/test_emit \

@@ -271,7 +271,7 @@ const struct peer_ops *peer_open(const struct peer_config *config, char *err, si
 	}
 	arena_name = config->arena;
 	if (!strcmp(config->variant, "shmalloc-coarse"))
-		return &coarse_ops;
+		return shma_log_clock(arena, SHMA_LOG_COARSE) < 0 ? NULL : &coarse_ops;
 	if (!strcmp(config->variant, "shmalloc-of"))
 		return &of_ops;
 	return strcmp(config->variant, "shmalloc-handle") ? &pointer_ops : &handle_ops;
