@@ -200,7 +200,7 @@ FAST int shma_free_ptr(shma *s, void *start)
 	__builtin_prefetch(start, 1); /* the next that is given out of its class */
 	/* From here on the start is computed again where it is needed, rather than kept: one register less. */
 	__asm__("" : "+r"(offset16));
-	if (__builtin_expect(object_free_at_fast(&s->arena, offset16, &ret, &at), 1))
+	if (__builtin_expect(object_free_at_fast(&s->arena, start, offset16, &ret, &at), 1))
 		return ret;
 	return at.word ? free_ptr_offered(s, offset16, at.word, at.w1)
 		       : free_ptr_slow(s, object_start16(&s->arena, offset16));

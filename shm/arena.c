@@ -85,6 +85,8 @@ static int map_files(struct arena *a)
 	a->heap = a->base + a->g.heap;
 	a->header = (struct arena_header *)a->base;
 	a->pages = (struct page_entry *)(a->base + a->g.page_map);
+	a->words = a->heap + offsetof(struct slab_record, words);
+	a->entries = (uintptr_t)a->pages - ((uintptr_t)a->heap >> PAGE_SHIFT) * sizeof(struct page_entry);
 	if (a->files.heap_fd < 0)
 		return map_at(a->base, size, a->files.fd, a->readonly, 0);
 	r = map_at(a->base, a->g.heap, a->files.fd, a->readonly, 0);

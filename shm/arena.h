@@ -36,6 +36,8 @@ struct arena {
 	struct arena_header *header;
 	char *heap; /* base of handles' offsets */
 	struct page_entry *pages;
+	char *words;	   /* of a slab record at the heap's beginning: base of their offsets */
+	uintptr_t entries; /* where the entry of the page at address 0 would lie */
 	uint32_t tag;
 	uint64_t tag_bits;    /* where a handle has it */
 	uint64_t record_mask; /* of a page map entry's word 1: offsets below addresses that are reserved */

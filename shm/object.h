@@ -28,25 +28,38 @@ static inline uint64_t object_place_row(const struct object_place *at)
 	return at->w1 >> PW1_CLASS_SHIFT;
 }
 
-/* By a page whose entry is committed, and in it the lowest 8 bits of an offset in units of 16 bytes. False: no
- * small object starts there. */
+/* By an entry that is committed, and in its page the lowest 8 bits of an offset in units of 16 bytes: the state
+ * words of the slab, and which object of it starts there. False: no small object does. */
+static inline __attribute__((always_inline)) bool object_look_up(const struct arena *a,
+								 const struct page_entry *entry, uint64_t in_page,
+								 uint64_t *w1, _Atomic uint32_t **words,
+								 uint64_t *index)
+{
+	uint32_t i;
+
+	*w1 = atomic_load_explicit(&entry->w1, memory_order_acquire);
+	if (__builtin_expect(!sizeclass_start(*w1 >> PW1_CLASS_SHIFT,
+					      pw1_dist(*w1) << (PAGE_SHIFT - 4) | (in_page & 0xff), &i),
+			     0))
+		return false;
+	*index = i;
+	/* Where the words begin is known before the index is: the compiler may not add them in another order. */
+	*words = (_Atomic uint32_t *)(a->words + (*w1 & a->record_mask));
+	__asm__("" : "+r"(*words));
+	return true;
+}
+
+/* By a page whose entry is committed. */
 static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
 								  uint64_t in_page, struct object_place *at)
 {
-	const char *record;
-	uint32_t index;
+	_Atomic uint32_t *words;
+	uint64_t index;
 
 	at->entry = &a->pages[page];
-	at->w1 = atomic_load_explicit(&at->entry->w1, memory_order_acquire);
-	if (__builtin_expect(!sizeclass_start(object_place_row(at),
-					      pw1_dist(at->w1) << (PAGE_SHIFT - 4) | (in_page & 0xff),
-					      &index),
-			     0))
+	if (__builtin_expect(!object_look_up(a, at->entry, in_page, &at->w1, &words, &index), 0))
 		return false;
-	/* The record's address is known before the index is: the compiler may not add them in another order. */
-	record = a->heap + (at->w1 & a->record_mask);
-	__asm__("" : "+r"(record));
-	at->word = &((struct slab_record *)record)->words[index];
+	at->word = &words[index];
 	return true;
 }
 
@@ -202,18 +215,14 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 	return true;
 }
 
-/* The rest of it, by pointer: under the next generation into the cache, its handle by halves. */
+/* By pointer into the cache, under this state's generation, its handle by halves. */
 static inline __attribute__((always_inline)) int object_put_at(struct arena *a, struct thread_block *t,
-							       const struct object_place *at, uint64_t offset16,
+							       struct cache *c, uint64_t offset16,
 							       uint32_t state)
 {
-	struct cache *c = cache_at_row(t, object_place_row(at));
 	uint64_t next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	struct cache_halves *slot;
 
-	/* Crash: as above. PAIR(read): as above. */
-	atomic_store_explicit(at->word, state, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
 	if (__builtin_expect(next >= c->end, 0))
 		return cache_flush(a, t, cache_class(t, c),
 				   handle_make(a->tag, state_gen(state), offset16 << 4));
@@ -224,35 +233,45 @@ static inline __attribute__((always_inline)) int object_put_at(struct arena *a, 
 	return 0;
 }
 
-/* The next state of a small object that is only this client's; *is_mine: whether it is. */
-static inline __attribute__((always_inline)) uint32_t object_next_state(const struct thread_block *t,
-									const struct object_place *at,
-									bool *is_mine)
-{
-	uint32_t state = atomic_load_explicit(at->word, memory_order_relaxed);
-
-	*is_mine = !((state ^ t->own) & 0xfffe);
-	return (state & ~1u) + t->gen_step;
-}
-
-/* The same by where it starts below 64 GiB, of whatever generation it is. */
-static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a, uint64_t offset16,
-								      int *ret, struct object_place *at)
+/*
+ * Frees what object_free_fast() does, by where it starts below 64 GiB, of whatever generation it is. False, with the
+ * word's place, or NULL where no small object starts: go the long way. What a free takes is steps that wait for one
+ * another, from the address to the state word: so the entry's place comes of the address itself.
+ */
+static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a, const void *start,
+								      uint64_t offset16, int *ret,
+								      struct object_place *at)
 {
 	struct thread_block *t = thread_peek(a);
+	uintptr_t entry = a->entries + ((uintptr_t)start >> PAGE_SHIFT) * sizeof(struct page_entry);
+	_Atomic uint32_t *words;
+	uint64_t index, cache;
 	uint32_t state;
 	bool is_mine;
 
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
 	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0) ||
-	    __builtin_expect(!object_place_in(a, offset16 >> (PAGE_SHIFT - 4), offset16, at), 0)) {
+	    __builtin_expect(!object_look_up(a, (const struct page_entry *)entry, offset16, &at->w1,
+					     &words, &index),
+			     0)) {
 		at->word = NULL;
 		return false;
 	}
-	state = object_next_state(t, at, &is_mine);
-	if (__builtin_expect(!is_mine, 0))
+	cache = sizeclass_rows[at->w1 >> PW1_CLASS_SHIFT].cache;
+	__asm__("" : "+r"(cache)); /* now: later it would take two registers more */
+	state = atomic_load_explicit(&words[index], memory_order_relaxed);
+	/* The word's address is computed at each use: once for all, it would be in the way of the load. */
+	__asm__("" : "+r"(words), "+r"(index));
+	is_mine = !((state ^ t->own) & 0xfffe);
+	state = (state & ~1u) + t->gen_step;
+	if (__builtin_expect(!is_mine, 0)) {
+		at->word = &words[index];
 		return false;
-	*ret = object_put_at(a, t, at, offset16, state);
+	}
+	/* Crash: as above. PAIR(read): as above. */
+	atomic_store_explicit(&words[index], state, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	*ret = object_put_at(a, t, cache_at(t, cache), offset16, state);
 	return true;
 }
 
