@@ -145,6 +145,26 @@ START_TEST(who_owns_much_may_keep_a_twentieth_ready)
 }
 END_TEST
 
+#define SIZES 64 /* of 16 to 1,024 bytes, 40 classes */
+
+/* Those that flush most do not shrink most: else they flush a few objects at a time. */
+START_TEST(who_frees_all_flushes_many_at_a_time)
+{
+	static shma_handle much[100000];
+	uint32_t n = sizeof(much) / sizeof(*much), calls;
+
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_uint_ne(much[i] = shma_alloc(heap, 16 * (i % SIZES + 1), 0), SHMA_NULL);
+	calls = block()->slow_calls;
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_int_eq(shma_free(heap, much[i]), 0);
+	calls = block()->slow_calls - calls;
+	ck_assert_uint_lt(calls, n / 16);
+	check_bounds();
+	heap_check(&heap->arena);
+}
+END_TEST
+
 START_TEST(asked_to_shrink_a_thread_empties_its_caches_at_its_next_slow_call)
 {
 	struct client_record *r = client_record_at(&heap->arena, heap->arena.client);
@@ -325,6 +345,7 @@ int main(void)
 	tcase_add_test(t, a_cache_begins_small_and_grows_on_misses);
 	tcase_add_test(t, caches_stay_within_their_share);
 	tcase_add_test(t, who_owns_much_may_keep_a_twentieth_ready);
+	tcase_add_test(t, who_frees_all_flushes_many_at_a_time);
 	tcase_add_test(t, asked_to_shrink_a_thread_empties_its_caches_at_its_next_slow_call);
 	tcase_add_test(t, everything_is_handed_back_when_the_thread_is_done);
 	tcase_add_test(t, objects_with_a_slab_each_are_drawn_together_if_there_is_memory_for_them);

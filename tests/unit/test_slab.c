@@ -258,6 +258,33 @@ START_TEST(an_empty_slab_is_given_back_unless_it_is_to_be_kept)
 }
 END_TEST
 
+/* Bits in one word of a bitmap say nothing of what became of the hint when those of another were taken. */
+START_TEST(what_is_put_back_in_several_words_is_told_of_for_each)
+{
+	uint32_t home = 1;
+	struct slab_source from = {.class = 7, .home = &home};
+	uint64_t handles[128], by_index[128], two[2];
+	struct slab_place place;
+	int err;
+
+	ck_assert_uint_eq(slab_claim(&arena, &from, 128, OBJECT_PRIVATE, handles, &err), 128);
+	for (int i = 0; i < 128; i++) {
+		ck_assert_int_eq(slab_find(&arena, handle_offset(handles[i]), &place), 0);
+		by_index[place.index] = handles[i];
+	}
+	slab_put(&arena, &by_index[0], 1, 0);
+	hint_clear(&arena, place.kind, place.head / REGION_PAGES);
+	ck_assert(!hint_test(&arena, place.kind, place.head / REGION_PAGES));
+	two[0] = by_index[1];
+	two[1] = by_index[100];
+	slab_put(&arena, two, 2, 0);
+	ck_assert(hint_test(&arena, place.kind, place.head / REGION_PAGES));
+	/* What is back already is dropped; the last one lets the slab go, whichever word it is in. */
+	slab_put(&arena, by_index, 128, 0);
+	check_nothing_left();
+}
+END_TEST
+
 /* A place is never handed out again under a generation that it had just before. */
 START_TEST(handles_of_an_earlier_use_do_not_return)
 {
@@ -697,6 +724,7 @@ int main(void)
 	tcase_add_test(one, a_slab_is_tall_for_much_at_once);
 	tcase_add_test(one, what_is_not_its_clients_to_put_back_is_dropped);
 	tcase_add_test(one, an_empty_slab_is_given_back_unless_it_is_to_be_kept);
+	tcase_add_test(one, what_is_put_back_in_several_words_is_told_of_for_each);
 	tcase_add_test(one, handles_of_an_earlier_use_do_not_return);
 	tcase_add_test(one, neighbours_have_different_generations);
 	tcase_add_test(one, who_lets_a_slab_go_tells_of_what_is_free_and_gives_it_back_if_it_is_empty);
