@@ -134,12 +134,19 @@ static void consume(void *user)
 	p->busy_told = err == -EBUSY;
 }
 
-static void resign(void *user)
+static void let_go(void *user)
 {
 	struct draining *p = user;
 
 	ring_drain_release(p->ring, &p->now->ring, true);
 	ring_drain_release(p->ring, &p->next->ring, true);
+}
+
+static void resign(void *user)
+{
+	struct draining *p = user;
+
+	let_go(p);
 	ring_drain_resign(p->ring);
 	p->consumer = false;
 }
@@ -187,20 +194,25 @@ static void written(void *user)
 
 /* ---- the disk fails, and takes something again ---- */
 
+/* A directory that was removed is made again at once; meanwhile writers wait as their policy says. */
 static void fail(struct draining *p, int err)
 {
-	uint64_t now = now_ns();
+	bool gone = err == -ENOENT && !p->down;
 
 	if (!p->down)
-		msg_error("arena %s: its log cannot be written to %s: %s; writers go on, what they overwrite is counted",
-			  name_of(p), p->store.dir, strerror(-err));
-	p->retry_ns = !p->down ? RETRY_MIN_NS :
-		      p->retry_ns < RETRY_MAX_NS / 2 ? 2 * p->retry_ns : RETRY_MAX_NS;
+		msg_error("arena %s: its log cannot be written to %s: %s%s", name_of(p), p->store.dir,
+			  strerror(-err),
+			  gone ? "" : "; writers go on, what they overwrite is counted");
+	p->retry_ns = gone ? 0 : 2 * p->retry_ns;
+	if (!gone && p->retry_ns < RETRY_MIN_NS)
+		p->retry_ns = RETRY_MIN_NS;
+	if (p->retry_ns > RETRY_MAX_NS)
+		p->retry_ns = RETRY_MAX_NS;
 	p->down = err;
 	p->turn = true;
-	p->retry_at = now + p->retry_ns;
+	p->retry_at = now_ns() + p->retry_ns;
 	p->phase = IDLE;
-	if (run(p, resign))
+	if (run(p, gone ? let_go : resign))
 		go_on(p);
 }
 
@@ -209,6 +221,7 @@ static void recovered(struct draining *p)
 	if (p->down)
 		msg_notice("arena %s: its log is written again", name_of(p));
 	p->down = 0;
+	p->retry_ns = 0;
 	p->open_at = 0;
 }
 
@@ -613,14 +626,6 @@ static bool has_written(const struct draining *p)
 		return p->disk.result == 0;
 	return p->phase == WRITING && !syncs_batches() && p->disk.result > 0 &&
 	       (uint64_t)p->disk.result == p->now->bytes - p->now->written;
-}
-
-static void let_go(void *user)
-{
-	struct draining *p = user;
-
-	ring_drain_release(p->ring, &p->now->ring, true);
-	ring_drain_release(p->ring, &p->next->ring, true);
 }
 
 /* What is under way ends now. False: the ring must not be touched any more. */

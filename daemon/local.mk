@@ -60,6 +60,7 @@ daemon_script_tests = \
 	tests/cli/daemon_kill.sh \
 	tests/cli/daemon_drain.sh \
 	tests/cli/daemon_drain_kill.sh \
+	tests/cli/daemon_drain_errors.sh \
 	tests/cli/daemon_peers.sh \
 	tests/cli/daemon_restart.sh
 
@@ -71,6 +72,9 @@ endif
 # What the scripts run: a client of the protocol, and a shell without io_uring.
 check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny tests/cli/daemon_drain
 tests_cli_daemon_drain_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS)
+check_LTLIBRARIES += tests/cli/libdaemon_drain_shim.la
+tests_cli_libdaemon_drain_shim_la_SOURCES = tests/cli/daemon_drain_shim.c
+tests_cli_libdaemon_drain_shim_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 tests_cli_daemon_drain_LDADD = libsegment.la libclient.la $(ZSTD_LIBS)
 check_PROGRAMS += tests/cli/daemon_mourned
 tests_cli_daemon_peer_LDADD = libclient.la

@@ -299,10 +299,22 @@ int store_close(struct store *s, bool sync)
 	return err;
 }
 
+/* One that got nothing but its header is not kept: the disk may stay full for long. */
+static void remove_empty(const struct store *s)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (s->size == sizeof(struct segment_header) && !path_of(s, s->number, path) &&
+	    lstat(path, &st) == 0 && st.st_ino == s->ino)
+		unlink(path);
+}
+
 void store_abandon(struct store *s)
 {
 	if (s->fd < 0)
 		return;
+	remove_empty(s);
 	if (ftruncate(s->fd, (off_t)s->size) < 0) {
 		/* What is torn there, readers step over. */
 	}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loaded into a daemon before the C library: a disk that fails and one that hangs. While the file $SHIM.eio exists
+ * writes and syncs of files fail with EIO; while $SHIM.hang exists they do not return.
+ */
+#undef _FILE_OFFSET_BITS /* the plain names, and those with 64, are defined below */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#pragma GCC visibility push(default)
+
+static int exists(const char *suffix)
+{
+	const char *base = getenv("SHIM");
+	char path[4096];
+
+	if (!base)
+		return 0;
+	snprintf(path, sizeof path, "%s.%s", base, suffix);
+	return access(path, F_OK) == 0;
+}
+
+static int fails(void)
+{
+	while (exists("hang"))
+		usleep(10000);
+	if (!exists("eio"))
+		return 0;
+	errno = EIO;
+	return 1;
+}
+
+#define WRITEV(name) \
+	ssize_t name(int fd, const struct iovec *parts, int count, off_t offset) \
+	{ \
+		ssize_t (*real)(int, const struct iovec *, int, off_t) = dlsym(RTLD_NEXT, #name); \
+\
+		return fails() ? -1 : real(fd, parts, count, offset); \
+	}
+#define WRITE(name) \
+	ssize_t name(int fd, const void *data, size_t len, off_t offset) \
+	{ \
+		ssize_t (*real)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, #name); \
+\
+		return fails() ? -1 : real(fd, data, len, offset); \
+	}
+
+WRITEV(pwritev)
+WRITEV(pwritev64)
+WRITE(pwrite)
+WRITE(pwrite64)
+
+int fdatasync(int fd)
+{
+	int (*real)(int) = dlsym(RTLD_NEXT, "fdatasync");
+
+	return fails() ? -1 : real(fd);
+}
