@@ -76,10 +76,22 @@ static struct lot lot_of(const struct claim *c)
 			    .own = state_make(c->kind, c->a->client, 0)};
 }
 
+/* Asks for a line to write to. Of __builtin_prefetch(p, 1) the compiler makes a prefetch to read, unless it is told of
+ * the processor, and what another thread has read last has to be asked for twice. Processors that do not know the
+ * instruction do nothing. */
+static inline void prefetch_to_write(const char *p)
+{
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw %0" : : "m"(*p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /* The handle of one, given without generation. Who allocates writes to it soon, most often: its line comes meanwhile. */
 static inline uint64_t lot_give(const char *heap, uint64_t handle, uint32_t word)
 {
-	__builtin_prefetch(heap + handle_offset(handle), 1);
+	prefetch_to_write(heap + handle_offset(handle));
 	return handle | (uint64_t)state_gen(word) << HANDLE_GEN_SHIFT;
 }
 
