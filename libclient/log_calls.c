@@ -200,11 +200,6 @@ int shma_log_clock(shma *s, int clock)
 
 /* ---- readers ---- */
 
-struct shma_reader {
-	shma *s;
-	struct ring_reader *ring;
-};
-
 int shma_reader_open(shma *s, struct shma_reader **ret, unsigned flags)
 {
 	struct shma_reader *r;

@@ -256,6 +256,17 @@ SHMA_API int shma_reader_open(shma *a, struct shma_reader **ret, unsigned flags)
  * reader. Records come in order of time within a window of 10 ms. */
 SHMA_API int shma_reader_next(struct shma_reader *r, struct shma_record *rec, int timeout_ms);
 SHMA_API void shma_reader_close(struct shma_reader *r);
+/*
+ * A reader whose place is kept in the arena under a name, of at most 80 bytes: however it ended, killed or not, the next
+ * one of that name goes on behind the last record that was done with, that is after which another was asked for, or the
+ * reader closed; and is told exactly how many were lost meanwhile. flags: SHMA_FROM_OLDEST or SHMA_FROM_NOW, where it
+ * begins if the name is new. -EBUSY: a living reader has the name; -EROFS; -EINVAL; -ENAMETOOLONG; errors of
+ * shma_alloc() and shma_publish(). A forked child must not go on with it.
+ */
+SHMA_API int shma_reader_open_at(shma *a, struct shma_reader **ret, const char *name, unsigned flags);
+/* -ENOENT; -EBUSY: a living reader has it. */
+SHMA_API int shma_reader_forget(shma *a, const char *name);
+#define SHMA_POSITION_NAME_MAX 80
 
 /* ---- statistics ---- */
 

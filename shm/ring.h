@@ -89,9 +89,17 @@ struct ring_reader;
 int ring_reader_open(struct arena *a, struct ring_reader **ret, unsigned flags);
 
 /*
+ * A reader whose place is kept at a position, bytes of an object that outlives it. Zeros there are a new one, which
+ * flags (RING_FROM_...) have begin somewhere, and is to be published when this returns; else it goes on behind the
+ * last record done with, and all that was overwritten since, and not told, is lost. -EROFS; -EBUSY: another reader
+ * lives; -EUCLEAN: not a position of this ring; others as above.
+ */
+int ring_reader_open_at(struct arena *a, struct ring_reader **ret, void *position, size_t bytes, unsigned flags);
+
+/*
  * 1: a record; 0: none in time; -ENOMEM. A record is held back while an earlier one may still come: for at
  * most 10 ms, and never beyond the timeout. After 0, lost is what the next record will report.
- * A consumer is done with a record when it asks for the next one, or closes.
+ * A consumer, or reader of a position, is done with a record when it asks for the next one, or closes.
  */
 int ring_reader_next(struct ring_reader *r, struct ring_entry *e, int timeout_ms);
 void ring_reader_close(struct ring_reader *r);

@@ -50,7 +50,7 @@ static void read_block(struct last *l, uint32_t block, char *buffer)
 	uint64_t lost = 0, now = clock_now();
 	struct ring_entry e = { .data = buffer };
 
-	if (ring_source_begin(&s, &l->v, block, RING_BEGIN_OLDEST, l->a, &lost) != RING_LOOK_NEW ||
+	if (ring_source_begin(&s, &l->v, block, RING_BEGIN_OLDEST, NULL, l->a, &lost) != RING_LOOK_NEW ||
 	    !ring_source_update(&s, l->a, &l->v, block, now))
 		return;
 	while (ring_source_next(&s, l->a, &l->v, block, now, &lost)) {

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "ring_source.h"
+#include "ring_reading.h"
 #include "stop_point.h"
 
 #define SETTLE_NS UINT64_C(3000)   /* a store arrives within this, and mostly a record in the making is done */
@@ -27,36 +27,6 @@
 #define ROOM_PART 8u /* of the blocks, before waiting writers are woken while records keep coming */
 
 #define BUFFER_BYTES ((size_t)4096)
-
-struct ring_reader {
-	struct arena *a;
-	struct ring_view v;
-	struct ring_source *sources; /* by block */
-	uint32_t *active;	     /* blocks listed */
-	uint32_t *heap;		     /* blocks with a next record, oldest first */
-	uint32_t active_count, heap_count;
-	uint64_t tickets; /* leases that the last look at all blocks has seen */
-	bool rescan;	  /* a block was being reset */
-	bool overtaken;	  /* a lap ended with records left: they are lost, and not counted yet */
-	uint64_t now;	  /* clock before the last fill */
-	struct clock_line line;
-	uint64_t watermark;
-	uint64_t last;	  /* time of the youngest delivered */
-	uint64_t delivered, delivered_before; /* records; before the last sleep */
-	uint64_t dropped, lost;
-	char *buffer;
-	size_t buffer_size;
-
-	/* Of a consumer. */
-	uint64_t consumer; /* its word; 0: none */
-	pthread_t thread;  /* that reads */
-	pid_t pid;	   /* of the process that opened it */
-	bool pending;	   /* the last delivered record, not yet passed */
-	uint32_t pending_block, pending_lap, pending_slot;
-	uint64_t pending_done;
-	bool pending_shared;
-	uint32_t passed; /* blocks done with that no waiting writer was told of */
-};
 
 /* ---- heap of blocks by the time of their next record ---- */
 
@@ -135,12 +105,11 @@ static void tell_of_room(struct ring_reader *r, uint32_t least)
 }
 
 /* Crash: before, the record is delivered again to the next consumer. */
-static void pass(struct ring_reader *r)
+static void consume(struct ring_reader *r)
 {
 	struct ring_block *head = &r->v.heads[r->pending_block];
 	uint64_t word = atomic_load_explicit(&r->v.words[r->pending_block], memory_order_acquire);
 
-	r->pending = false;
 	if (r->pending_shared && ring_word_lap(word) == r->pending_lap) {
 		_Atomic uint64_t *slot = &ring_block_slots(&r->v, r->pending_block)[r->pending_slot];
 		uint64_t seen = atomic_load(slot);
@@ -159,12 +128,25 @@ static void pass(struct ring_reader *r)
 	}
 }
 
+/* The last delivered record is done with. */
+void ring_reading_pass(struct ring_reader *r)
+{
+	r->pending = false;
+	if (r->consumer)
+		consume(r);
+	else
+		ring_position_pass(&r->kept, r->pending_block, r->pending_lap,
+				   r->pending_shared ? r->pending_slot + 1 : 0, r->pending_done, r->pending_lost);
+}
+
 /* What is skipped is passed, too. */
 static void pass_to(struct ring_reader *r, uint32_t block)
 {
 	_Atomic uint64_t *consumed = &r->v.heads[block].consumed;
 	uint64_t done = r->sources[block].done;
 
+	if (r->kept.p)
+		ring_position_skip(&r->kept, block, done);
 	if (r->consumer && atomic_load_explicit(consumed, memory_order_relaxed) < done)
 		atomic_store_explicit(consumed, done, memory_order_release);
 }
@@ -182,28 +164,9 @@ static void sign(struct ring_reader *r)
 		r->consumer = word;
 }
 
-static int become_consumer(struct ring_reader *r)
-{
-	struct arena *a = r->a;
-	uint64_t word = a->client | (uint64_t)(uint32_t)gettid() << 12, seen = 0;
-
-	if (a->readonly)
-		return -EROFS;
-	if (!a->client)
-		return -EINVAL;
-	while (!atomic_compare_exchange_strong(&r->v.header->consumer, &seen, word))
-		if (ring_consumer_lives(a, seen))
-			return -EBUSY;
-	STOP_POINT(ring_consuming);
-	r->consumer = word;
-	r->thread = pthread_self();
-	r->pid = getpid();
-	return 0;
-}
-
 /* ---- looking at the ring ---- */
 
-static void list(struct ring_reader *r, uint32_t block)
+void ring_reading_list(struct ring_reader *r, uint32_t block)
 {
 	heap_remove(r, block); /* of the lap before */
 	if (!r->sources[block].listed)
@@ -221,7 +184,7 @@ static void scan(struct ring_reader *r)
 		enum ring_look look = ring_source_look(&r->sources[i], &r->v, i, &r->lost);
 
 		if (look == RING_LOOK_NEW)
-			list(r, i);
+			ring_reading_list(r, i);
 		r->rescan |= look == RING_LOOK_RESET;
 	}
 }
@@ -284,6 +247,8 @@ static void fill(struct ring_reader *r)
 	r->watermark = r->rescan ? r->now - SETTLE_NS : r->now;
 	dropped = atomic_load_explicit(&r->v.header->dropped, memory_order_relaxed);
 	r->lost += dropped - r->dropped;
+	if (r->kept.p && dropped != r->dropped)
+		ring_position_drop(&r->kept, dropped);
 	r->dropped = dropped;
 	for (uint32_t i = 0; i < r->active_count; i++) {
 		uint32_t block = r->active[i];
@@ -320,7 +285,7 @@ static void step(struct ring_reader *r, uint32_t block)
 {
 	struct ring_source *s = &r->sources[block];
 
-	r->pending = r->consumer != 0;
+	r->pending = r->consumer || r->kept.p;
 	r->pending_block = block;
 	r->pending_lap = s->lap;
 	r->pending_slot = s->slot;
@@ -350,7 +315,7 @@ static int deliver(struct ring_reader *r, struct ring_entry *e)
 		r->rescan = r->overtaken = true;
 		return 0;
 	}
-	e->lost = r->lost;
+	e->lost = r->pending_lost = r->lost;
 	r->lost = 0;
 	e->late = s->key < r->last;
 	if (s->key > r->last)
@@ -458,7 +423,7 @@ int ring_reader_next(struct ring_reader *r, struct ring_entry *e, int timeout_ms
 	int result;
 
 	if (r->pending)
-		pass(r);
+		ring_reading_pass(r);
 	if (r->consumer)
 		sign(r);
 	result = deliver_ordered(r, e);
@@ -467,86 +432,4 @@ int ring_reader_next(struct ring_reader *r, struct ring_entry *e, int timeout_ms
 	if (!result)
 		e->lost = r->lost;
 	return result;
-}
-
-/* ---- opening and closing ---- */
-
-static int allocate(struct ring_reader *r)
-{
-	r->sources = calloc(r->v.blocks, sizeof(*r->sources));
-	r->active = calloc(r->v.blocks, sizeof(*r->active));
-	r->heap = calloc(r->v.blocks, sizeof(*r->heap));
-	return r->sources && r->active && r->heap ? 0 : -ENOMEM;
-}
-
-static void begin(struct ring_reader *r, enum ring_begin begin)
-{
-	r->tickets = atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
-	r->dropped = atomic_load_explicit(&r->v.header->dropped, memory_order_relaxed);
-	for (uint32_t i = 0; i < r->v.blocks; i++) {
-		enum ring_look look =
-			ring_source_begin(&r->sources[i], &r->v, i, begin, r->a, &r->lost);
-
-		if (look == RING_LOOK_NEW)
-			list(r, i);
-		r->rescan |= look == RING_LOOK_RESET;
-		/* A consumer that begins elsewhere than where the last one was: back as well as forth. */
-		if (r->consumer && begin != RING_BEGIN_RESUME)
-			atomic_store_explicit(&r->v.heads[i].consumed, r->sources[i].done,
-					      memory_order_release);
-	}
-}
-
-static void discard(struct ring_reader *r)
-{
-	free(r->sources);
-	free(r->active);
-	free(r->heap);
-	free(r->buffer);
-	free(r);
-}
-
-int ring_reader_open(struct arena *a, struct ring_reader **ret, unsigned flags)
-{
-	unsigned from = flags & (RING_FROM_OLDEST | RING_FROM_NOW);
-	struct ring_reader *r;
-	int result = 0;
-
-	if ((flags & ~(RING_FROM_OLDEST | RING_FROM_NOW | RING_CONSUMER)) ||
-	    from == (RING_FROM_OLDEST | RING_FROM_NOW))
-		return -EINVAL;
-	r = calloc(1, sizeof(*r));
-	if (!r)
-		return -ENOMEM;
-	r->a = a;
-	if (!ring_view(a, &r->v))
-		result = -EUCLEAN;
-	if (!result)
-		result = allocate(r);
-	if (!result && flags & RING_CONSUMER)
-		result = become_consumer(r);
-	if (result) {
-		discard(r);
-		return result;
-	}
-	begin(r, from == RING_FROM_NOW		    ? RING_BEGIN_NOW :
-		 from == 0 && flags & RING_CONSUMER ? RING_BEGIN_RESUME :
-						      RING_BEGIN_OLDEST);
-	*ret = r;
-	return 0;
-}
-
-void ring_reader_close(struct ring_reader *r)
-{
-	if (!r)
-		return;
-	/* A forked child's copy is not the consumer. */
-	if (r->consumer && r->pid == getpid()) {
-		if (r->pending)
-			pass(r);
-		atomic_compare_exchange_strong(&r->v.header->consumer, &r->consumer, 0);
-		STOP_POINT(ring_consumer_gone);
-		ring_room_made(r->v.bell);
-	}
-	discard(r);
 }

@@ -279,18 +279,29 @@ void ring_source_step(struct ring_source *s)
 
 /* ---- where a reader begins ---- */
 
+/* Whether the one before was done with a slot. */
+static bool was_done(const struct ring_begun *from, uint32_t slot, enum ring_slot_state state, uint32_t lap)
+{
+	uint64_t word = from->slots[slot / 32];
+
+	if (!from->by_slots)
+		return state == RING_SLOT_CONSUMED;
+	return word >> 32 == lap && word >> slot % 32 & 1;
+}
+
 static void mark_shared(struct ring_source *s, const struct ring_view *v, uint32_t block,
-			enum ring_begin begin)
+			enum ring_begin begin, const struct ring_begun *from)
 {
 	_Atomic uint64_t *slots = ring_block_slots(v, block);
 
 	for (uint32_t i = 0; i < v->block_slots; i++) {
 		uint64_t slot = atomic_load_explicit(&slots[i], memory_order_acquire);
-		enum ring_slot_state state = ring_slot_state(slot);
 
 		if (!ring_slot_of(slot, s->lap))
 			break;
-		if (state != RING_SLOT_CONSUMED && (begin == RING_BEGIN_RESUME || state != RING_SLOT_DONE))
+		if (!has_record(slot))
+			continue;
+		if (begin == RING_BEGIN_RESUME && !was_done(from, i, ring_slot_state(slot), s->lap))
 			continue;
 		s->delivered[i / 64] |= UINT64_C(1) << i % 64;
 		s->done++;
@@ -310,14 +321,14 @@ static void skip_own(struct ring_source *s, const struct arena *a, const struct 
 
 /* In the lap that was just adopted. False: it was over before all was seen. */
 static bool begin_in_lap(struct ring_source *s, const struct ring_view *v, uint32_t block,
-			 enum ring_begin begin, const struct arena *a, uint64_t consumed)
+			 enum ring_begin begin, const struct arena *a, const struct ring_begun *from)
 {
 	if (begin == RING_BEGIN_OLDEST)
 		return true;
 	if (s->shared)
-		mark_shared(s, v, block, begin);
+		mark_shared(s, v, block, begin, from);
 	else if (own_update(s, v, block, word_of(v, block)))
-		skip_own(s, a, v, block, begin == RING_BEGIN_NOW ? s->records : consumed);
+		skip_own(s, a, v, block, begin == RING_BEGIN_NOW ? s->records : from->done);
 	return still(v, block, s->lap);
 }
 
@@ -345,28 +356,33 @@ static bool begin_in_reset(struct ring_source *s, const struct ring_view *v, uin
 
 /* Modelled in tests/model/ring_block.pml, as far as RING_BEGIN_OLDEST goes. */
 enum ring_look ring_source_begin(struct ring_source *s, const struct ring_view *v, uint32_t block,
-				 enum ring_begin begin, const struct arena *a, uint64_t *lost)
+				 enum ring_begin begin, const struct ring_begun *from, const struct arena *a,
+				 uint64_t *lost)
 {
-	uint64_t consumed = atomic_load_explicit(&v->heads[block].consumed, memory_order_relaxed);
+	struct ring_begun consumed = {
+		.done = atomic_load_explicit(&v->heads[block].consumed, memory_order_relaxed)
+	};
 	enum ring_look look = RING_LOOK_RESET;
 	uint64_t before = 0;
 	bool begun = false;
 
+	if (!from)
+		from = &consumed;
 	for (int i = 0; i < BEGIN_TRIES && !begun; i++) {
 		look = ring_source_look(s, v, block, &before);
 		if (look == RING_LOOK_NEW)
-			begun = begin_in_lap(s, v, block, begin, a, consumed);
+			begun = begin_in_lap(s, v, block, begin, a, from);
 		else
 			begun = look == RING_LOOK_SAME || begin_in_reset(s, v, block);
 	}
 	s->known |= look == RING_LOOK_SAME; /* free: nothing was */
 	if (begin != RING_BEGIN_RESUME)
 		return look;
-	/* A consumer that goes on has lost what came and went meanwhile. */
-	if (look == RING_LOOK_NEW && s->base > consumed)
-		*lost += s->base - consumed;
+	/* Who goes on has lost what came and went meanwhile. */
+	if (look == RING_LOOK_NEW && s->base > from->done)
+		*lost += s->base - from->done;
 	if (look == RING_LOOK_RESET)
-		s->done = consumed;
+		s->done = from->done;
 	s->known = true;
 	return look;
 }

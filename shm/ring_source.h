@@ -30,6 +30,13 @@ struct ring_source {
 
 enum ring_begin { RING_BEGIN_OLDEST, RING_BEGIN_NOW, RING_BEGIN_RESUME };
 
+/* How far of a block the one before was, for RESUME. */
+struct ring_begun {
+	uint64_t done;	/* records of all laps */
+	bool by_slots;	/* of a shared block these say it, else the slots themselves do */
+	uint64_t slots[RING_SLOTS_MAX / 32]; /* lap 32-63 | bit a slot */
+};
+
 enum ring_look {
 	RING_LOOK_SAME,	 /* nothing new */
 	RING_LOOK_NEW,	 /* a lap began: the source is to be listed */
@@ -39,9 +46,10 @@ enum ring_look {
 /* Adopts the lap that the block is in; *lost grows by what went between. */
 enum ring_look ring_source_look(struct ring_source *s, const struct ring_view *v, uint32_t block,
 				uint64_t *lost);
-/* The same when the reader opens: where it begins. */
+/* The same when the reader opens: where it begins. from: NULL: as far as the ring's consumer is. */
 enum ring_look ring_source_begin(struct ring_source *s, const struct ring_view *v, uint32_t block,
-				 enum ring_begin begin, const struct arena *a, uint64_t *lost);
+				 enum ring_begin begin, const struct ring_begun *from, const struct arena *a,
+				 uint64_t *lost);
 
 /* Looks at what was committed since. now: a clock reading before. False: the lap is over. */
 bool ring_source_update(struct ring_source *s, const struct arena *a, const struct ring_view *v,

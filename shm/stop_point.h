@@ -191,6 +191,10 @@
 	X(ring_consuming, "a consumer is signed, its position not set") \
 	X(ring_passed, "a record is consumed, nobody told of room") \
 	X(ring_consumer_gone, "a consumer is gone, writers not told") \
+	/* ring_position.c */ \
+	X(ring_position_claimed, "a position has its reader, who has not looked at it") \
+	X(ring_position_written, "a step of a position is written, its number not") \
+	X(ring_position_half, "a step of a position is taken, its block not told of it") \
 	/* ring_drain.c */ \
 	X(ring_holding, "a sealed block is about to be drained") \
 	X(ring_held, "a block is being drained, nothing of it is written") \

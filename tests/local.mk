@@ -57,6 +57,7 @@ unit_tests = \
 	%D%/unit/test_recovery \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_drain \
+	%D%/unit/test_ring_position \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
 	%D%/unit/test_sizeclass \
@@ -122,6 +123,7 @@ script_tests = \
 	%D%/cli/tool_check.sh \
 	%D%/cli/tool_daemon.sh \
 	%D%/cli/tool_log.sh \
+	%D%/cli/tool_log_position.sh \
 	%D%/cli/tool_log_query.sh \
 	%D%/cli/tool_log_syslog.sh \
 	%D%/cli/tool_trace.sh \

@@ -23,6 +23,7 @@ struct query {
 	uint64_t lines; /* the last so many */
 	bool follow;
 	bool names; /* are asked for */
+	const char *position; /* NULL: none is kept */
 };
 
 /* ---- options ---- */
@@ -49,6 +50,19 @@ static int parse_color(const struct call *call, bool *color)
 	return TOOL_OK;
 }
 
+/* All that the position has not seen is shown, then: nothing is passed over. */
+static int parse_position(const struct call *call, struct query *q)
+{
+	if (!q->position)
+		return TOOL_OK;
+	if (call->argc > 1 || call_option(call, "lines")) {
+		tool_error("%s: --position is of one log, and shows all since", call->verb->name);
+		return TOOL_USAGE;
+	}
+	q->lines = LOG_LINES_ALL;
+	return TOOL_OK;
+}
+
 static int parse_query(const struct call *call, uint64_t lines, struct query *q)
 {
 	const char *value = call_option(call, "lines");
@@ -59,6 +73,9 @@ static int parse_query(const struct call *call, uint64_t lines, struct query *q)
 	if (r)
 		return tool_bad_value(call, "lines", r);
 	q->follow = call_option(call, "follow") != NULL;
+	code = parse_position(call, q);
+	if (code)
+		return code;
 	/* Before times are parsed, which are then of that zone, too. */
 	if (call_option(call, "utc"))
 		setenv("TZ", "UTC0", 1);
@@ -164,6 +181,11 @@ static int show(struct query *q, struct log_source *s)
 		code = log_show(&q->emit, &q->look, &s->record, s->what, name, s->lost);
 		s->lost = 0;
 	}
+	/* The next one is asked for when this one is out: then it is done with. */
+	if (!code && q->position && fflush(q->emit.out)) {
+		tool_error("cannot write: %s", strerror(errno));
+		code = TOOL_FAILED;
+	}
 	s->has_record = false;
 	return code;
 }
@@ -245,7 +267,7 @@ static int follow(struct query *q)
 static int run(const struct call *call, struct query *q)
 {
 	uint64_t lost = 0;
-	int code = log_sources_open(call, &q->sources);
+	int code = log_sources_open(call, q->position, &q->sources);
 
 	if (code)
 		return code;
@@ -259,9 +281,9 @@ static int run(const struct call *call, struct query *q)
 	return log_show_end(&q->emit, lost, code);
 }
 
-int log_query_run(const struct call *call, uint64_t lines)
+int log_query_run(const struct call *call, uint64_t lines, const char *position)
 {
-	struct query q = { .lines = lines };
+	struct query q = { .position = position };
 	int code = parse_query(call, lines, &q);
 
 	if (!code)

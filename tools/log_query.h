@@ -8,7 +8,7 @@
 
 #define LOG_LINES_ALL UINT64_MAX
 
-/* lines: of the last records where --lines does not say. An enum tool_exit. */
-int log_query_run(const struct call *call, uint64_t lines);
+/* lines: of the last records where --lines does not say. position: where to go on, NULL: nowhere. An enum tool_exit. */
+int log_query_run(const struct call *call, uint64_t lines, const char *position);
 
 #endif

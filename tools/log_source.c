@@ -12,22 +12,32 @@
 
 /* ---- an arena's ring ---- */
 
-static int open_ring(const struct call *call, const char *what, struct log_source *ret)
+/* Says why there is no reader. */
+static int refused(const char *what, const char *position, int r)
+{
+	if (position && r == -EBUSY)
+		tool_error("%s: another process reads at the position %s", what, position);
+	else
+		tool_errno(position && r != -EUCLEAN ? position : what, r);
+	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
+}
+
+static int open_ring(const struct call *call, const char *what, const char *position, struct log_source *ret)
 {
 	int code, r;
 
 	*ret = (struct log_source){ .what = what,
 				    .opened_ns = tool_now_ns(),
 				    .opened_mono_ns = tool_monotonic_ns() };
-	code = reach_attach(call, what, SHMA_RDONLY, &ret->arena);
+	code = reach_attach(call, what, position ? 0 : SHMA_RDONLY, &ret->arena);
 	if (code)
 		return code;
 	log_names_open(&ret->names, &ret->arena->arena);
-	r = shma_reader_open(ret->arena, &ret->reader, SHMA_FROM_OLDEST);
-	if (!r)
-		return TOOL_OK;
-	tool_errno(what, r);
-	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
+	if (position)
+		r = shma_reader_open_at(ret->arena, &ret->reader, position, SHMA_FROM_OLDEST);
+	else
+		r = shma_reader_open(ret->arena, &ret->reader, SHMA_FROM_OLDEST);
+	return r ? refused(what, position, r) : TOOL_OK;
 }
 
 static void close_source(struct log_source *s)
@@ -75,7 +85,7 @@ static int fill(struct log_source *s, int timeout_ms, bool snapshot)
 
 /* ---- all of them ---- */
 
-int log_sources_open(const struct call *call, struct log_sources *ret)
+int log_sources_open(const struct call *call, const char *position, struct log_sources *ret)
 {
 	*ret = (struct log_sources){ .at = calloc((size_t)call->argc, sizeof(*ret->at)) };
 	if (!ret->at) {
@@ -83,7 +93,7 @@ int log_sources_open(const struct call *call, struct log_sources *ret)
 		return TOOL_FAILED;
 	}
 	for (int i = 0; i < call->argc; i++) {
-		int code = open_ring(call, call->argv[i], &ret->at[ret->count++]);
+		int code = open_ring(call, call->argv[i], position, &ret->at[ret->count++]);
 
 		if (code)
 			return code;

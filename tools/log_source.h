@@ -33,8 +33,9 @@ struct log_sources {
 	size_t count;
 };
 
-/* Those of a call's operands. An enum tool_exit; to be closed whatever it is. */
-int log_sources_open(const struct call *call, struct log_sources *ret);
+/* Those of a call's operands; with position, the only one goes on at the place of that name. An enum tool_exit; to be
+ * closed whatever it is. */
+int log_sources_open(const struct call *call, const char *position, struct log_sources *ret);
 void log_sources_close(struct log_sources *s);
 
 /*

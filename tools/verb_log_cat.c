@@ -4,5 +4,5 @@
 
 int verb_log_cat(const struct call *call)
 {
-	return log_query_run(call, LOG_LINES_ALL);
+	return log_query_run(call, LOG_LINES_ALL, NULL);
 }

@@ -6,5 +6,5 @@
 
 int verb_log_tail(const struct call *call)
 {
-	return log_query_run(call, LINES_DEFAULT);
+	return log_query_run(call, LINES_DEFAULT, call_option(call, "position"));
 }

@@ -66,6 +66,7 @@ static const struct verb_option put_options[] = {
 static const struct verb_option tail_options[] = {
 	QUERY_OPTIONS,
 	{ "lines", 'n', "N", "the last N records; default 10", false },
+	{ "position", 0, "NAME", "all since the last call with this name, which is kept in the arena", false },
 	LOOK_OPTIONS,
 	{ NULL, 0, NULL, NULL, false },
 };

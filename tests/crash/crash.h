@@ -82,6 +82,7 @@ struct account {
 		cell_old; /* heap offset of a cell for thing 0 of the victim, and what it held */
 	uint32_t cell_thing;
 	char created[80]; /* an arena that may be there, and will be after the next create */
+	uint32_t place;	  /* + 1: the record that a reader under the name "v" was given; the next is there, too */
 	bool service;	  /* the victim was a daemon */
 	bool in_book;	  /* which served the arena, and will */
 	pid_t daemon;	  /* one beside the victim: it dies as soon as that */

@@ -374,6 +374,7 @@ const struct op life_ops[] = {
 	RECOVERY("log commit", "of a large reserve", 1, 2),
 	RECOVERY("log abort", "of a large reserve", 1, 2),
 	RECOVERY("log reader", "next as consumer", 1, 2),
+	RECOVERY("log reader", "next under a name", 1, 2),
 	RECOVERY("log drain", "a sealed block", 1, 2),
 	RECOVERY("close", "with nothing left", 1, 3),
 	RECOVERY("close", "with nothing left", 2, 3),

@@ -297,6 +297,34 @@ static void reader_close(void)
 	result = 0;
 }
 
+/* ---- under a name ---- */
+
+static void named_open(void)
+{
+	result = shma_reader_open_at(self, &reader, "v", SHMA_FROM_NOW);
+}
+
+static void with_place(void)
+{
+	named_open();
+	if (result)
+		broken("cannot read under a name");
+	note_label("log-position.v", note_thing(shma_lookup(self, "log-position.v"), 0, FATE_KEPT), FATE_KEPT, false);
+	board->account.place = board->account.lines + 1;
+	with_records();
+	if (shma_reader_next(reader, &record, 0) != 1)
+		broken("cannot read");
+}
+
+static void with_place_kept(void)
+{
+	with_place();
+	shma_reader_close(reader);
+	board->account.place++;
+}
+
+/* ---- full ---- */
+
 /* The consumer, this very client, has read nothing, and the ring is full. */
 static void until_dropped(void)
 {
@@ -436,6 +464,9 @@ const struct op log_ops[] = {
 	OP("log reader", "open as consumer", with_records, reader_open, done),
 	OP("log reader", "next as consumer", with_reader, reader_next, done),
 	OP("log reader", "close as consumer", with_reader, reader_close, done),
+	OP("log reader", "open under a name, again", with_place_kept, named_open, done),
+	OP("log reader", "next under a name", with_place, reader_next, done),
+	OP("log reader", "close under a name", with_place, reader_close, done),
 	OP("log drain", "a sealed block", sealed_block, drain_it, done),
 	OP("log drain", "an open block", open_block, drain_it, done),
 	OP("log drain", "a large record", open_large, drain_it, done),
