@@ -59,6 +59,12 @@ TESTS += $(segment_unit_tests)
 endif
 EXTRA_DIST += tests/unit/segment_stage.h
 
+# The reader in Python, compared with the library's.
+check_PROGRAMS += tests/cli/segment_python
+tests_cli_segment_python_LDADD = libsegment.la
+TESTS += tests/cli/segment_python.sh
+EXTRA_DIST += tests/cli/segment_python.sh
+
 # A whole program on the public interface alone.
 noinst_PROGRAMS += %D%/examples/logserver
 %C%_examples_logserver_LDADD = libshmalloc.la
@@ -70,4 +76,4 @@ noinst_PROGRAMS += %D%/examples/logserver
 	%D%/examples/logserver_supervisor.c \
 	%D%/examples/logserver_worker.c
 
-EXTRA_DIST += %D%/README.md %D%/libshmalloc.map
+EXTRA_DIST += %D%/README.md %D%/SEGMENT.md %D%/libshmalloc.map

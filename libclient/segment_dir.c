@@ -51,7 +51,8 @@ static size_t join(struct segment_listed *list, size_t count)
 {
 	size_t kept = 0;
 
-	qsort(list, count, sizeof(*list), by_number);
+	if (count)
+		qsort(list, count, sizeof(*list), by_number);
 	for (size_t i = 0; i < count; i++) {
 		if (kept && list[kept - 1].number == list[i].number) {
 			list[kept - 1].bytes += list[i].bytes;

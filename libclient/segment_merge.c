@@ -70,7 +70,8 @@ static int by_time(const void *x, const void *y)
 
 void segment_merge_sort(struct segment_merge *m)
 {
-	qsort(m->parts, m->count, sizeof(*m->parts), by_time);
+	if (m->count)
+		qsort(m->parts, m->count, sizeof(*m->parts), by_time);
 }
 
 /* Of those open, and the first that is not. */

@@ -48,4 +48,4 @@ shmctl_tool_SOURCES = \
 
 dist_man_MANS += %D%/shmctl-tool.1
 
-EXTRA_DIST += %D%/README.md %D%/demo.sh %D%/packages.sh %D%/build.sh
+EXTRA_DIST += %D%/README.md %D%/demo.sh %D%/packages.sh %D%/build.sh %D%/shmalog.py

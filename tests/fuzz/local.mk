@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Targets of the fuzzer, here with a main() that replays inputs; run.sh builds them with the fuzzer's.
 
-fuzz_programs = %D%/fuzz_repair %D%/fuzz_protocol %D%/fuzz_text %D%/fuzz_fields
+fuzz_programs = %D%/fuzz_repair %D%/fuzz_protocol %D%/fuzz_text %D%/fuzz_fields %D%/fuzz_segment
 if HAVE_CHECK
 check_PROGRAMS += $(fuzz_programs)
 TESTS += %D%/replay.sh
@@ -11,6 +11,8 @@ endif
 %C%_fuzz_repair_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
 %C%_fuzz_protocol_SOURCES = %D%/fuzz_protocol.c %D%/fuzz.h %D%/replay.c
 %C%_fuzz_fields_SOURCES = %D%/fuzz_fields.c %D%/fuzz.h %D%/replay.c
+%C%_fuzz_segment_SOURCES = %D%/fuzz_segment.c %D%/fuzz.h %D%/replay.c
+%C%_fuzz_segment_LDADD = libsegment.la
 %C%_fuzz_text_SOURCES = %D%/fuzz_text.c %D%/fuzz.h %D%/replay.c
 %C%_fuzz_text_LDADD = libshmctl.la libshmallocd.la libclient.la
 

@@ -7,4 +7,5 @@ cd "$top_builddir/tests/fuzz"
 ./fuzz_protocol --mutate 30000
 ./fuzz_text --mutate 30000
 ./fuzz_fields --mutate 30000
+./fuzz_segment --mutate 2000
 ./fuzz_repair --mutate 30
