@@ -140,6 +140,33 @@ static bool refilled(void)
 	return handle && slabs_more() == 0 && left_in_slab(UNUSED_CLASS_BYTES) < op_number[0];
 }
 
+#define WHOLE_BYTES 40960u /* a slab each */
+
+/* What was flushed has memory, so that as much is drawn as is wanted. */
+static void until_draw(void)
+{
+	uint32_t some[60], n = 0;
+
+	while (n < sizeof(some) / sizeof(some[0]))
+		some[n++] = make_thing(WHOLE_BYTES, 0, FATE_GONE);
+	while (n > 0)
+		drop_thing(some[--n]);
+	while (cached(WHOLE_BYTES))
+		make_thing(WHOLE_BYTES, 0, FATE_GONE);
+	warm();
+}
+
+static void alloc_whole(void)
+{
+	handle = shma_alloc(self, WHOLE_BYTES, 0);
+}
+
+static bool drew_several(void)
+{
+	return handle && slabs_more() > 1 && cached(WHOLE_BYTES) > 0 &&
+	       stats().committed_bytes == before.committed_bytes;
+}
+
 /* The survivor has put many back; the victim draws from its slabs, where it owns nothing yet. */
 static void leave_many_free(void)
 {
@@ -554,6 +581,7 @@ const struct op heap_ops[] = {
 	OP("alloc", "refill", until_refill, alloc_small, refilled),
 	OP_AFTER(leave_many_free, "alloc", "refill from another's slab", any_thing,
 		 alloc_from_others, got_others),
+	OP("alloc", "refill of whole slabs", until_draw, alloc_whole, drew_several),
 	OP("alloc", "new slab", until_new_slab, alloc_small, made_slab),
 	OP_AFTER(leave_records, "alloc", "new slab, record used before", until_new_slab,
 		 alloc_small, made_slab),
