@@ -173,8 +173,8 @@ static int measure(struct run *r, block_fn *block, struct samples *s, struct lat
 	int e;
 
 	l->empty = empty_ticks(&l->h);
-	for (uint32_t i = 0; i < calls / BLOCK / 4 + 1; i++)
-		block(r->peer, s); /* until the heap is as it will stay */
+	for (uint32_t i = 0; i < calls / BLOCK + 1; i++)
+		block(r->peer, s); /* as many as are measured: until the heap is as it will stay */
 	start = ticks();
 	start_ns = work_now_ns();
 	e = measure_blocks(r, block, s, l, calls / BLOCK + 1);
