@@ -105,6 +105,8 @@ static int walk_feed(struct segment_cursor *c, struct segment_feed *f)
 		if (r < 1)
 			return r;
 		r = take_group(c, &c->walk.file, f, resumed ? c->from.record : 0);
+		/* Where one is not wanted, more may not be. */
+		c->walk.file.ahead = r == 1 ? SEGMENT_AHEAD : SEGMENT_AHEAD_HEADERS;
 		if (r == 1 || (r < 0 && r != -EUCLEAN))
 			return r;
 		if (r == -EUCLEAN)
@@ -532,7 +534,7 @@ static void set_query(struct segment_cursor *c, const struct segment_query *q)
 
 static int begin(struct segment_cursor *c, const char *path)
 {
-	int r = segment_walk_open(&c->walk, path, &c->stats);
+	int r = segment_walk_open(&c->walk, path, &c->query, &c->stats);
 
 	if (!r)
 		r = segment_seen_open(&c->seen, SEEN_MIN);

@@ -80,6 +80,16 @@ static int find_next(struct segment_walk *w, uint64_t *number)
 	return r;
 }
 
+static bool is_wanted(struct segment_walk *w)
+{
+	struct segment_fragment f;
+	uint64_t at;
+
+	return !segment_file_end(&w->file, &at, &f) ||
+	       segment_query_wants(w->query, f.time_min, f.time_max,
+				   f.lost ? w->query->level_mask : f.levels);
+}
+
 static void begin_in(struct segment_walk *w, uint64_t number)
 {
 	w->opened = true;
@@ -89,7 +99,8 @@ static void begin_in(struct segment_walk *w, uint64_t number)
 	w->at = w->first_at ? w->first_at : sizeof(struct segment_header);
 	w->first = w->first_at = 0;
 	w->bad = 0;
-	w->again = w->ended = w->tail = false;
+	w->again = w->tail = false;
+	w->ended = !is_wanted(w);
 }
 
 /* A segment that cannot be read at all is stepped over once there is a later one. */
@@ -267,11 +278,12 @@ void segment_walk_from(struct segment_walk *w, uint64_t number, uint64_t offset)
 	w->first_at = offset;
 }
 
-int segment_walk_open(struct segment_walk *w, const char *path, struct segment_stats *stats)
+int segment_walk_open(struct segment_walk *w, const char *path, const struct segment_query *query,
+		      struct segment_stats *stats)
 {
 	struct stat st;
 
-	*w = (struct segment_walk){ .stats = stats };
+	*w = (struct segment_walk){ .stats = stats, .query = query };
 	if (stat(path, &st))
 		return -errno;
 	w->single = !S_ISDIR(st.st_mode);

@@ -12,6 +12,7 @@ struct segment_walk {
 	char *path;  /* of a directory, or of one segment */
 	bool single; /* the latter */
 	struct segment_stats *stats;
+	const struct segment_query *query; /* segments whose index has nothing of it are passed over */
 	struct segment_file file;
 	bool opened;	 /* file is */
 	uint64_t number; /* of the segment that it is in, or was in last; 0: none yet */
@@ -26,7 +27,8 @@ struct segment_walk {
 	bool tail;	 /* what is behind the last good group may be torn, or on its way */
 };
 
-int segment_walk_open(struct segment_walk *w, const char *path, struct segment_stats *stats);
+int segment_walk_open(struct segment_walk *w, const char *path, const struct segment_query *query,
+		      struct segment_stats *stats);
 void segment_walk_close(struct segment_walk *w);
 /* Begins behind this place; before the first segment_walk_next(). offset 0: the segment's first group. */
 void segment_walk_from(struct segment_walk *w, uint64_t number, uint64_t offset);

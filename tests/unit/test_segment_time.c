@@ -481,6 +481,21 @@ START_TEST(query_of_a_minute_reads_a_fragment_or_two)
 }
 END_TEST
 
+START_TEST(query_as_stored_reads_headers_of_one_segment_and_what_is_asked_for)
+{
+	struct segment_query q = { .since_ns = 17 * 3600000 + 1000000, .until_ns = 17 * 3600000 + 1060000 };
+	uint64_t count = 0;
+
+	make_days();
+	ck_assert_int_eq(segment_cursor_open(&c, d.path, &q, 0, NULL), 0);
+	for (; next(); count++)
+		ck_assert(r.time_ns >= q.since_ns && r.time_ns <= q.until_ns);
+	ck_assert_uint_ge(count, 270);
+	ck_assert_uint_le(stats().fragments, 2);
+	ck_assert_uint_le(stats().bytes_read, 500000);
+}
+END_TEST
+
 START_TEST(query_of_a_level_that_is_nowhere_reads_no_fragment)
 {
 	struct segment_query q = { .level_mask = 1 << 2 };
@@ -508,6 +523,7 @@ int main(void)
 	tcase_add_test(t, many_segments_of_one_time_are_merged);
 	tcase_add_test(t, follower_by_time_gets_what_comes_after);
 	tcase_add_test(t, query_of_a_minute_reads_a_fragment_or_two);
+	tcase_add_test(t, query_as_stored_reads_headers_of_one_segment_and_what_is_asked_for);
 	tcase_add_test(t, query_of_a_level_that_is_nowhere_reads_no_fragment);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
