@@ -112,6 +112,7 @@ script_tests = \
 	%D%/house/header_cxx.sh \
 	%D%/house/layers.sh \
 	%D%/house/listed.sh \
+	%D%/house/seeds.sh \
 	%D%/house/stop_points.sh \
 	%D%/cli/logserver.sh \
 	%D%/cli/mortal_clients.sh \

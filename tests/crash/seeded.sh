@@ -105,10 +105,10 @@ swap("	if (done)\n		buddy_put(a, zone, (uint32_t)(in_zone + keep), (uint32_t)(pa
 	"an extent is cut short after its tail is free"
 defect commit-swapped ring.c "log, next record" '
 swap("	/* PAIR(ring-commit): payload and header before committed length. */\n	atomic_store_explicit(&head->committed, committed, memory_order_release);\n", "")
-swap("	record->info = info;\n	record->reserved = 0;\n	record->time = stamp.time;", "	atomic_store_explicit(&head->committed, committed, memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	record->info = info;\n	record->reserved = 0;\n	record->time = stamp.time;")' \
+swap("	record->info = info;\n	record->dropped = stamp.dropped;\n	record->time = stamp.time;", "	atomic_store_explicit(&head->committed, committed, memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	record->info = info;\n	record->dropped = stamp.dropped;\n	record->time = stamp.time;")' \
 	"a record is committed before its header is written"
 defect payload-late ring.c "log, next record" '
-swap("	if (len)\n		memcpy(record + 1, data, len);\n	publish(&tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));", "	publish(&tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, severity, false), ring_record_bytes((uint32_t)len));\n	if (len)\n		memcpy(record + 1, data, len);")' \
+swap("	if (len)\n		memcpy(record + 1, data, len);\n	publish(a, &tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, kind, false), ring_record_bytes((uint32_t)len));", "	publish(a, &tb->ring, level_head(a, level), level, record,\n		ring_info((uint32_t)len, kind, false), ring_record_bytes((uint32_t)len));\n	if (len)\n		memcpy(record + 1, data, len);")' \
 	"a record is committed before its payload"
 defect base-late ring_lease.c "log, ring wrap" '
 swap("	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);\n	/* PAIR(ring-base): base before the lap in committed. */\n	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);", "	atomic_store_explicit(&head->committed, ring_committed(lap, false), memory_order_release);\n	atomic_signal_fence(memory_order_seq_cst);\n	atomic_store_explicit(&head->base[lap & 1], base, memory_order_relaxed);")' \
@@ -117,7 +117,7 @@ defect reset-forgotten ring_recover.c "log, ring wrap" '
 swap("	case RING_RESETTING:\n		return finish_reset(a, v, block, word);", "	case RING_RESETTING:\n		return 0;")' \
 	"a block that the dead was resetting stays so"
 defect reference-late ring.c "log, large record" '
-swap("	memcpy(record + 1, &ref, sizeof(ref));\n	level->extent_pages += ref.pages;\n	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));", "	level->extent_pages += ref.pages;\n	stamp = publish(w, head, level, record, info, ring_record_bytes(sizeof(ref)));\n	memcpy(record + 1, &ref, sizeof(ref));")' \
+swap("	memcpy(record + 1, &ref, sizeof(ref));\n	level->extent_pages += ref.pages;\n	stamp = publish(a, w, head, level, record, info, ring_record_bytes(sizeof(ref)));", "	level->extent_pages += ref.pages;\n	stamp = publish(a, w, head, level, record, info, ring_record_bytes(sizeof(ref)));\n	memcpy(record + 1, &ref, sizeof(ref));")' \
 	"a large record is committed before it refers to its extent"
 defect slot-unburied ring_recover.c "log, shared block" '
 swap("			ring_shared_bury(&v, i, ring_word_lap(word), client);", "			;")' \
