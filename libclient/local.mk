@@ -60,10 +60,11 @@ endif
 EXTRA_DIST += tests/unit/segment_stage.h
 
 # The reader in Python, compared with the library's.
-check_PROGRAMS += tests/cli/segment_python
-tests_cli_segment_python_LDADD = libsegment.la
-TESTS += tests/cli/segment_python.sh
-EXTRA_DIST += tests/cli/segment_python.sh
+check_PROGRAMS += tests/cli/segment_records
+tests_cli_segment_records_LDADD = libsegment.la
+segment_script_tests = tests/cli/segment_python.sh tests/cli/segment_follow.sh
+TESTS += $(segment_script_tests)
+EXTRA_DIST += $(segment_script_tests)
 
 # A whole program on the public interface alone.
 noinst_PROGRAMS += %D%/examples/logserver

@@ -5,7 +5,7 @@ set -eu
 : "${top_srcdir:?}" "${top_builddir:?}"
 command -v python3 >/dev/null || { echo "no python3"; exit 77; }
 command -v zstd >/dev/null || { echo "no zstd"; exit 77; }
-ours=$top_builddir/tests/cli/segment_python
+ours=$top_builddir/tests/cli/segment_records
 theirs=$top_srcdir/tools/shmalog.py
 dir=$(mktemp -d "${TMPDIR:-/tmp}/segment_python.XXXXXX")
 trap 'rm -rf "$dir"' EXIT

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * segment_python.c - what the reader in Python is compared with:
+ * segment_records.c - makes segments, and shows the records of any, for the scripts segment_*.sh:
  *
- *   segment_python make DIR SEED   segments of every kind, by the library's writing half
- *   segment_python show PATH…      their records by the library's cursor, as shmalog.py --raw shows them
+ *   segment_records make DIR SEED     segments of every kind, by the library's writing half
+ *   segment_records show PATH…        their records by the library's cursor, as shmalog.py --raw shows them
+ *   segment_records time PATH…        the same by time; fails if one is earlier than the one before by a second
+ *   segment_records follow DIR STOP   the same of a log that grows, until there is a file STOP and no more comes
+ *   segment_records hop DIR STOP      likewise, by a new cursor for every few records, from the last position
  */
 #define STAGE_ALONE
+#include <errno.h>
+
 #include "../unit/segment_stage.h"
 
 #include "../seed.h"
@@ -165,31 +170,106 @@ static void show(const struct segment_record *r)
 	putchar('\n');
 }
 
-static int show_all(const char *path)
+static int show_all(const char *path, unsigned flags)
 {
 	struct segment_cursor *c;
 	struct segment_record r;
-	int result = segment_cursor_open(&c, path, NULL, SEGMENT_AS_STORED, NULL);
+	uint64_t last = 0;
+	int result = segment_cursor_open(&c, path, NULL, flags, NULL);
 
 	if (result)
 		return result;
-	while ((result = segment_cursor_next(c, &r)) == 1)
+	while ((result = segment_cursor_next(c, &r)) == 1) {
 		show(&r);
+		if (flags & SEGMENT_BY_TIME && r.time_ns + 1000000000 < last)
+			return -ERANGE;
+		last = r.time_ns;
+	}
 	segment_cursor_close(c);
 	return result;
 }
 
+/* Some records from a position on, and where they end: how many, -errno. */
+static int show_some(const char *dir, struct segment_position *at, int most)
+{
+	struct segment_cursor *c;
+	struct segment_record r;
+	int result = segment_cursor_open(&c, dir, NULL, SEGMENT_FOLLOW, at->number ? at : NULL), n = 0;
+
+	if (result)
+		return result == -ENOENT ? 0 : result;
+	while (n < most && (result = segment_cursor_next(c, &r)) == 1) {
+		show(&r);
+		*at = r.position;
+		n++;
+	}
+	segment_cursor_close(c);
+	return result < 0 ? result : n;
+}
+
+static int hop(const char *dir, const char *stop)
+{
+	struct segment_position at = { 0 };
+	bool last = false;
+
+	for (;;) {
+		int n = show_some(dir, &at, 1 + (int)chance(2000));
+
+		if (n < 0 || (!n && last))
+			return n;
+		/* What was written before there was the file has come when none has come since. */
+		last = !n && !access(stop, F_OK);
+		if (!n)
+			usleep(2000);
+	}
+}
+
+static int follow(const char *dir, const char *stop)
+{
+	struct segment_cursor *c;
+	struct segment_record r;
+	bool last = false;
+	int n;
+
+	while ((n = segment_cursor_open(&c, dir, NULL, SEGMENT_FOLLOW, NULL)) == -ENOENT)
+		usleep(2000);
+	if (n)
+		return n;
+	for (;;) {
+		n = segment_cursor_next(c, &r);
+		if (n == 1) {
+			show(&r);
+			last = false;
+			continue;
+		}
+		if (n < 0 || last)
+			break;
+		last = !access(stop, F_OK);
+		usleep(2000);
+	}
+	segment_cursor_close(c);
+	return n;
+}
+
 int main(int argc, char **argv)
 {
+	unsigned flags = SEGMENT_AS_STORED;
 	int r = 0;
 
 	if (argc == 4 && !strcmp(argv[1], "make"))
 		return make(argv[2], (unsigned)strtoul(argv[3], NULL, 0));
-	if (argc < 3 || strcmp(argv[1], "show"))
+	if (argc == 4 && !strcmp(argv[1], "hop")) {
+		r = hop(argv[2], argv[3]);
+	} else if (argc == 4 && !strcmp(argv[1], "follow")) {
+		r = follow(argv[2], argv[3]);
+	} else if (argc > 2 && (!strcmp(argv[1], "show") || !strcmp(argv[1], "time"))) {
+		flags = argv[1][0] == 't' ? SEGMENT_BY_TIME : SEGMENT_AS_STORED;
+		for (int i = 2; i < argc && !r; i++)
+			r = show_all(argv[i], flags);
+	} else {
 		return 2;
-	for (int i = 2; i < argc && !r; i++)
-		r = show_all(argv[i]);
+	}
 	if (r)
-		fprintf(stderr, "segment_python: %s\n", strerror(-r));
+		fprintf(stderr, "segment_records: %s\n", strerror(-r));
 	return r != 0;
 }
