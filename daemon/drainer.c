@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One arena at a time has one operation on its segment under way: the scan of the last segments, then by turns a
- * write, its sync, the turn to the next segment. While a batch is being written the next is gathered. A batch counts
- * as drained when it is written, and synced if that is the policy, and not before.
+ * Of each arena some batches are on their way at a time, in order: gathered, being written one behind another, written;
+ * synced, if that is the policy. Then the oldest counts as drained, and not before. The turn to the next segment, and
+ * at first the scan of the last, have the disk for themselves.
  *
  * When the disk fails all blocks go back to the ring, and the daemon gives up being the consumer, so that nothing is
  * full for any writer. It tries again, later each time, with a new segment; the first batch that is written makes it
@@ -33,12 +33,23 @@
 #define RETRY_MAX_NS  (5 * SECOND)
 #define TELL_NS	      (10 * SECOND) /* between messages of losses */
 
+#define FLIGHTS	      3u
+
 enum phase {
-	SCANNING,  /* the last segments */
-	IDLE,	   /* no operation on the disk */
-	WRITING,
-	SYNCING,   /* what was written last */
-	TURNING	   /* the next segment is begun */
+	SCANNING, /* the last segments */
+	FLYING,	  /* batches are on their way, or none */
+	TURNING	  /* the next segment is begun */
+};
+
+enum stage { EMPTY, GATHERED, WRITING, WRITTEN };
+
+/* A batch on its way. */
+struct flight {
+	struct loop_op op; /* first */
+	struct draining *draining;
+	enum stage stage;
+	uint64_t at; /* in the segment */
+	struct drain_batch *batch;
 };
 
 /* Belongs to the loop as long as something of it is pending, forgotten or not. */
@@ -50,8 +61,12 @@ struct draining {
 	struct ring_drain *ring;
 	struct store store;
 	struct store_found found;
-	struct drain_batch *now, *next; /* being written; gathered meanwhile */
+	struct flight flights[FLIGHTS];
+	uint32_t first, used; /* of the flights; the oldest, how many are not empty */
+	uint64_t tail;	      /* of the segment, with what is being written */
 	uint64_t batch_bytes;
+	int error;	      /* of one of them, while others are under way */
+	uint32_t syncing;     /* flights that the sync under way is for */
 	bool consumer;
 	bool busy_told;	    /* that another is the consumer */
 	int down;	    /* why nothing can be written, -errno; 0: it can */
@@ -134,12 +149,26 @@ static void consume(void *user)
 	p->busy_told = err == -EBUSY;
 }
 
+static struct flight *flight(struct draining *p, uint32_t i)
+{
+	return &p->flights[(p->first + i) % FLIGHTS];
+}
+
+static void release_flights(struct draining *p, bool usable)
+{
+	for (uint32_t i = 0; i < FLIGHTS; i++) {
+		struct flight *f = &p->flights[i];
+
+		if (f->stage != EMPTY)
+			ring_drain_release(p->ring, &f->batch->ring, usable);
+		f->stage = EMPTY;
+	}
+	p->used = 0;
+}
+
 static void let_go(void *user)
 {
-	struct draining *p = user;
-
-	ring_drain_release(p->ring, &p->now->ring, true);
-	ring_drain_release(p->ring, &p->next->ring, true);
+	release_flights(user, true);
 }
 
 static void resign(void *user)
@@ -152,43 +181,41 @@ static void resign(void *user)
 }
 
 /* What open blocks have becomes due again when all of it was gathered. */
-static void gather_into(struct draining *p, struct drain_batch *b)
+static void gather(void *user)
 {
+	struct draining *p = user;
+	struct flight *f = flight(p, p->used);
+	struct ring_batch *b = &f->batch->ring;
 	uint64_t now = now_ns();
 	bool open = now >= p->open_at;
-	int n = ring_drain_gather(p->ring, &b->ring, p->batch_bytes, open);
+	int n = ring_drain_gather(p->ring, b, p->batch_bytes, open);
 
-	drain_batch_make(b);
-	if (n > 0)
-		p->fresh_at = now;
-	if (open && b->ring.bytes < p->batch_bytes && b->ring.count < RING_BATCH_PIECES / 2)
+	if (open && b->bytes < p->batch_bytes && b->count < RING_BATCH_PIECES / 2)
 		p->open_at = now + drainer.config->log_drain_ms * MS;
+	if (n <= 0)
+		return;
+	/* First of all it counts as held: its checksums may meet memory that is gone. */
+	f->stage = GATHERED;
+	p->used++;
+	p->fresh_at = now;
+	drain_batch_make(f->batch);
 }
 
-static void gather_now(void *user)
-{
-	struct draining *p = user;
-
-	gather_into(p, p->now);
-}
-
-static void gather_next(void *user)
-{
-	struct draining *p = user;
-
-	gather_into(p, p->next);
-}
-
+/* The oldest. */
 static void written(void *user)
 {
 	struct draining *p = user;
+	struct flight *f = flight(p, 0);
 
 	if (!p->consumer)
 		consume(p);
 	if (p->consumer)
-		ring_drain_written(p->ring, &p->now->ring);
+		ring_drain_written(p->ring, &f->batch->ring);
 	else
-		ring_drain_release(p->ring, &p->now->ring, true);
+		ring_drain_release(p->ring, &f->batch->ring, true);
+	f->stage = EMPTY;
+	p->first = (p->first + 1) % FLIGHTS;
+	p->used--;
 	p->lost = ring_drain_lost(p->ring);
 }
 
@@ -209,9 +236,9 @@ static void fail(struct draining *p, int err)
 	if (p->retry_ns > RETRY_MAX_NS)
 		p->retry_ns = RETRY_MAX_NS;
 	p->down = err;
+	p->error = 0;
 	p->turn = true;
 	p->retry_at = now_ns() + p->retry_ns;
-	p->phase = IDLE;
 	if (run(p, gone ? let_go : resign))
 		go_on(p);
 }
@@ -288,13 +315,13 @@ static int scan_work(struct loop_op *op)
 	return store_scan(&p->store, &p->found);
 }
 
-static void start_write(struct draining *p)
+static void start_write(struct flight *f)
 {
-	struct drain_batch *b = p->now;
+	struct drain_batch *b = f->batch;
 
-	p->phase = WRITING;
-	loop_write(drainer.loop, &p->disk, p->store.fd, b->parts + b->first, b->count - b->first,
-		   p->store.size + b->written);
+	f->stage = WRITING;
+	loop_write(drainer.loop, &f->op, f->draining->store.fd, b->parts + b->first, b->count - b->first,
+		   f->at + b->written);
 }
 
 /* To the next segment; or only away from this one. */
@@ -307,62 +334,104 @@ static void start_turn(struct draining *p, bool only_close)
 	loop_work(drainer.loop, &p->disk, turn_work, false);
 }
 
-static bool is_time_to_turn(const struct draining *p, uint64_t now)
+/* bytes: of what would be written next. */
+static bool is_time_to_turn(const struct draining *p, uint64_t now, uint64_t bytes)
 {
-	const struct store *s = &p->store;
 	uint64_t age = drainer.config->log_segment_age;
 
-	if (p->turn || s->fd < 0)
+	if (p->turn || p->store.fd < 0)
 		return true;
-	if (s->size == sizeof(struct segment_header))
+	if (p->tail == sizeof(struct segment_header))
 		return false;
-	return s->size + p->now->bytes > drainer.config->log_segment_size ||
-	       (age && now - s->opened_ns > age * SECOND);
+	return p->tail + bytes > drainer.config->log_segment_size ||
+	       (age && now - p->store.opened_ns > age * SECOND);
 }
 
-/* A batch is where it belongs. */
-static void complete(struct draining *p)
+static bool is_writing(const struct draining *p)
 {
-	struct drain_batch *b = p->now;
+	for (uint32_t i = 0; i < FLIGHTS; i++)
+		if (p->flights[i].stage == WRITING)
+			return true;
+	return false;
+}
 
-	p->phase = IDLE;
-	store_wrote(&p->store, b->fragments, b->ring.count);
-	p->unsynced = true;
-	if (!run(p, written))
+/* Whether the segment's descriptor is in use. */
+static bool is_busy(const struct draining *p)
+{
+	return p->sync.pending || is_writing(p) ||
+	       (p->used && p->flights[p->first].stage == WRITTEN);
+}
+
+/* Those that are gathered, in order, unless they go to the next segment. */
+static void launch(struct draining *p, uint64_t now)
+{
+	for (uint32_t i = 0; i < p->used && p->phase == FLYING; i++) {
+		struct flight *f = flight(p, i);
+
+		if (f->stage != GATHERED)
+			continue;
+		if (is_time_to_turn(p, now, f->batch->bytes)) {
+			if (!is_busy(p))
+				start_turn(p, false);
+			return;
+		}
+		f->at = p->tail;
+		p->tail += f->batch->bytes;
+		start_write(f);
+	}
+}
+
+static uint32_t count_written(struct draining *p)
+{
+	uint32_t n = 0;
+
+	while (n < p->used && flight(p, n)->stage == WRITTEN)
+		n++;
+	return n;
+}
+
+/* The oldest ones are where they belong. False: p may be gone. */
+static bool complete(struct draining *p, uint32_t count)
+{
+	while (count--) {
+		struct drain_batch *b = flight(p, 0)->batch;
+
+		store_wrote(&p->store, b->fragments, b->ring.count);
+		p->unsynced = true;
+		if (!run(p, written))
+			return false;
+		if (p->down)
+			recovered(p);
+	}
+	return true;
+}
+
+/* Something was written, or was not. */
+static void look_at_flights(struct draining *p)
+{
+	uint32_t n = count_written(p);
+
+	if (n && !p->error)
+		p->error = store_check(&p->store);
+	if (p->error) {
+		if (!is_writing(p) && !p->sync.pending)
+			fail(p, p->error);
 		return;
-	if (p->down)
-		recovered(p);
-	p->now = p->next;
-	p->next = b;
+	}
+	if (n && syncs_batches()) {
+		if (!p->sync.pending) {
+			p->syncing = n;
+			loop_sync(drainer.loop, &p->sync, p->store.fd);
+		}
+	} else if (n && !complete(p, n)) {
+		return;
+	}
 	go_on(p);
-}
-
-static void wrote(struct draining *p, int result)
-{
-	int err;
-
-	if (result <= 0) {
-		fail(p, result ? result : -EIO);
-		return;
-	}
-	if (!drain_batch_advance(p->now, (uint64_t)result)) {
-		start_write(p);
-		return;
-	}
-	err = store_check(&p->store);
-	if (err) {
-		fail(p, err);
-	} else if (syncs_batches()) {
-		p->phase = SYNCING;
-		loop_sync(drainer.loop, &p->disk, p->store.fd);
-	} else {
-		complete(p);
-	}
 }
 
 static void scanned(struct draining *p, int err)
 {
-	p->phase = IDLE;
+	p->phase = FLYING;
 	if (err)
 		msg_warning("arena %s: the segments of its log before cannot be read: %s",
 			    name_of(p), strerror(-err));
@@ -405,28 +474,15 @@ static void sync_now_and_then(struct draining *p, uint64_t now)
 	    p->store.fd < 0 || now < p->sync_at)
 		return;
 	p->unsynced = false;
+	p->syncing = 0;
 	p->sync_at = now + SECOND;
 	loop_sync(drainer.loop, &p->sync, p->store.fd);
-}
-
-/* There is a batch to be written. */
-static void write_batch(struct draining *p, uint64_t now)
-{
-	if (is_time_to_turn(p, now)) {
-		if (!p->sync.pending) /* its descriptor stays open until then */
-			start_turn(p, false);
-		return;
-	}
-	start_write(p);
-	/* While the disk is not trusted there is one batch at a time. */
-	if (!p->down && !p->next->ring.count && !run(p, gather_next))
-		return;
 }
 
 /* An old segment ends, and is compressed, though nothing follows. */
 static void turn_or_wait(struct draining *p, uint64_t now)
 {
-	if (p->store.fd >= 0 && !p->sync.pending && is_time_to_turn(p, now))
+	if (p->store.fd >= 0 && !is_busy(p) && is_time_to_turn(p, now, 0))
 		start_turn(p, true);
 	else
 		wait_for_records(p, now);
@@ -453,29 +509,11 @@ static bool may_begin(struct draining *p, uint64_t now)
 	return p->consumer;
 }
 
-static void go_on(struct draining *p)
+/* There is nothing that would have to be written. */
+static void rest(struct draining *p, uint64_t now)
 {
-	uint64_t now = now_ns();
-
-	if (p->phase != IDLE)
-		return;
-	sync_now_and_then(p, now);
-	if (!may_begin(p, now))
-		return;
-	/* Whether the disk takes anything again is seen from the new segment, before blocks are held. */
-	if (p->down && p->turn) {
-		if (!p->sync.pending)
-			start_turn(p, false);
-		return;
-	}
-	if (!p->now->ring.count && !run(p, gather_now))
-		return;
-	if (p->now->ring.count) {
-		write_batch(p, now);
-		return;
-	}
 	tell_losses(p);
-	if (p->down) { /* there is nothing to try it with */
+	if (p->down) { /* nothing to try it with */
 		recovered(p);
 		set_timer(p, now + SOON_NS);
 	} else {
@@ -483,25 +521,59 @@ static void go_on(struct draining *p)
 	}
 }
 
+static void go_on(struct draining *p)
+{
+	uint64_t now = now_ns();
+
+	if (p->phase != FLYING || p->error)
+		return;
+	sync_now_and_then(p, now);
+	if (!may_begin(p, now))
+		return;
+	/* Whether the disk takes anything again is seen from the new segment, before blocks are held; and from
+	 * one batch, before there are more. */
+	if (p->down && p->turn) {
+		if (!is_busy(p))
+			start_turn(p, false);
+		return;
+	}
+	for (uint32_t before = FLIGHTS; p->used < (p->down ? 1 : FLIGHTS) && p->used != before;) {
+		before = p->used;
+		if (!run(p, gather))
+			return;
+		if (p->used != before)
+			launch(p, now);
+	}
+	if (!p->used)
+		rest(p, now);
+	else
+		launch(p, now);
+}
+
 /* ---- what the loop tells ---- */
 
 static void free_if_done(struct draining *p)
 {
-	if (p->disk.pending || p->timer.pending || p->sync.pending || p->tidy.pending)
+	bool pending = p->disk.pending || p->timer.pending || p->sync.pending || p->tidy.pending;
+
+	for (uint32_t i = 0; i < FLIGHTS; i++)
+		pending |= p->flights[i].op.pending;
+	if (pending)
 		return;
+	for (uint32_t i = 0; i < FLIGHTS; i++)
+		free(p->flights[i].batch);
 	free(p->found.blocks);
-	free(p->now);
-	free(p->next);
 	free(p);
 }
 
 static void turned(struct draining *p, int err)
 {
-	p->phase = IDLE;
+	p->phase = FLYING;
 	if (err) {
 		fail(p, err);
 		return;
 	}
+	p->tail = p->store.size;
 	start_tidy(p);
 	go_on(p);
 }
@@ -510,22 +582,31 @@ static void disk_done(struct loop_op *op, int result)
 {
 	struct draining *p = (struct draining *)op;
 
+	if (!p->served)
+		free_if_done(p);
+	else if (p->phase == SCANNING)
+		scanned(p, result);
+	else
+		turned(p, result);
+}
+
+static void write_done(struct loop_op *op, int result)
+{
+	struct flight *f = (struct flight *)op;
+	struct draining *p = f->draining;
+
 	if (!p->served) {
 		free_if_done(p);
 		return;
 	}
-	switch (p->phase) {
-	case SCANNING: scanned(p, result); break;
-	case WRITING: wrote(p, result); break;
-	case SYNCING:
-		if (result)
-			fail(p, result);
-		else
-			complete(p);
-		break;
-	case TURNING: turned(p, result); break;
-	case IDLE: break;
+	if (result > 0 && !drain_batch_advance(f->batch, (uint64_t)result)) {
+		start_write(f);
+		return;
 	}
+	f->stage = result > 0 ? WRITTEN : GATHERED;
+	if (result <= 0 && !p->error)
+		p->error = result ? result : -EIO;
+	look_at_flights(p);
 }
 
 static void timer_done(struct loop_op *op, int result)
@@ -547,13 +628,19 @@ static void sync_done(struct loop_op *op, int result)
 		free_if_done(p);
 		return;
 	}
-	/* What of it is there nobody can say: the rest goes to another segment. */
-	if (result) {
+	if (p->syncing && result) {
+		p->error = result;
+	} else if (p->syncing) {
+		if (!complete(p, p->syncing))
+			return;
+	} else if (result) {
+		/* What of it is there nobody can say: the rest goes to another segment. */
 		msg_error("arena %s: its log could not be synced: %s; what was written in the last second may be lost",
 			  name_of(p), strerror(-result));
 		p->turn = true;
 	}
-	go_on(p);
+	p->syncing = 0;
+	look_at_flights(p);
 }
 
 static void tidy_done(struct loop_op *op, int result)
@@ -565,7 +652,7 @@ static void tidy_done(struct loop_op *op, int result)
 			    strerror(-result));
 	if (!p->served)
 		free_if_done(p);
-	else if (p->phase != TURNING && p->below < first_open(p))
+	else if (p->phase == FLYING && p->below < first_open(p))
 		start_tidy(p);
 }
 
@@ -579,12 +666,15 @@ static bool allocate(struct draining *p)
 	if (store_init(&p->store, drainer.config->log_dir, &p->served->record, block_bytes, blocks))
 		return false;
 	p->found.blocks = calloc(blocks, sizeof *p->found.blocks);
-	p->now = calloc(1, sizeof *p->now);
-	p->next = calloc(1, sizeof *p->next);
-	p->batch_bytes = (uint64_t)block_bytes * blocks / 8;
+	p->batch_bytes = (uint64_t)block_bytes * blocks / 4 / FLIGHTS;
 	if (p->batch_bytes > BATCH_BYTES)
 		p->batch_bytes = BATCH_BYTES;
-	return p->found.blocks && p->now && p->next;
+	for (uint32_t i = 0; i < FLIGHTS; i++) {
+		p->flights[i].batch = calloc(1, sizeof *p->flights[i].batch);
+		if (!p->flights[i].batch)
+			return false;
+	}
+	return p->found.blocks;
 }
 
 static struct draining *make(struct served *s)
@@ -596,6 +686,10 @@ static struct draining *make(struct served *s)
 	p->served = s;
 	p->store.fd = -1;
 	p->disk.done = disk_done;
+	for (uint32_t i = 0; i < FLIGHTS; i++) {
+		p->flights[i].draining = p;
+		p->flights[i].op.done = write_done;
+	}
 	p->timer.done = timer_done;
 	p->sync.done = sync_done;
 	p->tidy.done = tidy_done;
@@ -619,47 +713,52 @@ void drainer_adopt(struct served *s)
 	loop_work(drainer.loop, &p->disk, scan_work, true);
 }
 
-/* Whether all of the batch is written, and synced if it has to be. */
-static bool has_written(const struct draining *p)
+/* Whether all of a flight is written; what is not synced will be when the segment is closed. */
+static bool has_landed(struct flight *f, bool was_pending)
 {
-	if (p->phase == SYNCING)
-		return p->disk.result == 0;
-	return p->phase == WRITING && !syncs_batches() && p->disk.result > 0 &&
-	       (uint64_t)p->disk.result == p->now->bytes - p->now->written;
+	return f->stage == WRITTEN ||
+	       (f->stage == WRITING && was_pending && f->op.result > 0 &&
+		(uint64_t)f->op.result == f->batch->bytes - f->batch->written);
 }
 
 /* What is under way ends now. False: the ring must not be touched any more. */
-static bool end_operation(struct draining *p, bool usable)
+static bool end_operations(struct draining *p, bool usable)
 {
-	bool pending = p->disk.pending;
-
 	loop_settle(drainer.loop, &p->disk);
 	loop_settle(drainer.loop, &p->sync);
-	if (pending && p->ring && has_written(p)) {
-		store_wrote(&p->store, p->now->fragments, p->now->ring.count);
-		usable = usable && guard_run(&p->served->arena, written, p) == 0;
+	for (uint32_t n = p->used; n; n--) {
+		struct flight *f = flight(p, 0);
+		bool pending = f->op.pending;
+
+		for (uint32_t i = 0; i < n; i++)
+			loop_settle(drainer.loop, &flight(p, i)->op);
+		if (p->error || !has_landed(f, pending))
+			break;
+		store_wrote(&p->store, f->batch->fragments, f->batch->ring.count);
+		if (!usable || guard_run(&p->served->arena, written, p))
+			return false;
 	}
-	return usable && p->ring && p->now && guard_run(&p->served->arena, let_go, p) == 0;
+	return usable && p->ring && guard_run(&p->served->arena, let_go, p) == 0;
 }
 
 /* What the ring has is written without the loop; the disk is given up at its first error. */
 static int finish_once(struct draining *p)
 {
-	struct drain_batch *b = p->now;
+	struct drain_batch *b = flight(p, 0)->batch;
 
 	p->open_at = 0;
-	if (guard_run(&p->served->arena, gather_now, p))
-		return -EFAULT;
+	if (guard_run(&p->served->arena, gather, p) || !p->used)
+		return 0;
 	while (b->first < b->count) {
 		ssize_t n = pwritev(p->store.fd, b->parts + b->first, (int)(b->count - b->first),
 				    (off_t)(p->store.size + b->written));
 
 		if (n <= 0)
-			return -EIO;
+			return 0;
 		drain_batch_advance(b, (uint64_t)n);
 	}
 	store_wrote(&p->store, b->fragments, b->ring.count);
-	return b->ring.count && guard_run(&p->served->arena, written, p) == 0 ? 1 : 0;
+	return guard_run(&p->served->arena, written, p) == 0;
 }
 
 static void finish(struct draining *p)
@@ -670,7 +769,7 @@ static void finish(struct draining *p)
 		return;
 	if (p->store.fd < 0 && store_open(&p->store))
 		return;
-	while (most-- && finish_once(p) == 1)
+	while (most-- && finish_once(p))
 		;
 }
 
@@ -688,10 +787,7 @@ static void abandon_ring(struct draining *p)
 {
 	if (!p->ring)
 		return;
-	if (p->now && p->next) {
-		ring_drain_release(p->ring, &p->now->ring, false);
-		ring_drain_release(p->ring, &p->next->ring, false);
-	}
+	release_flights(p, false);
 	ring_drain_close(p->ring, false);
 	p->ring = NULL;
 }
@@ -702,7 +798,7 @@ void drainer_forget(struct served *s, bool usable)
 
 	if (!p)
 		return;
-	if (end_operation(p, usable)) {
+	if (end_operations(p, usable)) {
 		finish(p);
 		guard_run(&s->arena, close_ring, p);
 	}

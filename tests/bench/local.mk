@@ -37,6 +37,11 @@ check_PROGRAMS += %D%/purge
 %C%_purge_SOURCES = %D%/purge.c
 %C%_purge_LDADD = libclient.la
 
+# How fast a log goes to the disk: drain.sh, beside dd.
+check_PROGRAMS += %D%/drain_write
+%C%_drain_write_SOURCES = %D%/drain_write.c
+%C%_drain_write_LDADD = libclient.la
+
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_queue.so %D%/peer_shmalloc.so
 bench_flags = $(DEFS) -I$(top_srcdir)/libclient -D_GNU_SOURCE $(CPPFLAGS)
@@ -132,7 +137,7 @@ CLEANFILES += $(bench_plugins) $(bench_others) %D%/results/bench*.csv
 bench_kept = %D%/results/reference.txt %D%/results/reference.csv %D%/results/reference-bars.csv \
 	%D%/results/reference-scaling.txt %D%/results/reference-bars.svg %D%/results/reference-peers.svg \
 	%D%/results/reference-latency.svg %D%/results/reference-scaling.svg %D%/results/reference-traces.svg
-EXTRA_DIST += %D%/README.md %D%/callgrind.sh %D%/instructions.sh \
+EXTRA_DIST += %D%/README.md %D%/drain.sh %D%/callgrind.sh %D%/instructions.sh \
 	%D%/instructions.csv %D%/plots.sh %D%/report.sh \
 	$(bench_kept) %D%/peer_null.c %D%/peer_malloc.c \
 	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c \

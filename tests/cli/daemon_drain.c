@@ -70,8 +70,11 @@ static int be_writer(const char *arena, uint32_t writer, size_t longest, uint64_
 {
 	char *data = malloc(LARGE_BYTES + longest);
 	shma *a;
-	int err = shma_open(&a, arena, 0, NULL);
+	int err, tries = 0;
 
+	/* The daemon may be killed just now. */
+	while ((err = shma_open(&a, arena, 0, NULL)) && tries++ < 1000)
+		usleep(20000);
 	if (err)
 		die("open", err);
 	srandom((unsigned)test_seed_silent() + writer);
