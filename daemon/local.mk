@@ -22,7 +22,7 @@ libshmallocd_la_SOURCES = \
 	%D%/reaper.h %D%/reaper.c \
 	%D%/purger.h %D%/purger.c \
 	%D%/store.h %D%/store.c %D%/drain_batch.h %D%/drain_batch.c \
-	%D%/drainer.h %D%/drainer.c \
+	%D%/draining.h %D%/drain_ring.c %D%/drain_disk.c %D%/drainer.h %D%/drainer.c \
 	%D%/session.h %D%/session.c \
 	%D%/listener.h %D%/listener.c
 

@@ -48,7 +48,7 @@ by_daemon()
 	kill "$daemon"
 	wait "$daemon"
 	daemon=
-	[ "$(du -sm "$work/logs" | cut -f1)" -ge "$mib" ] || { echo "not all is on the disk" >&2; exit 1; }
+	[ "$(du -sm --apparent-size "$work/logs" | cut -f1)" -ge "$mib" ] || { echo "not all is on the disk: $(du -sm "$work/logs")" >&2; cat "$work/err" >&2; ls -l "$work/logs/$name" >&2; exit 1; }
 	rm -rf "$work/logs"
 }
 

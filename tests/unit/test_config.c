@@ -91,6 +91,38 @@ START_TEST(every_key_is_taken)
 }
 END_TEST
 
+START_TEST(every_key_of_logs_is_taken)
+{
+	struct config c = defaults();
+
+	ck_assert_uint_eq(c.log_segment_size, 64 << 20);
+	ck_assert_uint_eq(c.log_segment_age, 3600);
+	ck_assert_uint_eq(c.log_retention, UINT64_C(4) << 30);
+	ck_assert_int_eq(c.log_fsync, CONFIG_FSYNC_INTERVAL);
+	ck_assert_uint_eq(c.log_drain_ms, 200);
+	ck_assert(c.log_compress);
+	ck_assert_int_eq(config_text(&c,
+				     "[daemon]\n"
+				     "log-segment-size = 1M\n"
+				     "log-segment-age = never\n"
+				     "log-retention = 10G\n"
+				     "log-fsync = batch\n"
+				     "log-drain-ms = 20\n"
+				     "log-compress = no\n",
+				     error),
+			 0);
+	ck_assert_uint_eq(c.log_segment_size, 1 << 20);
+	ck_assert_uint_eq(c.log_segment_age, 0);
+	ck_assert_uint_eq(c.log_retention, UINT64_C(10) << 30);
+	ck_assert_int_eq(c.log_fsync, CONFIG_FSYNC_BATCH);
+	ck_assert_uint_eq(c.log_drain_ms, 20);
+	ck_assert(!c.log_compress);
+	ck_assert_int_eq(config_text(&c, "[daemon]\nlog-retention = all\nlog-fsync = never\n", error), 0);
+	ck_assert_uint_eq(c.log_retention, 0);
+	ck_assert_int_eq(c.log_fsync, CONFIG_FSYNC_NEVER);
+}
+END_TEST
+
 static const struct {
 	const char *text, *says;
 } wrong[] = {
@@ -102,6 +134,10 @@ static const struct {
 	{ "[daemon]\nmax-connections = 0\n", "not a value" },
 	{ "[daemon]\nmax-connections = 5x\n", "not a value" },
 	{ "[daemon]\nsocket-mode = 888\n", "not a value" },
+	{ "[daemon]\nlog-segment-size = 1K\n", "not a value" },
+	{ "[daemon]\nlog-fsync = sometimes\n", "not a value" },
+	{ "[daemon]\nlog-drain-ms = 0\n", "not a value" },
+	{ "[daemon]\nlog-compress = 1\n", "not a value" },
 	{ "[daemon\n", "text:1: neither" },
 	{ "[daemon]\nnonsense\n", "text:2: neither" },
 	{ "[arena]\nsize = 1M\n", "out of bounds" },
@@ -350,6 +386,7 @@ int main(void)
 
 	tcase_add_test(config, sizes_take_suffixes_of_1024);
 	tcase_add_test(config, every_key_is_taken);
+	tcase_add_test(config, every_key_of_logs_is_taken);
 	tcase_add_loop_test(config, an_error_says_where_and_changes_nothing, 0,
 			    (int)(sizeof wrong / sizeof wrong[0]));
 	tcase_add_test(config, the_command_line_goes_before_the_file);
