@@ -10,8 +10,8 @@
  *  - sizes and offsets are bytes, times are nanoseconds;
  *  - calls that return int give 0 (or a count) or -errno; calls that return a handle or a pointer
  *    give SHMA_NULL or NULL and set errno;
- *  - every call is safe from several threads; none is async-signal-safe but the shma_log calls,
- *    made by a thread that has logged or allocated in this arena before;
+ *  - every call is safe from several threads; none is async-signal-safe but the calls that write to the
+ *    log, see shma_log();
  *  - after fork() the child is a new client: it owns nothing, and its first call claims a client
  *    slot of its own. After exec() the process counts as dead and its objects are returned;
  *  - nothing here prints, exits, aborts or waits without bound for another process, running,
@@ -153,7 +153,15 @@ struct shma_record {
 
 #define SHMA_RECORD_MAX ((size_t)1 << 20) /* bytes of one record */
 
-/* printf-like. -EAGAIN (full, policy drop), -EMSGSIZE, -EINVAL (level), -EROFS, -ENOMEM. */
+/*
+ * printf-like. -EAGAIN (full, policy drop), -EMSGSIZE, -EINVAL (level), -EROFS, -ENOMEM.
+ *
+ * These calls, up to shma_log_kv(), may be made in a signal handler, wherever it has come, if the thread has
+ * logged or allocated in this arena before. Two things to know there: shma_log() formats by vsnprintf(),
+ * which takes no lock and no memory in glibc for integers, characters, strings and pointers, but may for
+ * floating point, positional arguments and huge widths; and a record of more than a quarter of a block takes
+ * memory of the heap, of which there may be none (-ENOMEM) while its own thread is in the middle of taking some.
+ */
 SHMA_API int shma_log(shma *a, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 SHMA_API int shma_log_write(shma *a, int level, const void *data, size_t len);
 /* Room for a record of len bytes, to be written in place through rec->data, then committed (made

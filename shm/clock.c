@@ -13,6 +13,25 @@
 
 #define LAG_MAX UINT64_C(10000000) /* a tick, where the kernel does not say how long it is */
 
+#define REAL_TRIES 8
+#define REAL_APART_NS 100000u /* between two readings that may be taken for one moment */
+
+bool clock_real_offset(uint64_t *ret)
+{
+	struct timespec t;
+
+	for (int i = 0; i < REAL_TRIES; i++) {
+		uint64_t before = clock_now(), after;
+
+		clock_gettime(CLOCK_REALTIME, &t);
+		after = clock_now();
+		*ret = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - after;
+		if (after - before < REAL_APART_NS)
+			return true;
+	}
+	return false;
+}
+
 /* ---- the processor's counter, if it is one to go by ---- */
 
 #if defined(__x86_64__)

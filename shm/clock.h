@@ -41,6 +41,8 @@ static inline uint64_t clock_now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* CLOCK_REALTIME minus the time. False: read, but not at one moment, however often it was tried. */
+bool clock_real_offset(uint64_t *ret);
 /* In a new header: so that the counter's rate is known soon. */
 void clock_begin(struct ring_header *h);
 /* By how much a record may be younger than its time under this clock. */

@@ -75,18 +75,11 @@ bool ring_shape(const struct arena *a, uint32_t *shift, uint32_t *blocks)
 	return *blocks >= RING_BLOCKS_MIN;
 }
 
-static uint64_t real_offset(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - clock_now();
-}
-
 int ring_format(struct arena *a)
 {
 	struct ring_header *header = arena_at(a, a->g.ring);
 	uint32_t shift, blocks;
+	uint64_t offset;
 	int r;
 
 	if (!ring_shape(a, &shift, &blocks))
@@ -100,7 +93,8 @@ int ring_format(struct arena *a)
 	header->blocks = blocks;
 	header->created = clock_now();
 	clock_begin(header);
-	atomic_store_explicit(&header->real_offset, real_offset(), memory_order_relaxed);
+	clock_real_offset(&offset);
+	atomic_store_explicit(&header->real_offset, offset, memory_order_relaxed);
 	return 0;
 }
 

@@ -98,11 +98,8 @@ void ring_reset(struct arena *a, const struct ring_view *v, uint32_t block, uint
 static uint64_t real_offset(struct ring_header *header)
 {
 	uint64_t known = atomic_load_explicit(&header->real_offset, memory_order_relaxed), now;
-	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - clock_now();
-	if (llabs((int64_t)(now - known)) < CLOCK_SET_NS)
+	if (!clock_real_offset(&now) || llabs((int64_t)(now - known)) < CLOCK_SET_NS)
 		return known;
 	atomic_store_explicit(&header->real_offset, now, memory_order_relaxed);
 	return now;

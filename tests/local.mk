@@ -39,6 +39,7 @@ unit_tests = \
 	%D%/unit/test_extent \
 	%D%/unit/test_fields \
 	%D%/unit/test_geometry \
+	%D%/unit/test_handler \
 	%D%/unit/test_held \
 	%D%/unit/test_hint \
 	%D%/unit/test_interleave \
