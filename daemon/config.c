@@ -204,6 +204,29 @@ static int set_log_compress(struct config *c, const char *v)
 	return err;
 }
 
+/* nats:// or tls:// each, with commas between. */
+static int set_ship(struct config *c, const char *v)
+{
+	const char *url = v;
+
+	if (strlen(v) >= sizeof c->ship)
+		return -ENAMETOOLONG;
+	while (*url) {
+		if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
+			return -EINVAL;
+		url += strcspn(url, ",");
+		url += *url == ',';
+		url += strspn(url, " ");
+	}
+	strcpy(c->ship, v);
+	return 0;
+}
+
+static int set_ship_replicas(struct config *c, const char *v)
+{
+	return parse_number(v, 10, 1, 5, &c->ship_replicas);
+}
+
 static int set_arena_size(struct config *c, const char *v)
 {
 	return config_size(v, &c->arena.capacity);
@@ -243,6 +266,8 @@ static const struct key {
 	{ "daemon", "log-fsync", set_log_fsync },
 	{ "daemon", "log-drain-ms", set_log_drain_ms },
 	{ "daemon", "log-compress", set_log_compress },
+	{ "daemon", "ship", set_ship },
+	{ "daemon", "ship-replicas", set_ship_replicas },
 	{ "arena", "size", set_arena_size },
 	{ "arena", "log-size", set_arena_log_size },
 	{ "arena", "client-quota", set_arena_quota },
@@ -365,6 +390,7 @@ static int set_defaults(struct config *c, char *error)
 	c->log_fsync = CONFIG_FSYNC_INTERVAL;
 	c->log_drain_ms = 200;
 	c->log_compress = true;
+	c->ship_replicas = 1;
 	if (connect_socket_path(c->socket, sizeof c->socket, NULL))
 		return fail(error, -ENAMETOOLONG, "the default socket's path is too long");
 	if (default_state_dir(c->state_dir, sizeof c->state_dir))

@@ -16,6 +16,7 @@
 #include "protocol.h"
 
 #define CONFIG_ERROR_BYTES 512
+#define CONFIG_SHIP_BYTES 1024
 
 /* When what is written of logs is made to stay over a power cut. */
 enum config_fsync { CONFIG_FSYNC_NEVER, CONFIG_FSYNC_INTERVAL, CONFIG_FSYNC_BATCH };
@@ -38,6 +39,8 @@ struct config {
 	enum config_fsync log_fsync;
 	uint32_t log_drain_ms;
 	bool log_compress;
+	char ship[CONFIG_SHIP_BYTES]; /* where logs go beside; "": nowhere */
+	uint32_t ship_replicas;
 	struct arena_terms arena; /* where a request says 0 */
 };
 

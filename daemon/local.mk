@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # shmallocd. All but its main file is an archive, so that tests can link it.
 
-DAEMON_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/daemon $(URING_CFLAGS) $(INIH_CFLAGS)
+DAEMON_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/daemon $(URING_CFLAGS) $(INIH_CFLAGS) $(NATS_CFLAGS)
 
 noinst_LTLIBRARIES += libshmallocd.la
 libshmallocd_la_CPPFLAGS = $(DAEMON_CPPFLAGS)
-libshmallocd_la_LIBADD = libsegment.la libclient.la $(URING_LIBS) $(INIH_LIBS)
+libshmallocd_la_LIBADD = libsegment.la libclient.la $(URING_LIBS) $(INIH_LIBS) $(NATS_LIBS)
 libshmallocd_la_SOURCES = \
 	%D%/msg.h %D%/msg.c \
 	%D%/config.h %D%/config.c \
@@ -23,8 +23,14 @@ libshmallocd_la_SOURCES = \
 	%D%/purger.h %D%/purger.c \
 	%D%/store.h %D%/store.c %D%/drain_batch.h %D%/drain_batch.c \
 	%D%/draining.h %D%/drain_ring.c %D%/drain_disk.c %D%/drainer.h %D%/drainer.c \
+	%D%/ship.h %D%/ship.c %D%/ship_run.h %D%/ship_run.c %D%/ship_pump.h %D%/ship_pump.c %D%/ship_sink.h \
 	%D%/session.h %D%/session.c \
 	%D%/listener.h %D%/listener.c
+
+# The engines that logs are shipped to, each where its library is there.
+if HAVE_NATS
+libshmallocd_la_SOURCES += %D%/ship_nats.c
+endif
 
 sbin_PROGRAMS += shmallocd
 shmallocd_CPPFLAGS = $(DAEMON_CPPFLAGS)
@@ -61,6 +67,8 @@ daemon_script_tests = \
 	tests/cli/daemon_drain.sh \
 	tests/cli/daemon_drain_kill.sh \
 	tests/cli/daemon_drain_errors.sh \
+	tests/cli/daemon_ship.sh \
+	tests/cli/daemon_ship_kill.sh \
 	tests/cli/daemon_peers.sh \
 	tests/cli/daemon_restart.sh
 
@@ -70,6 +78,11 @@ TESTS += $(daemon_unit_tests)
 endif
 
 # What the scripts run: a client of the protocol, and a shell without io_uring.
+if HAVE_NATS
+check_PROGRAMS += tests/cli/daemon_ship
+tests_cli_daemon_ship_CPPFLAGS = $(AM_CPPFLAGS) $(NATS_CFLAGS)
+tests_cli_daemon_ship_LDADD = libclient.la $(NATS_LIBS)
+endif
 check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny tests/cli/daemon_drain
 tests_cli_daemon_drain_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS)
 check_LTLIBRARIES += tests/cli/libdaemon_drain_shim.la
@@ -83,4 +96,4 @@ tests_cli_daemon_mourned_LDADD = libshmalloc.la
 TESTS += $(daemon_script_tests)
 
 EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh \
-	tests/cli/daemon_drain_lib.sh tests/cli/daemon_store.py
+	tests/cli/daemon_drain_lib.sh tests/cli/daemon_ship_lib.sh tests/cli/daemon_store.py

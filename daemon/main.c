@@ -31,6 +31,8 @@
 #include "reaper.h"
 #include "registry.h"
 #include "session.h"
+#include "ship.h"
+#include "ship_run.h"
 
 #define FDS_RESERVED 64 /* for what is neither a connection nor a client's process */
 
@@ -88,9 +90,10 @@ static void reload(void)
 	}
 	if (strcmp(fresh->socket, d.config.socket) ||
 	    strcmp(fresh->state_dir, d.config.state_dir) ||
-	    strcmp(fresh->log_dir, d.config.log_dir) || fresh->io != d.config.io)
+	    strcmp(fresh->log_dir, d.config.log_dir) || fresh->io != d.config.io ||
+	    strcmp(fresh->ship, d.config.ship) || fresh->ship_replicas != d.config.ship_replicas)
 		msg_warning(
-			"socket, state-dir, log-dir and io stay as they are until the next start");
+			"socket, state-dir, log-dir, io and ship stay as they are until the next start");
 	d.config.log_level = fresh->log_level;
 	d.config.socket_mode = fresh->socket_mode;
 	d.config.max_connections = fresh->max_connections;
@@ -310,6 +313,7 @@ static int start(void)
 	purger_start(d.loop, &d.registry);
 	purger_decay(d.config.decay);
 	drainer_start(d.loop, &d.registry, &d.config);
+	ship_start(d.loop, &d.config);
 	return open_service();
 }
 
@@ -404,6 +408,8 @@ int main(int argc, char **argv)
 	char error[CONFIG_ERROR_BYTES];
 	int verdict_fd = -1;
 
+	if (argc > 1 && strcmp(argv[1], SHIP_OPTION) == 0)
+		return ship_run(argc, argv);
 	msg_to_stderr();
 	if (config_arguments(&d.arguments, argc, argv, error)) {
 		msg_error("%s", error);

@@ -18,6 +18,7 @@
 #include "msg.h"
 #include "purger.h"
 #include "reaper.h"
+#include "ship.h"
 
 #define FILES "files"
 
@@ -70,6 +71,7 @@ static int serve(struct registry *r, struct served *s, struct arena_files files)
 	reaper_adopt(s);
 	purger_adopt(s);
 	drainer_adopt(s);
+	ship_adopt(s);
 	return 0;
 }
 
@@ -80,6 +82,7 @@ static void unserve(struct served *s)
 	reaper_forget(s);
 	purger_forget(s, true);
 	drainer_forget(s, true);
+	ship_forget(s);
 	served_unmap(s);
 }
 
@@ -88,6 +91,7 @@ void registry_refuse(struct registry *r, struct served *s, int why)
 	reaper_forget(s);
 	purger_forget(s, false);
 	drainer_forget(s, false);
+	ship_forget(s);
 	served_abandon(s);
 	set_status(r, s, ARENA_REFUSED, why);
 	msg_error("arena %s: no longer served: %s", s->record.name, strerror(-why));

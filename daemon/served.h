@@ -18,6 +18,7 @@
 struct watch;
 struct purging;
 struct draining;
+struct shipping;
 
 struct served {
 	struct served *next; /* by name */
@@ -38,6 +39,7 @@ struct served {
 
 	struct purging *purging; /* the purger's; NULL: no memory for it */
 	struct draining *draining; /* the drainer's; NULL: its log goes to no disk */
+	struct shipping *shipping; /* NULL: its log goes no farther */
 };
 
 /* Whether its backing is a file with a name. */

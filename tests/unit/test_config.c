@@ -69,6 +69,8 @@ START_TEST(every_key_is_taken)
 				     "log-level = warning\n"
 				     "max-connections = 7\n"
 				     "max-arenas = 9\n"
+				     "ship = nats://one:4222, tls://u:p@two:4222\n"
+				     "ship-replicas = 3\n"
 				     "[arena]\n"
 				     "size = 2G\n"
 				     "log-size = 8M\n"
@@ -84,6 +86,8 @@ START_TEST(every_key_is_taken)
 	ck_assert_int_eq(c.log_level, LOG_WARNING);
 	ck_assert_uint_eq(c.max_connections, 7);
 	ck_assert_uint_eq(c.max_arenas, 9);
+	ck_assert_str_eq(c.ship, "nats://one:4222, tls://u:p@two:4222");
+	ck_assert_uint_eq(c.ship_replicas, 3);
 	ck_assert_uint_eq(c.arena.capacity, UINT64_C(2) << 30);
 	ck_assert_uint_eq(c.arena.log_capacity, 8 << 20);
 	ck_assert_uint_eq(c.arena.client_quota, 1 << 30);
@@ -140,6 +144,9 @@ static const struct {
 	{ "[daemon]\nlog-compress = 1\n", "not a value" },
 	{ "[daemon\n", "text:1: neither" },
 	{ "[daemon]\nnonsense\n", "text:2: neither" },
+	{ "[daemon]\nship = kafka://x:1\n", "not a value" },
+	{ "[daemon]\nship = nats://x:1,y:2\n", "not a value" },
+	{ "[daemon]\nship-replicas = 6\n", "not a value" },
 	{ "[arena]\nsize = 1M\n", "out of bounds" },
 	{ "[arena]\nmode = 0077\n", "out of bounds" },
 };
