@@ -6,7 +6,7 @@ ship=$top_builddir/tests/cli/daemon_ship
 command -v nats-server >/dev/null || PATH=$PATH:/usr/sbin
 command -v nats-server >/dev/null || { echo "no nats-server: install it to run this test"; exit 77; }
 [ -x "$ship" ] || { echo "built without NATS"; exit 77; }
-logs=$work/logs
+export logs=$work/logs
 export SHMALLOC_SOCKET=$socket
 : "${SHMA_TEST_SEED:=$RANDOM$RANDOM}"
 export SHMA_TEST_SEED
