@@ -22,7 +22,7 @@ for io in uring epoll; do
 		expect "$a is gone" "$(ask show "$name.$a")" error=ENOENT
 	done
 	expect "no memory is left, $io" "$(shared)" ""
-	expect "no record is left, $io" "$(cd "$work/state" && echo *)" "files lock"
+	expect "no record is left, $io" "$(cd "$work/state" && echo *)" "deaths files lock"
 	stop
 done
 

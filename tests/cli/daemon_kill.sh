@@ -43,6 +43,6 @@ done
 for i in 0 1 2; do
 	ask destroy "$name.$i" >/dev/null
 done
-expect "nothing is left in the state directory" "$(cd "$work/state" && echo * files/*)" "files lock files/[*]"
+expect "nothing is left in the state directory" "$(cd "$work/state" && echo * files/*)" "deaths files lock files/[*]"
 expect "nor in /dev/shm, but for empty life files" "$(shared -size +0)" ""
 stop

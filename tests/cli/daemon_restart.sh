@@ -54,7 +54,7 @@ record "$name.memory" creating memfd
 record "$name.going" destroying posix
 start
 expect "nothing came of them" "$(ask list)" ""
-expect "and no record stays" "$(cd "$work/state" && echo *)" "files lock"
+expect "and no record stays" "$(cd "$work/state" && echo *)" "deaths files lock"
 ask create "$name.whole" 3 >/dev/null
 stop KILL
 sed -i 's/phase=live/phase=creating/' "$work/state/$name.whole.arena"
