@@ -388,7 +388,7 @@ struct segment_stats {
 	uint64_t duplicates;	 /* fragments of which a part or all was seen before */
 	uint64_t torn;		 /* segments with something behind the last good fragment */
 	uint64_t damaged;	 /* segments unreadable, indexes and fragments that made no sense */
-	uint64_t missed;	 /* segments gone before they were read */
+	uint64_t missed;	 /* numbers passed over that have no segment: it is gone, or never was */
 };
 void segment_cursor_stats(const struct segment_cursor *, struct segment_stats *ret);
 

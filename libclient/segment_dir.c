@@ -107,6 +107,26 @@ static int read_names(DIR *d, struct segment_listed **list, size_t *count)
 	return r;
 }
 
+int segment_list_next(const char *dir, uint64_t least, uint64_t *number)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+	uint64_t n;
+	bool compressed, found = false;
+
+	if (!d)
+		return -errno;
+	while ((entry = readdir(d))) {
+		if (!segment_file_number(entry->d_name, &n, &compressed) || n < least ||
+		    (found && n > *number))
+			continue;
+		*number = n;
+		found = true;
+	}
+	closedir(d);
+	return found;
+}
+
 int segment_list(const char *dir, struct segment_listed **ret, size_t *count)
 {
 	struct segment_listed *list = NULL;

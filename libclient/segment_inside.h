@@ -31,6 +31,11 @@ bool segment_place(const void *payload, size_t len, size_t at, bool shared, stru
 /* Whether runs of a segment whose index is at end lie one behind another. */
 bool segment_runs_good(const struct segment_run *runs, size_t count, uint64_t end);
 
+/* ---- segment_dir.c ---- */
+
+/* The first segment from a number on: 1; 0: there is none; -errno. */
+int segment_list_next(const char *dir, uint64_t least, uint64_t *number);
+
 /* ---- segment_cursor.c ---- */
 
 /* By time: how many bytes of groups may be in memory. For tests. */

@@ -36,34 +36,28 @@ static bool exists(const struct segment_walk *w, uint64_t number)
 	return false;
 }
 
-/* The first segment from a number on: 1, 0: there is none. A directory that is gone may come back. */
+/* The first segment from a number on: 1, 0: there is none. A directory that is gone may come back. Who reads a
+ * directory may be told of a segment, and not of one that was made shortly before. */
 static int next_from(const struct segment_walk *w, uint64_t least, uint64_t *number)
 {
-	struct segment_listed *list;
-	size_t count, i = 0;
-	int r = segment_list(w->path, &list, &count);
+	uint64_t found;
+	int r = segment_list_next(w->path, least, &found);
 
-	if (r)
+	if (r < 1)
 		return r == -ENOENT ? 0 : r;
-	while (i < count && list[i].number < least)
-		i++;
-	r = i < count;
-	if (r)
-		*number = list[i].number;
-	free(list);
-	return r;
+	*number = found - least < LOOKS ? least : found;
+	while (*number < found && !exists(w, *number))
+		++*number;
+	return 1;
 }
 
-/* The segment behind this one: 1; 0: there is none yet. The oldest are deleted first: where this one is left,
- * all later ones are. */
+/* The segment behind this one: 1; 0: there is none yet. Nearly always it has the next number. */
 static int later(const struct segment_walk *w, uint64_t *number)
 {
 	if (w->single)
 		return 0;
 	*number = w->number + 1;
-	if (exists(w, *number))
-		return 1;
-	return exists(w, w->number) ? 0 : next_from(w, w->number + 1, number);
+	return exists(w, *number) ? 1 : next_from(w, w->number + 1, number);
 }
 
 static int find_next(struct segment_walk *w, uint64_t *number)

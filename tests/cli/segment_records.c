@@ -3,7 +3,8 @@
  * segment_records.c - makes segments, and shows the records of any, for the scripts segment_*.sh:
  *
  *   segment_records make DIR SEED     segments of every kind, by the library's writing half
- *   segment_records show PATH…        their records by the library's cursor, as shmalog.py --raw shows them
+ *   segment_records show PATH…        their records by the library's cursor, as shmalog.py --raw shows
+ *                                     them; on stderr how many were lost
  *   segment_records time PATH…        the same by time; fails if one is earlier than the one before by a second
  *   segment_records follow DIR STOP   the same of a log that grows, until there is a file STOP and no more comes
  *   segment_records hop DIR STOP      likewise, by a new cursor for every few records, from the last position
@@ -174,17 +175,20 @@ static int show_all(const char *path, unsigned flags)
 {
 	struct segment_cursor *c;
 	struct segment_record r;
-	uint64_t last = 0;
+	uint64_t last = 0, lost = 0;
 	int result = segment_cursor_open(&c, path, NULL, flags, NULL);
 
 	if (result)
 		return result;
 	while ((result = segment_cursor_next(c, &r)) == 1) {
 		show(&r);
+		lost += r.lost;
 		if (flags & SEGMENT_BY_TIME && r.time_ns + 1000000000 < last)
 			return -ERANGE;
 		last = r.time_ns;
 	}
+	/* Those told with records, and those after the last. */
+	fprintf(stderr, "lost=%lu\n", (unsigned long)(lost + r.lost));
 	segment_cursor_close(c);
 	return result;
 }

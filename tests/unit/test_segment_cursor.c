@@ -596,6 +596,26 @@ START_TEST(damage_before_an_index_costs_its_run)
 }
 END_TEST
 
+START_TEST(numbers_that_were_never_used_are_stepped_over)
+{
+	struct stage s;
+
+	segment_of(&s, 3, 1, 1);
+	write_closed(&s);
+	segment_of(&s, 5, 1, 11);
+	write_closed(&s);
+	segment_of(&s, 500, 1, 21);
+	write_closed(&s);
+	open_at(SEGMENT_FOLLOW, NULL);
+	expect(1, 30);
+	ck_assert_uint_eq(next(), 0);
+	segment_of(&s, 502, 1, 31);
+	write_closed(&s);
+	expect(31, 40);
+	ck_assert_uint_eq(next(), 0);
+}
+END_TEST
+
 START_TEST(segment_that_is_none_is_stepped_over)
 {
 	struct stage s;
@@ -659,6 +679,7 @@ int main(void)
 	tcase_add_test(t, segment_compressed_or_deleted_while_it_is_read_is_read_to_its_end);
 	tcase_add_test(t, directory_that_goes_away_and_comes_back_is_followed);
 	tcase_add_test(t, damage_before_an_index_costs_its_run);
+	tcase_add_test(t, numbers_that_were_never_used_are_stepped_over);
 	tcase_add_test(t, segment_that_is_none_is_stepped_over);
 	tcase_add_test(t, what_cannot_be_asked_is_refused);
 	suite_add_tcase(suite, t);
