@@ -118,9 +118,18 @@ static bool spoils(const struct known *x, const struct known *y)
 	return false;
 }
 
+/* Who reads on under a name has to miss nothing, and here it is taken away. */
+static bool overwrites_kept(const struct op *x, const struct op *y)
+{
+	return strstr(x->path, "overwriting") && strstr(y->path, "under a name");
+}
+
 bool plan_senseless(uint32_t held, uint32_t other)
 {
 	const struct known *x = &known[held], *y = &known[other];
+
+	if (overwrites_kept(x->op, y->op) || overwrites_kept(y->op, x->op))
+		return true;
 
 	/* Of two makers of one arena that die, the first's leavings go with the next that is made. */
 	if (x->changes & y->changes & TOUCH_CREATED)
