@@ -279,6 +279,10 @@ void drain_free_if_done(struct draining *p)
 		pending |= p->flights[i].op.pending;
 	if (pending)
 		return;
+	if (p->link)
+		*p->link = p->next_forgotten;
+	if (p->next_forgotten)
+		p->next_forgotten->link = p->link;
 	for (uint32_t i = 0; i < FLIGHTS; i++)
 		free(p->flights[i].batch);
 	free(p->found.blocks);
@@ -319,7 +323,8 @@ void drain_write_done(struct loop_op *op, int result)
 		drain_free_if_done(p);
 		return;
 	}
-	if (result > 0 && !drain_batch_advance(f->batch, (uint64_t)result)) {
+	if (result == -EINTR || result == -EAGAIN ||
+	    (result > 0 && !drain_batch_advance(f->batch, (uint64_t)result))) {
 		start_write(f);
 		return;
 	}

@@ -81,9 +81,11 @@ void drain_ring_gather(void *user)
 	struct ring_batch *b = &f->batch->ring;
 	uint64_t now = drain_now();
 	bool open = now >= p->open_at;
-	int n = ring_drain_gather(p->ring, b, p->batch_bytes, open);
+	uint64_t half = drainer.config->log_segment_size / 2;
+	uint64_t most = p->batch_bytes < half ? p->batch_bytes : half;
+	int n = ring_drain_gather(p->ring, b, most, open);
 
-	if (open && b->bytes < p->batch_bytes && b->count < RING_BATCH_PIECES / 2)
+	if (open && b->bytes < most && b->count < RING_BATCH_PIECES / 2)
 		p->open_at = now + drainer.config->log_drain_ms * MS;
 	if (n <= 0)
 		return;

@@ -208,6 +208,11 @@ void drainer_forget(struct served *s, bool usable)
 		store_close(&p->store, drainer.config->log_fsync != CONFIG_FSYNC_NEVER);
 	s->draining = NULL;
 	p->served = NULL;
+	p->link = &drainer.forgotten;
+	p->next_forgotten = drainer.forgotten;
+	if (p->next_forgotten)
+		p->next_forgotten->link = &p->next_forgotten;
+	drainer.forgotten = p;
 	loop_cancel(drainer.loop, &p->timer);
 	drain_free_if_done(p);
 }

@@ -48,6 +48,7 @@ struct draining {
 	struct loop_op closed; /* the sync of the segment before */
 	int closed_fd;	       /* to be synced so; -1 */
 	struct served *served; /* NULL: forgotten */
+	struct draining *next_forgotten, **link;
 	enum phase phase;
 	struct ring_drain *ring;
 	struct store store;
@@ -79,6 +80,7 @@ struct drainer {
 	struct loop *loop;
 	struct registry *registry;
 	const struct config *config;
+	struct draining *forgotten; /* of which something is pending */
 };
 extern struct drainer drainer;
 
