@@ -51,13 +51,32 @@ static int next_from(const struct segment_walk *w, uint64_t least, uint64_t *num
 	return 1;
 }
 
+/* The same behind the segment where it is. A directory that has not changed since it was read is not read again; nor
+ * does its time tell a change that came at once. */
+static int look_later(struct segment_walk *w, uint64_t *number)
+{
+	struct timespec now;
+	struct stat st;
+	int r;
+
+	if (stat(w->path, &st))
+		return errno == ENOENT ? 0 : -errno;
+	if (st.st_mtim.tv_sec == w->quiet.tv_sec && st.st_mtim.tv_nsec == w->quiet.tv_nsec)
+		return 0;
+	clock_gettime(CLOCK_REALTIME, &now);
+	r = next_from(w, w->number + 1, number);
+	if (!r && now.tv_sec - st.st_mtim.tv_sec > 1)
+		w->quiet = st.st_mtim;
+	return r;
+}
+
 /* The segment behind this one: 1; 0: there is none yet. Nearly always it has the next number. */
-static int later(const struct segment_walk *w, uint64_t *number)
+static int later(struct segment_walk *w, uint64_t *number)
 {
 	if (w->single)
 		return 0;
 	*number = w->number + 1;
-	return exists(w, *number) ? 1 : next_from(w, w->number + 1, number);
+	return exists(w, *number) ? 1 : look_later(w, number);
 }
 
 static int find_next(struct segment_walk *w, uint64_t *number)

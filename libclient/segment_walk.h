@@ -6,6 +6,8 @@
 #ifndef LIBCLIENT_SEGMENT_WALK_H
 #define LIBCLIENT_SEGMENT_WALK_H
 
+#include <time.h>
+
 #include "segment_group.h"
 
 struct segment_walk {
@@ -14,6 +16,7 @@ struct segment_walk {
 	struct segment_stats *stats;
 	const struct segment_query *query; /* segments whose index has nothing of it are passed over */
 	struct segment_file file;
+	struct timespec quiet; /* the directory's time when nothing later was in it */
 	bool opened;	 /* file is */
 	uint64_t number; /* of the segment that it is in, or was in last; 0: none yet */
 	uint64_t at;	 /* the next group */

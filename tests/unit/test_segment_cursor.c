@@ -609,9 +609,16 @@ START_TEST(numbers_that_were_never_used_are_stepped_over)
 	open_at(SEGMENT_FOLLOW, NULL);
 	expect(1, 30);
 	ck_assert_uint_eq(next(), 0);
+	/* One that came at once, and one that came after nothing had for long. */
 	segment_of(&s, 502, 1, 31);
 	write_closed(&s);
 	expect(31, 40);
+	ck_assert_int_eq(utimensat(AT_FDCWD, d.path, (struct timespec[2]){ { 5, 0 }, { 5, 0 } }, 0), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(next(), 0);
+	segment_of(&s, 504, 1, 41);
+	write_closed(&s);
+	expect(41, 50);
 	ck_assert_uint_eq(next(), 0);
 }
 END_TEST
