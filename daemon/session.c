@@ -215,6 +215,25 @@ static int on_deaths(struct session *s, const struct request *request)
 	return err;
 }
 
+/* The directory need not be there yet. */
+static int on_log(struct session *s, const struct request *request)
+{
+	const char *dir = sessions.service->config->log_dir;
+	struct served *served;
+	struct reply reply;
+	int err = registry_find(sessions.service->registry, request->name, &s->peer, &served);
+
+	if (err)
+		return served ? answer_arena(s, request, served, err) : answer(s, request, err);
+	if (!(registry_rights(served, &s->peer) & ARENA_RIGHT_READ))
+		return answer(s, request, -EACCES);
+	protocol_reply(&reply, request, 0);
+	if (dir[0] && snprintf(reply.log_dir, sizeof reply.log_dir, "%s/%s", dir, request->name) >=
+			      (int)sizeof reply.log_dir)
+		return answer(s, request, -ENAMETOOLONG);
+	return send_reply(s, &reply, NULL, 0);
+}
+
 static int on_attached(struct session *s, const struct request *request)
 {
 	struct served *served;
@@ -296,6 +315,7 @@ static int dispatch(struct session *s, const struct request *request)
 	case REQUEST_ARENA_SHOW: return on_show(s, request);
 	case REQUEST_CLIENT_ATTACHED: return on_attached(s, request);
 	case REQUEST_CLIENT_DEATHS: return on_deaths(s, request);
+	case REQUEST_ARENA_LOG: return on_log(s, request);
 	case REQUEST_ARENA_PRESENT:
 	case REQUEST_TYPES: break;
 	}

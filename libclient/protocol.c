@@ -177,7 +177,8 @@ int protocol_reply_check(const void *bytes, size_t length, struct reply *ret)
 		return -EBADMSG;
 	if (!text_padded(ret->arena.name, sizeof ret->arena.name) ||
 	    !text_padded(ret->status.io, sizeof ret->status.io) ||
-	    !text_padded(ret->status.release, sizeof ret->status.release))
+	    !text_padded(ret->status.release, sizeof ret->status.release) ||
+	    !text_padded(ret->log_dir, sizeof ret->log_dir))
 		return -EBADMSG;
 	return 0;
 }

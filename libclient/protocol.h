@@ -32,6 +32,7 @@ enum request_type {
 	REQUEST_ARENA_PRESENT =
 		9, /* name, descriptors: a lost memfd arena, handed back by a client */
 	REQUEST_CLIENT_DEATHS = 10, /* name; ARENA_FD_FILE: reports of deaths, if there are any */
+	REQUEST_ARENA_LOG = 11, /* name; reply.log_dir */
 	REQUEST_TYPES
 };
 
@@ -123,11 +124,13 @@ struct daemon_status {
 };
 _Static_assert(sizeof(struct daemon_status) == 104, "daemon status");
 
+#define PROTOCOL_LOG_BYTES 208 /* a longer path is -ENAMETOOLONG */
+
 struct reply {
 	struct protocol_head head;
 	struct arena_info arena;
 	struct daemon_status status;
-	uint8_t reserved[208];
+	char log_dir[PROTOCOL_LOG_BYTES]; /* where the arena's log is drained to; "": nowhere */
 };
 _Static_assert(sizeof(struct reply) == 512, "reply");
 

@@ -44,6 +44,7 @@ unit_tests = \
 	%D%/unit/test_hint \
 	%D%/unit/test_interleave \
 	%D%/unit/test_liveness \
+	%D%/unit/test_log_seen \
 	%D%/unit/test_names \
 	%D%/unit/test_object \
 	%D%/unit/test_open \
@@ -127,6 +128,7 @@ script_tests = \
 	%D%/cli/tool_log.sh \
 	%D%/cli/tool_log_position.sh \
 	%D%/cli/tool_log_query.sh \
+	%D%/cli/tool_log_segments.sh \
 	%D%/cli/tool_log_syslog.sh \
 	%D%/cli/tool_trace.sh \
 	%D%/cli/tool_usage.sh

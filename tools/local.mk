@@ -17,6 +17,7 @@ libshmctl_la_SOURCES = \
 	%D%/trace_source.h %D%/trace_source.c \
 	%D%/log_filter.h %D%/log_filter.c \
 	%D%/log_names.h %D%/log_names.c \
+	%D%/log_seen.h %D%/log_seen.c \
 	%D%/log_show.h %D%/log_show.c \
 	%D%/log_source.h %D%/log_source.c \
 	%D%/log_query.h %D%/log_query.c \
@@ -25,7 +26,7 @@ libshmctl_la_SOURCES = \
 
 bin_PROGRAMS += shmctl-tool
 shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS)
-shmctl_tool_LDADD = libshmctl.la libclient.la -lm
+shmctl_tool_LDADD = libshmctl.la libsegment.la libclient.la -lm
 shmctl_tool_SOURCES = \
 	%D%/shmctl-tool.c \
 	%D%/tool.h %D%/tool.c \

@@ -13,6 +13,9 @@
 
 #define LINES_MAX (1u << 24)
 #define FOLLOW_MS 1000
+#define FIRST_WINDOW_NS UINT64_C(60000000000)
+#define LAST_WINDOW_NS	(UINT64_C(86400000000000) * 60)
+#define WINDOW_GROWTH	16
 #define LATE_NS	  UINT64_C(1000000000) /* records of a time that is over may come for this long */
 
 struct query {
@@ -91,7 +94,7 @@ static int parse_query(const struct call *call, uint64_t lines, struct query *q)
 
 struct kept {
 	struct shma_record record;
-	const struct log_source *source;
+	const char *what;
 	char name[32];
 	bool named;
 };
@@ -132,7 +135,7 @@ static int last_add(struct last *l, const struct log_source *s, const char *name
 	slot = &l->at[l->count % l->wanted];
 	if (l->count >= l->wanted)
 		free(slot->record.data);
-	*slot = (struct kept){ .record = *r, .source = s, .named = name != NULL };
+	*slot = (struct kept){ .record = *r, .what = s->what, .named = name != NULL };
 	slot->record.data = data;
 	slot->record.lost = s->lost;
 	snprintf(slot->name, sizeof(slot->name), "%s", name ? name : "");
@@ -154,7 +157,7 @@ static int last_show(struct query *q, const struct last *l)
 
 	for (uint64_t i = first; i < l->count; i++) {
 		const struct kept *k = &l->at[i % l->wanted];
-		int code = log_show(&q->emit, &q->look, &k->record, k->source->what,
+		int code = log_show(&q->emit, &q->look, &k->record, k->what,
 				    k->named ? k->name : NULL, i == first ? 0 : k->record.lost);
 
 		if (code)
@@ -223,10 +226,35 @@ static int gather(struct query *q, struct last *l)
 	}
 }
 
-static int show_last(struct query *q)
+/* Segments may be many times what is asked for: first those of the last minute are looked at, then more. */
+static int gather_back(const struct call *call, struct query *q, struct last *l)
+{
+	uint64_t since_ns = q->filter.since_ns, now_ns = tool_now_ns(), window_ns = FIRST_WINDOW_NS;
+	uint64_t until_ns = q->filter.until_ns < now_ns ? q->filter.until_ns : now_ns;
+	int code;
+
+	for (;; window_ns *= WINDOW_GROWTH) {
+		bool whole = !q->sources.segments || window_ns > LAST_WINDOW_NS || window_ns > until_ns ||
+			     until_ns - window_ns <= since_ns;
+
+		q->filter.since_ns = whole ? since_ns : until_ns - window_ns;
+		log_sources_close(&q->sources);
+		code = log_sources_open(call, &q->filter, q->position, &q->sources);
+		if (!code)
+			code = gather(q, l);
+		if (code || whole || l->count >= l->wanted)
+			break;
+		last_free(l);
+		*l = (struct last){ .wanted = q->lines };
+	}
+	q->filter.since_ns = since_ns;
+	return code;
+}
+
+static int show_last(const struct call *call, struct query *q)
 {
 	struct last l = { .wanted = q->lines };
-	int code = gather(q, &l);
+	int code = q->sources.segments ? gather_back(call, q, &l) : gather(q, &l);
 
 	if (!code)
 		code = last_show(q, &l);
@@ -267,13 +295,13 @@ static int follow(struct query *q)
 static int run(const struct call *call, struct query *q)
 {
 	uint64_t lost = 0;
-	int code = log_sources_open(call, q->position, &q->sources);
+	int code = log_sources_open(call, &q->filter, q->position, &q->sources);
 
 	if (code)
 		return code;
 	emit_begin_stream(&q->emit, stdout, call->json);
 	q->emit.utc = call_option(call, "utc") != NULL;
-	code = q->lines == LOG_LINES_ALL ? show_all(q) : show_last(q);
+	code = q->lines == LOG_LINES_ALL ? show_all(q) : show_last(call, q);
 	if (!code && q->follow)
 		code = follow(q);
 	for (size_t i = 0; i < q->sources.count; i++)

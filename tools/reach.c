@@ -364,6 +364,24 @@ int reach_attach(const struct call *call, const char *what, unsigned flags, shma
 	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
 }
 
+int reach_log_directory(const struct call *call, const char *name, char path[REACH_LOG_BYTES])
+{
+	struct request request;
+	struct reply reply;
+	int fd, code;
+
+	code = named_request(&request, REQUEST_ARENA_LOG, name);
+	if (!code)
+		code = reach_daemon(call, &fd);
+	if (code)
+		return code;
+	code = reach_request(fd, &request, &reply, NULL, name);
+	close(fd);
+	if (!code)
+		memcpy(path, reply.log_dir, REACH_LOG_BYTES);
+	return code;
+}
+
 /* ---- all of them ---- */
 
 static int list_from_daemon(const struct call *call, reach_visit visit, void *context)

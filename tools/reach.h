@@ -39,6 +39,10 @@ int reach_request(int fd, const struct request *request, struct reply *reply,
 /* Attaches through the library: to write (SHMA_... flags), or to read the log. */
 int reach_attach(const struct call *call, const char *what, unsigned flags, shma **ret);
 
+/* Where the daemon drains an arena's log to; "": nowhere. */
+#define REACH_LOG_BYTES PROTOCOL_LOG_BYTES
+int reach_log_directory(const struct call *call, const char *name, char path[REACH_LOG_BYTES]);
+
 /* All arenas in order of name, those that are lost or refused too. Not TOOL_OK from visit: ends. */
 typedef int (*reach_visit)(void *context, const struct arena_info *info);
 int reach_list(const struct call *call, reach_visit visit, void *context);

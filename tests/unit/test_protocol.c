@@ -208,6 +208,14 @@ START_TEST(a_reply_repeats_its_request_and_is_checked)
 	r.head.serial = 4711;
 	protocol_reply(&reply, &r, -ENOENT);
 	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), 0);
+	/* A directory is a text, and ends. */
+	memset(reply.log_dir, '/', sizeof reply.log_dir);
+	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), -EBADMSG);
+	reply.log_dir[sizeof reply.log_dir - 1] = 0;
+	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), 0);
+	reply.log_dir[7] = 0;
+	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), -EBADMSG);
+	memset(reply.log_dir, 0, sizeof reply.log_dir);
 	ck_assert_uint_eq(out.head.serial, 4711);
 	ck_assert_int_eq(out.head.error, -ENOENT);
 	ck_assert_uint_eq(out.head.type, REQUEST_ARENA_SHOW);
