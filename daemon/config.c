@@ -227,6 +227,11 @@ static int set_ship_replicas(struct config *c, const char *v)
 	return parse_number(v, 10, 1, 5, &c->ship_replicas);
 }
 
+static int set_ship_batch(struct config *c, const char *v)
+{
+	return parse_number(v, 10, 1, 1024, &c->ship_batch);
+}
+
 static int set_arena_size(struct config *c, const char *v)
 {
 	return config_size(v, &c->arena.capacity);
@@ -268,6 +273,7 @@ static const struct key {
 	{ "daemon", "log-compress", set_log_compress },
 	{ "daemon", "ship", set_ship },
 	{ "daemon", "ship-replicas", set_ship_replicas },
+	{ "daemon", "ship-batch", set_ship_batch },
 	{ "arena", "size", set_arena_size },
 	{ "arena", "log-size", set_arena_log_size },
 	{ "arena", "client-quota", set_arena_quota },
@@ -391,6 +397,7 @@ static int set_defaults(struct config *c, char *error)
 	c->log_drain_ms = 200;
 	c->log_compress = true;
 	c->ship_replicas = 1;
+	c->ship_batch = 1;
 	if (connect_socket_path(c->socket, sizeof c->socket, NULL))
 		return fail(error, -ENAMETOOLONG, "the default socket's path is too long");
 	if (default_state_dir(c->state_dir, sizeof c->state_dir))

@@ -41,6 +41,7 @@ struct config {
 	bool log_compress;
 	char ship[CONFIG_SHIP_BYTES]; /* where logs go beside; "": nowhere */
 	uint32_t ship_replicas;
+	uint32_t ship_batch; /* records a message */
 	struct arena_terms arena; /* where a request says 0 */
 };
 

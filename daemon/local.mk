@@ -80,7 +80,7 @@ endif
 # What the scripts run: a client of the protocol, and a shell without io_uring.
 if HAVE_NATS
 check_PROGRAMS += tests/cli/daemon_ship
-tests_cli_daemon_ship_CPPFLAGS = $(AM_CPPFLAGS) $(NATS_CFLAGS)
+tests_cli_daemon_ship_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon $(NATS_CFLAGS)
 tests_cli_daemon_ship_LDADD = libclient.la $(NATS_LIBS)
 endif
 check_PROGRAMS += tests/cli/daemon_peer tests/cli/daemon_deny tests/cli/daemon_drain

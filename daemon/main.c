@@ -91,7 +91,8 @@ static void reload(void)
 	if (strcmp(fresh->socket, d.config.socket) ||
 	    strcmp(fresh->state_dir, d.config.state_dir) ||
 	    strcmp(fresh->log_dir, d.config.log_dir) || fresh->io != d.config.io ||
-	    strcmp(fresh->ship, d.config.ship) || fresh->ship_replicas != d.config.ship_replicas)
+	    strcmp(fresh->ship, d.config.ship) || fresh->ship_replicas != d.config.ship_replicas ||
+	    fresh->ship_batch != d.config.ship_batch)
 		msg_warning(
 			"socket, state-dir, log-dir, io and ship stay as they are until the next start");
 	d.config.log_level = fresh->log_level;

@@ -166,10 +166,12 @@ static int make_attributes(posix_spawnattr_t *attributes)
 /* Where to ship to may have a password in it: arguments can be seen by all, the environment cannot. */
 static int set_environment(void)
 {
-	char replicas[16];
+	char replicas[16], batch[16];
 
 	snprintf(replicas, sizeof replicas, "%u", ship.config->ship_replicas);
-	return setenv(SHIP_URLS, ship.config->ship, 1) || setenv(SHIP_REPLICAS, replicas, 1) ? -errno : 0;
+	snprintf(batch, sizeof batch, "%u", ship.config->ship_batch);
+	return setenv(SHIP_URLS, ship.config->ship, 1) || setenv(SHIP_REPLICAS, replicas, 1) ||
+			       setenv(SHIP_BATCH, batch, 1) ? -errno : 0;
 }
 
 static int spawn(struct shipping *p, int said_fd)

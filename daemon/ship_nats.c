@@ -23,11 +23,12 @@
 #define WRITE_MS	4000
 #define PING_MS		2000
 #define WINDOW_NS	(INT64_C(10) * 1000000000) /* the server keeps each id so long, in memory */
-#define HEADERS_BYTES	1024u			   /* more than ours need */
+#define HEADERS_BYTES	1024u			   /* more than ours need, and a struct ship_packed */
 #define NAME_BYTES_MAX	(3 * SEGMENT_NAME_BYTES)
 #define SUBJECT_BYTES	(NAME_BYTES_MAX + 32)
 #define INBOX_BYTES	128
 #define ID_BYTES	96
+#define PACKED_BYTES	(UINT32_C(64) << 10) /* of a message of several records */
 
 struct ship_nats {
 	struct ship_sink sink; /* first */
@@ -36,7 +37,7 @@ struct ship_nats {
 	char *urls;
 	const char *servers[URLS_MAX];
 	int server_count;
-	unsigned replicas;
+	unsigned replicas, batch; /* records a message, at most */
 
 	natsConnection *nc;
 	jsCtx *js;
@@ -44,13 +45,16 @@ struct ship_nats {
 	char inbox[INBOX_BYTES];
 	size_t max_payload;
 	uint64_t base;	    /* the stream's sequence at the opening */
-	uint64_t published; /* since then, the one that is held included */
+	uint64_t published; /* records since then, those that are held included */
 	uint64_t asked;	    /* of which an acknowledgement was asked for */
 	uint64_t acked;
-	bool holding;	    /* a record is not sent yet: by then it is known whether it is its batch's last */
-	struct segment_record held;
-	void *data; /* its */
-	size_t room;
+	uint64_t messages;  /* since then, likewise */
+	/* A message is not sent yet: by then it is known whether it is its batch's last. */
+	unsigned held;		     /* records of it */
+	struct segment_record first; /* its first, but data */
+	struct segment_position position;
+	char *data;
+	size_t length, room;
 	char id[ID_BYTES]; /* of the message that was sent last */
 };
 
@@ -207,7 +211,7 @@ static void nats_close(struct ship_sink *sink)
 	natsSubscription_Destroy(n->acks);
 	jsCtx_Destroy(n->js);
 	natsConnection_Destroy(n->nc);
-	n->holding = false;
+	n->held = 0;
 	n->acks = NULL;
 	n->js = NULL;
 	n->nc = NULL;
@@ -227,7 +231,7 @@ static int nats_open(struct ship_sink *sink, struct ship_last *ret)
 	if (!err)
 		err = look_at_end(n, ret);
 	n->base = ret->sequence;
-	n->published = n->asked = n->acked = 0;
+	n->published = n->messages = n->asked = n->acked = 0;
 	if (err)
 		nats_close(sink);
 	return err;
@@ -248,23 +252,34 @@ static void name_id(char to[ID_BYTES], const struct segment_key *key)
 	snprintf(to, ID_BYTES, "%s/%u/%u/%u", ring, key->block, key->lap, key->at);
 }
 
-/* cut: bytes that the server's longest message has no room for. */
-static natsStatus set_headers(struct ship_nats *n, natsMsg *m, const struct segment_record *r, size_t cut)
+/* What the server's longest message has no room for is cut off. */
+static uint32_t cut_of(const struct ship_nats *n, const struct segment_record *r)
 {
+	return r->len > n->max_payload ? (uint32_t)(r->len - n->max_payload) : 0;
+}
+
+static natsStatus set_headers(struct ship_nats *n, natsMsg *m)
+{
+	const struct segment_record *r = &n->first;
 	char text[160];
 	natsStatus s;
 
 	name_id(n->id, &r->key);
 	s = natsMsgHeader_Set(m, "Nats-Msg-Id", n->id);
-	snprintf(text, sizeof text, "%" PRIu64, n->base + n->published - 1);
+	snprintf(text, sizeof text, "%" PRIu64, n->base + n->messages - 1);
 	if (s == NATS_OK)
 		s = natsMsgHeader_Set(m, "Nats-Expected-Last-Sequence", text);
-	snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 " %" PRIu32, r->position.number,
-		 r->position.offset, r->position.record);
+	snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 " %" PRIu32, n->position.number,
+		 n->position.offset, n->position.record);
 	if (s == NATS_OK)
 		s = natsMsgHeader_Set(m, "Shmalloc-Position", text);
-	snprintf(text, sizeof text, "%" PRIu64 " %d %d %" PRIu64 " %d %" PRIu32 " %" PRIu64 " %zu",
-		 r->time_ns, (int)r->pid, (int)r->tid, r->seq, r->fields, r->dropped, r->lost, cut);
+	if (s != NATS_OK || n->batch > 1) {
+		snprintf(text, sizeof text, "%u", n->held);
+		return s == NATS_OK ? natsMsgHeader_Set(m, "Shmalloc-Records", text) : s;
+	}
+	snprintf(text, sizeof text, "%" PRIu64 " %d %d %" PRIu64 " %d %" PRIu32 " %" PRIu64 " %" PRIu32,
+		 r->time_ns, (int)r->pid, (int)r->tid, r->seq, r->fields, r->dropped, r->lost,
+		 cut_of(n, r));
 	return s == NATS_OK ? natsMsgHeader_Set(m, "Shmalloc-Record", text) : s;
 }
 
@@ -272,14 +287,13 @@ static natsStatus make_message(struct ship_nats *n, natsMsg **m, const char *rep
 {
 	static const char *const levels[] = { "emerg",	 "alert",  "crit", "err",
 					      "warning", "notice", "info", "debug" };
-	const struct segment_record *r = &n->held;
-	size_t len = r->len < n->max_payload ? r->len : n->max_payload;
 	char subject[SUBJECT_BYTES];
 	natsStatus s;
 
-	snprintf(subject, sizeof subject, "shmalloc.%s.%s", n->name, levels[r->level & 7]);
-	s = natsMsg_Create(m, subject, reply, n->data, (int)len);
-	return s == NATS_OK ? set_headers(n, *m, r, r->len - len) : s;
+	snprintf(subject, sizeof subject, "shmalloc.%s.%s", n->name,
+		 n->batch > 1 ? "batch" : levels[n->first.level & 7]);
+	s = natsMsg_Create(m, subject, reply, n->data, (int)n->length);
+	return s == NATS_OK ? set_headers(n, *m) : s;
 }
 
 static int send_held(struct ship_nats *n, const char *reply)
@@ -287,48 +301,96 @@ static int send_held(struct ship_nats *n, const char *reply)
 	natsMsg *m = NULL;
 	natsStatus s;
 
-	if (!n->holding)
+	if (!n->held)
 		return 0;
-	n->holding = false;
 	s = make_message(n, &m, reply);
 	if (s == NATS_OK)
 		s = natsConnection_PublishMsg(n->nc, m);
 	natsMsg_Destroy(m);
+	n->held = 0;
 	return s == NATS_OK ? 0 : fail(n, "publishing", s);
+}
+
+static int append(struct ship_nats *n, const void *data, size_t len)
+{
+	size_t needed = n->length + len + 8, room = needed < 4096 ? 4096 : 2 * needed;
+
+	if (needed > n->room) {
+		char *more = realloc(n->data, room);
+
+		if (!more)
+			return -ENOMEM;
+		n->data = more;
+		n->room = room;
+	}
+	if (len)
+		memcpy(n->data + n->length, data, len);
+	n->length += len;
+	return 0;
+}
+
+static int append_packed(struct ship_nats *n, const struct segment_record *r, size_t len)
+{
+	struct ship_packed head = {
+		.bytes = (uint32_t)len,
+		.level = (uint8_t)r->level,
+		.fields = r->fields,
+		.dropped = r->dropped,
+		.cut = cut_of(n, r),
+		.time = r->time_ns,
+		.seq = r->seq,
+		.lost = r->lost,
+		.pid = r->pid,
+		.tid = r->tid,
+	};
+	int err = append(n, &head, sizeof head);
+
+	if (!err)
+		err = append(n, r->data, len);
+	return err ? err : append(n, "\0\0\0\0\0\0\0", -len & 7);
 }
 
 static int hold(struct ship_nats *n, const struct segment_record *r)
 {
-	if (r->len > n->room) {
-		void *data = realloc(n->data, r->len);
+	size_t len = r->len - cut_of(n, r);
+	int err;
 
-		if (!data)
-			return -ENOMEM;
-		n->data = data;
-		n->room = r->len;
+	if (!n->held) {
+		n->length = 0;
+		n->first = *r;
+		n->messages++;
 	}
-	if (r->len)
-		memcpy(n->data, r->data, r->len);
-	n->held = *r;
-	n->holding = true;
+	err = n->batch > 1 ? append_packed(n, r, len) : append(n, r->data, len);
+	if (err)
+		return err;
+	n->position = r->position;
+	n->held++;
 	n->published++;
 	return 0;
 }
 
+/* The headers have their room beside max_payload, a record of a batch its own. */
+static bool has_room(const struct ship_nats *n, const struct segment_record *r)
+{
+	return n->held < n->batch && n->length + r->len + sizeof(struct ship_packed) < PACKED_BYTES &&
+	       n->length + r->len + sizeof(struct ship_packed) + 8 < n->max_payload;
+}
+
 static int nats_publish(struct ship_sink *sink, const struct segment_record *r)
 {
-	int err = send_held(of(sink), NULL);
+	struct ship_nats *n = of(sink);
+	int err = n->held && !has_room(n, r) ? send_held(n, NULL) : 0;
 
-	return err ? err : hold(of(sink), r);
+	return err ? err : hold(n, r);
 }
 
 static int nats_flush(struct ship_sink *sink)
 {
 	struct ship_nats *n = of(sink);
-	char reply[INBOX_BYTES + 24];
+	char reply[INBOX_BYTES + 48];
 	int err;
 
-	snprintf(reply, sizeof reply, "%s.%" PRIu64, n->inbox, n->published);
+	snprintf(reply, sizeof reply, "%s.%" PRIu64 "_%" PRIu64, n->inbox, n->published, n->messages);
 	n->asked = n->published;
 	err = send_held(n, reply);
 	if (!err && natsConnection_Flush(n->nc) == NATS_CONNECTION_CLOSED)
@@ -339,7 +401,7 @@ static int nats_flush(struct ship_sink *sink)
 /* ---- acknowledgements ---- */
 
 struct ack {
-	uint64_t count; /* of records, by the subject it came to */
+	uint64_t count, messages; /* of records, by the subject it came to */
 	uint64_t sequence;
 	bool good, duplicate;
 };
@@ -354,7 +416,8 @@ static void parse_ack(struct ship_nats *n, natsMsg *m, struct ack *ret)
 	memcpy(text, len ? natsMsg_GetData(m) : "", len);
 	text[len] = 0;
 	memset(ret, 0, sizeof *ret);
-	ret->count = subject ? strtoull(subject + 1, NULL, 10) : 0;
+	if (!subject || sscanf(subject, ".%" SCNu64 "_%" SCNu64, &ret->count, &ret->messages) != 2)
+		ret->count = 0;
 	at = strstr(text, "\"seq\":");
 	ret->sequence = at ? strtoull(at + strlen("\"seq\":"), NULL, 10) : 0;
 	ret->good = at && !strstr(text, "\"error\"");
@@ -384,12 +447,12 @@ static int take_ack(struct ship_nats *n, const struct ack *a)
 		return -EAGAIN;
 	if (a->count <= n->acked || a->count > n->asked)
 		return 0;
-	if (a->sequence == n->base + a->count) {
+	if (a->sequence == n->base + a->messages) {
 		n->acked = a->count;
 		return 0;
 	}
 	snprintf(n->sink.why, sizeof n->sink.why, "out of step: sequence %" PRIu64 ", not %" PRIu64,
-		 a->sequence, n->base + a->count);
+		 a->sequence, n->base + a->messages);
 	return a->duplicate && a->count == n->published && is_there(n, a->sequence) ? -EEXIST : -EAGAIN;
 }
 
@@ -444,7 +507,8 @@ static int split_urls(struct ship_nats *n, const char *urls)
 	return n->server_count ? 0 : -EINVAL;
 }
 
-int ship_nats_open(struct ship_sink **ret, const char *arena, const char *urls, unsigned replicas)
+int ship_nats_open(struct ship_sink **ret, const char *arena, const char *urls, unsigned replicas,
+		   unsigned batch)
 {
 	struct ship_nats *n = calloc(1, sizeof *n);
 	int err;
@@ -458,6 +522,7 @@ int ship_nats_open(struct ship_sink **ret, const char *arena, const char *urls, 
 	snprintf(n->stream, sizeof n->stream, "SHMALLOC_%s", n->name);
 	snprintf(n->subjects, sizeof n->subjects, "shmalloc.%s.*", n->name);
 	n->replicas = replicas;
+	n->batch = batch;
 	*ret = &n->sink;
 	err = split_urls(n, urls);
 	if (err) {

@@ -97,18 +97,27 @@ static int take_dir(const char *dir)
 	return 0;
 }
 
+static unsigned number_of(const char *variable)
+{
+	const char *text = getenv(variable);
+
+	return text ? (unsigned)strtoul(text, NULL, 10) : 1;
+}
+
 static int open_sink(struct ship_sink **ret, const char *arena)
 {
-	const char *urls = getenv(SHIP_URLS), *replicas = getenv(SHIP_REPLICAS);
+	const char *urls = getenv(SHIP_URLS);
+	unsigned replicas = number_of(SHIP_REPLICAS), batch = number_of(SHIP_BATCH);
 
 	*ret = NULL;
 	if (!urls)
 		return -EINVAL;
 #ifdef HAVE_NATS
-	return ship_nats_open(ret, arena, urls, replicas ? (unsigned)strtoul(replicas, NULL, 10) : 1);
+	return ship_nats_open(ret, arena, urls, replicas, batch);
 #else
 	(void)arena;
 	(void)replicas;
+	(void)batch;
 	return -ENOSYS;
 #endif
 }

@@ -10,6 +10,7 @@
 #define SHIP_OPTION "--ship"
 #define SHIP_URLS "SHMALLOCD_SHIP"
 #define SHIP_REPLICAS "SHMALLOCD_SHIP_REPLICAS"
+#define SHIP_BATCH "SHMALLOCD_SHIP_BATCH"
 
 int ship_run(int argc, char **argv);
 

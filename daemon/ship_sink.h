@@ -43,9 +43,22 @@ struct ship_sink {
 	char why[SHIP_WHY_BYTES];
 };
 
-/* NATS JetStream: a stream SHMALLOC_<arena>, subjects shmalloc.<arena>.<level>. urls: nats://host:port[,…]. They stay
+/* A record in a message of several, little endian; its bytes follow, with zeros to the next multiple of 8. */
+struct ship_packed {
+	uint32_t bytes;
+	uint8_t level, fields; /* fields 1: structured */
+	uint16_t reserved;
+	uint32_t dropped, cut;
+	uint64_t time, seq, lost;
+	int32_t pid, tid;
+};
+_Static_assert(sizeof(struct ship_packed) == 48, "packed record");
+
+/* NATS JetStream: a stream SHMALLOC_<arena>, subjects shmalloc.<arena>.<level>; or with batch > 1, so many
+ * records a message at most, shmalloc.<arena>.batch. urls: nats://host:port[,…]. They stay
  * the caller's. -ENOMEM; -ENOSYS: built without it. */
-int ship_nats_open(struct ship_sink **ret, const char *arena, const char *urls, unsigned replicas);
+int ship_nats_open(struct ship_sink **ret, const char *arena, const char *urls, unsigned replicas,
+		   unsigned batch);
 void ship_nats_close(struct ship_sink *sink);
 
 #endif

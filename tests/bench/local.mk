@@ -137,7 +137,7 @@ CLEANFILES += $(bench_plugins) $(bench_others) %D%/results/bench*.csv
 bench_kept = %D%/results/reference.txt %D%/results/reference.csv %D%/results/reference-bars.csv \
 	%D%/results/reference-scaling.txt %D%/results/reference-bars.svg %D%/results/reference-peers.svg \
 	%D%/results/reference-latency.svg %D%/results/reference-scaling.svg %D%/results/reference-traces.svg
-EXTRA_DIST += %D%/README.md %D%/drain.sh %D%/callgrind.sh %D%/instructions.sh \
+EXTRA_DIST += %D%/README.md %D%/drain.sh %D%/ship.sh %D%/callgrind.sh %D%/instructions.sh \
 	%D%/instructions.csv %D%/plots.sh %D%/report.sh \
 	$(bench_kept) %D%/peer_null.c %D%/peer_malloc.c \
 	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c \

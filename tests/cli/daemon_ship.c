@@ -6,6 +6,7 @@
  *   write ARENA WRITERS STOP-FILE PER-SECOND   processes that log until the file is there
  *   load ARENA RECORDS BYTES   so many records, as fast as they are taken
  *   end URL STREAM             the stream's last sequence
+ *   last URL STREAM BYTES      the number of its last record, all so long; -1: it has none
  *   leader URL STREAM          the server that leads it
  *   check URL STREAM WRITERS   reads all of the stream: which records are there, and how often
  *   bare URL STREAM RECORDS BYTES   a new stream, and as many messages as its library publishes asynchronously
@@ -25,6 +26,7 @@
 #include <nats/nats.h>
 
 #include "../seed.h"
+#include "ship_sink.h"
 #include "shmalloc.h"
 
 #define WRITERS_MAX 16
@@ -258,7 +260,9 @@ static void note_headers(natsMsg *m, const char *subject)
 	unsigned pid, tid, fields, dropped;
 	const char *text;
 
-	if (natsMsgHeader_Get(m, "Shmalloc-Record", &text) != NATS_OK ||
+	if (natsMsgHeader_Get(m, "Shmalloc-Records", &text) == NATS_OK)
+		tally.wrong += strncmp(subject, "shmalloc.", 9) != 0;
+	else if (natsMsgHeader_Get(m, "Shmalloc-Record", &text) != NATS_OK ||
 	    sscanf(text, "%llu %u %u %llu %u %u %llu", &time, &pid, &tid, &seq, &fields, &dropped, &lost) != 7 ||
 	    strncmp(subject, "shmalloc.", 9) != 0)
 		tally.wrong++;
@@ -269,6 +273,34 @@ static void note_headers(natsMsg *m, const char *subject)
 		tally.id_twice++;
 	else
 		snprintf(before, sizeof before, "%s", text);
+}
+
+/* One record, or several, each with what the headers have else. */
+static void note_message(natsMsg *m)
+{
+	const char *data = natsMsg_GetData(m), *text;
+	size_t len = (size_t)natsMsg_GetDataLength(m);
+	struct ship_packed head;
+	unsigned long count;
+
+	if (natsMsgHeader_Get(m, "Shmalloc-Records", &text) != NATS_OK) {
+		note(data, len);
+		return;
+	}
+	for (count = strtoul(text, NULL, 10); count && len >= sizeof head; count--) {
+		memcpy(&head, data, sizeof head);
+		data += sizeof head;
+		len -= sizeof head;
+		if (head.bytes > len)
+			break;
+		note(data, head.bytes);
+		tally.lost += head.lost;
+		head.bytes = (head.bytes + 7) & ~7u;
+		data += head.bytes;
+		len -= head.bytes;
+	}
+	if (count || len)
+		tally.wrong++;
 }
 
 static int check(char **argv)
@@ -290,7 +322,7 @@ static int check(char **argv)
 	must("subscription", js_SubscribeSync(&sub, js, "shmalloc.>", NULL, &so, &code));
 	for (uint64_t n = 0; n < last; n++) {
 		must("message", natsSubscription_NextMsg(&m, sub, 10000));
-		note(natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m));
+		note_message(m);
 		note_headers(m, natsMsg_GetSubject(m));
 		natsMsg_Destroy(m);
 	}
@@ -298,6 +330,25 @@ static int check(char **argv)
 	       (unsigned long long)last, (unsigned long long)tally.records,
 	       (unsigned long long)(tally.duplicates + tally.id_twice), (unsigned long long)tally.wrong,
 	       (unsigned long long)tally.lost, (unsigned long long)tally.disorder);
+	return 0;
+}
+
+/* Records of the same length: the last one of a message is at the same place from its end. */
+static int last(char **argv)
+{
+	struct content c = { .number = UINT64_MAX };
+	jsErrCode code = 0;
+	uint64_t sequence;
+	natsMsg *m = NULL;
+	size_t len;
+
+	connect_to(argv[0]);
+	sequence = stream_info(argv[1])->State.LastSeq;
+	if (sequence && js_GetMsg(&m, js, argv[1], sequence, NULL, &code) == NATS_OK) {
+		len = (size_t)natsMsg_GetDataLength(m);
+		memcpy(&c, natsMsg_GetData(m) + len - (size_t)atoi(argv[2]), sizeof c);
+	}
+	printf("%lld\n", (long long)c.number);
 	return 0;
 }
 
@@ -345,7 +396,7 @@ int main(int argc, char **argv)
 		const char *name;
 		int arguments;
 		int (*run)(char **argv);
-	} verbs[] = { { "write", 4, write_records }, { "load", 3, load }, { "end", 2, end },
+	} verbs[] = { { "write", 4, write_records }, { "load", 3, load }, { "end", 2, end }, { "last", 3, last },
 		      { "leader", 2, leader },	     { "check", 3, check }, { "bare", 4, bare },
 		      { "purge", 2, purge } };
 

@@ -10,11 +10,12 @@ servers 3
 server 0
 server 1
 server 2
+batch=16 # more counts messages
 configure 'log-drain-ms = 20' 'ship-replicas = 3'
 start --log-dir "$logs"
 "$SHMCTL" arena create "$name" --size 64M --log-size 16M >/dev/null
 write 2 500
-more 20 500 "the cluster is there"
+more 20 125 "the cluster is there"
 
 # leading : the number of the server that leads the stream.
 leading()
@@ -29,16 +30,16 @@ leading()
 eventually 10 leading || fail "nobody leads"
 one=$(leading)
 crash "$one"
-more 20 300 "the leader was killed"
+more 20 75 "the leader was killed"
 server "$one"
 
 # As a link that is cut: it takes what is sent, and answers nothing.
 eventually 10 leading || fail "nobody leads"
 one=$(leading)
 kill -STOP "${server[one]}"
-more 30 300 "the leader was stopped"
+more 30 75 "the leader was stopped"
 kill -CONT "${server[one]}"
-more 20 300 "and goes on"
+more 20 75 "and goes on"
 
 # All are away for a moment.
 for one in 0 1 2; do
@@ -47,7 +48,7 @@ done
 for one in 0 1 2; do
 	server $one
 done
-more 30 500 "all were killed"
+more 30 125 "all were killed"
 
 finish
 once 2

@@ -71,6 +71,7 @@ START_TEST(every_key_is_taken)
 				     "max-arenas = 9\n"
 				     "ship = nats://one:4222, tls://u:p@two:4222\n"
 				     "ship-replicas = 3\n"
+				     "ship-batch = 64\n"
 				     "[arena]\n"
 				     "size = 2G\n"
 				     "log-size = 8M\n"
@@ -88,6 +89,7 @@ START_TEST(every_key_is_taken)
 	ck_assert_uint_eq(c.max_arenas, 9);
 	ck_assert_str_eq(c.ship, "nats://one:4222, tls://u:p@two:4222");
 	ck_assert_uint_eq(c.ship_replicas, 3);
+	ck_assert_uint_eq(c.ship_batch, 64);
 	ck_assert_uint_eq(c.arena.capacity, UINT64_C(2) << 30);
 	ck_assert_uint_eq(c.arena.log_capacity, 8 << 20);
 	ck_assert_uint_eq(c.arena.client_quota, 1 << 30);
@@ -147,6 +149,7 @@ static const struct {
 	{ "[daemon]\nship = kafka://x:1\n", "not a value" },
 	{ "[daemon]\nship = nats://x:1,y:2\n", "not a value" },
 	{ "[daemon]\nship-replicas = 6\n", "not a value" },
+	{ "[daemon]\nship-batch = 0\n", "not a value" },
 	{ "[arena]\nsize = 1M\n", "out of bounds" },
 	{ "[arena]\nmode = 0077\n", "out of bounds" },
 };
