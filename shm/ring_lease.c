@@ -414,7 +414,6 @@ int ring_drop(const struct ring_view *v, struct ring_writer *w)
 		if (!(seen & 1))
 			begin_dropping(w, (seen >> 1) + 1);
 	} while (!clock_swap_own(&w->last, seen, (seen + 2) | 1));
-	STOP_POINT(ring_dropping);
 	/* Crash: before, the caller never learns of it, and nobody counts it. */
 	atomic_fetch_add_explicit(&v->header->dropped, 1, memory_order_relaxed);
 	return -EAGAIN;

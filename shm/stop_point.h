@@ -174,7 +174,6 @@
 	X(ring_signed, "a block in reset is signed and has no ticket") \
 	X(ring_ticketed, "a block in reset has its ticket, not open") \
 	X(ring_taken, "a block is taken, the cursor still points to it") \
-	X(ring_dropping, "a record is dropped and has its number, not counted") \
 	/* ring_shared.c */ \
 	X(ring_shared_leased, "a block to share is open and told of nowhere") \
 	X(ring_slot_claimed, "a place in a shared block is claimed, nothing is in it") \

@@ -8,6 +8,7 @@
 #include "ring_view.h"
 
 #define USUAL	       100u
+#define LONG	       900u /* more than is put together before it goes to the ring */
 #define LARGE	       20000u
 #define USUAL_IN_BLOCK ((uint32_t)sizeof(struct ring_record) + 104) /* rounded up */
 #define BLOCKS	       20u					    /* more than the ring has */
@@ -55,6 +56,29 @@ static void line_of(uint32_t bytes)
 static void append(void)
 {
 	result = shma_log_write(self, 6, data, length);
+}
+
+static void append_structured(void)
+{
+	struct shma_kv kv = SHMA_KV_BYTES("line", data, length);
+
+	result = shma_log_kv(self, 6, NULL, &kv, 1);
+}
+
+static void long_record(void)
+{
+	write_line(USUAL);
+	line_of(LONG);
+}
+
+static void change_policy(void)
+{
+	result = shma_log_policy(self, SHMA_LOG_DROP) < 0;
+}
+
+static void change_clock(void)
+{
+	result = shma_log_clock(self, SHMA_LOG_COARSE) < 0;
 }
 
 static void first_record(void)
@@ -452,6 +476,11 @@ const struct op log_ops[] = {
 	OP("log", "overwriting a large record", over_large, append, new_block),
 	OP("log", "while a reserve is open", within_reserve, append, done),
 	OP("log", "shared block", shared_record, append, is_shared),
+	OP("log kv", "next record", next_record, append_structured, same_block),
+	OP("log kv", "long", long_record, append_structured, done),
+	OP("log kv", "large", large_record, append_structured, done),
+	OP("log policy", "changed", with_records, change_policy, done),
+	OP("log clock", "changed", with_records, change_clock, done),
 	OP("log reserve", "next record", next_reserve, reserve, done),
 	OP("log reserve", "large", large_reserve, reserve, done),
 	OP("log commit", "of a reserve", reserved, commit, done),
