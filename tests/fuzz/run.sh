@@ -20,7 +20,7 @@ flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 -fno-omit-frame-po
 	"-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
 read -ra libraries < <(pkg-config --libs liburing inih numa libzstd check)
 
-# All but the programs' own main files, once; then each target with the fuzzer's main().
+# All but the programs' own main files and what needs a server's library, once; then each target with the fuzzer's main().
 export build
 compile()
 {
@@ -32,7 +32,7 @@ compile()
 }
 export -f compile
 # shellcheck disable=SC2016
-find shm libclient daemon tools -maxdepth 1 -name '*.c' ! -name main.c ! -name shmctl-tool.c -print0 |
+find shm libclient daemon tools -maxdepth 1 -name '*.c' ! -name main.c ! -name shmctl-tool.c ! -name ship_nats.c -print0 |
 	xargs -0 -P "$(nproc)" -I{} bash -c 'compile "$@"' compile {} "${flags[@]}"
 objects=("$build"/shm_*.o "$build"/libclient_*.o "$build"/daemon_*.o "$build"/tools_*.o)
 for target; do
