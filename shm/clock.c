@@ -178,7 +178,7 @@ static bool get_point(struct ring_header *h, uint64_t epoch, uint64_t *ns)
 /*
  * Sets a point, unless it is set: *ns is what stands there. One that is of the future was left by an earlier
  * boot, or by damage.
- * Crash: set or not, at once.
+ * Crash: set or not, at once. Modelled in tests/model/clock.pml.
  */
 static bool set_point(struct ring_header *h, uint64_t epoch, uint64_t *ns)
 {
