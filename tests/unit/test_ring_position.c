@@ -57,6 +57,13 @@ static struct shma_reader *open_named(const char *name, unsigned flags)
 	return r;
 }
 
+/* Not Check's: its asserts write to a file that a child that is killed would leave half a message in. */
+static void must(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
 /* The number in the next record, 0: none; *lost grows by what it was told. */
 static uint64_t next(struct shma_reader *r, uint64_t *lost)
 {
@@ -64,10 +71,10 @@ static uint64_t next(struct shma_reader *r, uint64_t *lost)
 	uint64_t number;
 	int result = shma_reader_next(r, &record, 0);
 
-	ck_assert_int_ge(result, 0);
+	must(result >= 0);
 	if (!result)
 		return 0;
-	ck_assert_uint_eq(record.len, sizeof(number));
+	must(record.len == sizeof(number));
 	memcpy(&number, record.data, sizeof(number));
 	*lost += record.lost;
 	return number;
