@@ -61,7 +61,7 @@ trap clean EXIT
 trap 'exit 1' INT TERM HUP
 
 echo "== shmallocd in $dir"
-"$build/shmallocd" --socket "$SHMALLOC_SOCKET" --state-dir "$dir/state" >"$dir/out" 2>"$dir/err" &
+"$build/shmallocd" --socket "$SHMALLOC_SOCKET" --state-dir "$dir/state" --log-dir "$dir/log" >"$dir/out" 2>"$dir/err" &
 daemon=$!
 for _ in $(seq 100); do
 	grep -q '^ready ' "$dir/out" && break
@@ -84,3 +84,18 @@ for what in "arena show" "arena map" "arena check"; do
 done
 echo "== shmctl-tool log tail $arena"
 "$tool" log tail "$arena"
+
+# One of them was killed: who, how, what it held, the last it logged.
+echo "== shmctl-tool client deaths $arena"
+"$tool" client deaths "$arena"
+victim=$("$tool" --json client deaths "$arena" | grep -o '"pid": *[0-9]*, *"uid": *[0-9]*, *"command": *"[^"]*", *"ended": *"signal 9"' |
+	grep -o '[0-9]*' | head -n 1)
+[ -z "$victim" ] || "$tool" client deaths "$arena" --pid "$victim"
+
+# The log is on the disk too, where it stays when the arena is gone.
+sleep 1
+echo "== shmctl-tool log cat $dir/log/$arena"
+"$tool" log cat "$dir/log/$arena" >"$dir/cat"
+ls -l "$dir/log/$arena"
+echo "$(wc -l <"$dir/cat") records in $(find "$dir/log/$arena" -type f | wc -l) segment"
+[ -s "$dir/cat" ]
