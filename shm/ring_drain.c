@@ -9,6 +9,7 @@
  * The truth of what is drained is ring_block.consumed, with the states of a shared block's slots: it is stored
  * after the piece was written. Who was killed in between finds the piece itself where it was written, and its
  * done says as much (ring_drain_note()). Losses follow: base, the records of all earlier laps, less consumed.
+ * Modelled in tests/model/ring_drain.pml.
  */
 #include "ring_piece.h"
 

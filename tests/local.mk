@@ -173,4 +173,5 @@ check-model:
 	$(AM_V_at)$(srcdir)/%D%/model/run.sh --long
 .PHONY: check-model
 EXTRA_DIST += %D%/model/README.md %D%/model/run.sh %D%/model/memory.inc %D%/model/clock.pml %D%/model/hint.pml %D%/model/names.pml \
-	%D%/model/object.pml %D%/model/pending.pml %D%/model/ring_bell.pml %D%/model/ring_block.pml
+	%D%/model/object.pml %D%/model/pending.pml %D%/model/ring_bell.pml %D%/model/ring_block.pml \
+	%D%/model/ring_drain.pml
