@@ -98,6 +98,13 @@ expect 0 log cat "$id" --grep '^[0-9]+$' --since "$since"
 grep -c . "$dir/out" >"$dir/count"
 sed 's/.* //' "$dir/out" | grep -v '^--$' | sort -n | uniq -d >"$dir/twice"
 [ ! -s "$dir/twice" ] || { fail "twice:"; head "$dir/twice"; }
+# The killed one's segment is compressed by and by: it is the same log.
+wait_for sh -c "ls '$dir/log/$id'/*.zst"
+for file in "$dir/log/$id"/*.zst; do
+	expect 0 log cat "$file" --level warning --grep '^[0-9]+$'
+	shown 1 1000
+	break
+done
 # What no daemon had drained when the ring went round is told as lost, to the record.
 expect 0 log cat "$id" --json
 if command -v python3 >/dev/null; then
