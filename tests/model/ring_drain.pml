@@ -11,7 +11,6 @@
  * Shown: each record is on the disk once at most, as it was written; those that are not there, when the last drain
  * has nothing left to do, are as many as the disk says were lost.
  *
- * at length with LAPS=3
  * fails with NO_NOTE         the next drain does not ask what was written last
  * fails with CONSUMED_FIRST  consumed before it is written
  * fails with NO_HOLD         a sealed block is written without being held
