@@ -51,9 +51,11 @@ CLEANFILES += %D%/shmallocd.service
 
 daemon_unit_tests = \
 	tests/unit/test_protocol \
-	tests/unit/test_config
+	tests/unit/test_config \
+	tests/unit/test_ship_pump
 
 tests_unit_test_protocol_LDADD = libclient.la $(CHECK_LIBS)
+tests_unit_test_ship_pump_LDADD = libshmallocd.la $(CHECK_LIBS)
 tests_unit_test_config_LDADD = libshmallocd.la $(CHECK_LIBS)
 
 daemon_script_tests = \

@@ -449,6 +449,7 @@ static int take_ack(struct ship_nats *n, const struct ack *a)
 		return 0;
 	if (a->sequence == n->base + a->messages) {
 		n->acked = a->count;
+		n->sink.sequence = a->sequence;
 		return 0;
 	}
 	snprintf(n->sink.why, sizeof n->sink.why, "out of step: sequence %" PRIu64 ", not %" PRIu64,

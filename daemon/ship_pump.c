@@ -46,6 +46,7 @@ struct pump {
 	struct mark marks[WINDOW];
 	unsigned first, count;
 	struct segment_position done; /* acknowledged */
+	uint64_t sequence;	      /* the engine's then */
 	bool has_done, unsaved;
 	struct segment_position skip; /* behind a record that the sink has elsewhere */
 	bool has_skip;
@@ -154,7 +155,7 @@ static void save(struct pump *p, bool now)
 	if (!p->unsaved || (!now && at < p->save_at + SAVE_MS))
 		return;
 	p->save_at = at;
-	err = ship_position_write(p->config->dir, &p->done, p->base + p->acked);
+	err = ship_position_write(p->config->dir, &p->done, p->sequence);
 	p->unsaved = err != 0;
 	if (err && !p->cannot_save)
 		say(p, SHIP_WARNING, "its position cannot be written: %s", strerror(-err));
@@ -216,6 +217,7 @@ static int open_cursor(struct pump *p, const struct ship_last *last)
 	p->missed = 0;
 	if (has) {
 		p->done = p->last = from;
+		p->sequence = last->sequence;
 		p->has_done = p->unsaved = true;
 	}
 	return 0;
@@ -317,6 +319,7 @@ static void move(struct pump *p, uint64_t acked)
 	p->acked = acked;
 	if (!moved)
 		return;
+	p->sequence = p->sink->sequence;
 	p->has_done = p->unsaved = true;
 	p->has_skip = false;
 	p->ack_at = now_ms();
@@ -391,7 +394,7 @@ static void tell_up(struct pump *p)
 	if (p->told == UP)
 		return;
 	p->told = UP;
-	say(p, SHIP_NOTICE, "its log is shipped, from record %" PRIu64 " on", p->base + 1);
+	say(p, SHIP_NOTICE, "its log is shipped, from sequence %" PRIu64 " on", p->base + 1);
 }
 
 static void failed(struct pump *p, int err)

@@ -40,6 +40,7 @@ struct ship_sink {
 	int (*wait)(struct ship_sink *sink, unsigned milliseconds, uint64_t *acked);
 	void (*close)(struct ship_sink *sink);
 
+	uint64_t sequence; /* the engine's, of the last acknowledgement */
 	char why[SHIP_WHY_BYTES];
 };
 

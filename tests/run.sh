@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 
-tools/packages.sh g++ binutils procps util-linux python3 zstd
+tools/packages.sh g++ binutils procps util-linux python3 zstd nats-server
 read -ra arguments <<<"${CONFIGURE:-}"
 tools/build.sh "$build" "${arguments[@]}"
 

@@ -41,7 +41,7 @@ servers 1
 sed -i 's/max_file_store: 2G/max_file_store: 64G/' "$work/nats0.conf"
 server 0
 batch=${BATCH:-64}
-configure 'log-fsync = never'
+configure 'log-fsync = interval'
 start --log-dir "$logs"
 "$SHMCTL" arena create "$name" --size 256M --log-size 64M --log-policy block >/dev/null
 "$ship" load "$name" 1 128 # with the first record comes the stream

@@ -21,7 +21,7 @@ eventually 10 not_shipped || fail "that the server is away is not said"
 echo "ok: that the server is away is said"
 server 0
 more 10 2000 "the server is there"
-grep -q "arena $name: its log is shipped, from record 1 on" "$work/err" || fail "that it is there is not said"
+grep -q "arena $name: its log is shipped, from sequence 1 on" "$work/err" || fail "that it is there is not said"
 
 for ((round = 0; round < 3; round++)); do
 	kill -9 "$(shipper)"
