@@ -41,7 +41,7 @@ static uint32_t look_at_book(void)
 		if (n > 6 && strcmp(e->d_name + n - 6, ".arena") == 0)
 			records++;
 		else if (e->d_name[0] != '.' && strcmp(e->d_name, "lock") != 0 &&
-			 strcmp(e->d_name, "files") != 0)
+			 strcmp(e->d_name, "files") != 0 && strcmp(e->d_name, "deaths") != 0)
 			broken("%s is left in the daemon's book", e->d_name);
 	}
 	if (d)
