@@ -53,8 +53,8 @@ static inline __attribute__((always_inline)) bool object_look_up(const struct ar
 static inline __attribute__((always_inline)) bool object_place_in(const struct arena *a, uint64_t page,
 								  uint64_t in_page, struct object_place *at)
 {
-	_Atomic uint32_t *words;
-	uint64_t index;
+	_Atomic uint32_t *words = NULL;
+	uint64_t index = 0;
 
 	at->entry = &a->pages[page];
 	if (__builtin_expect(!object_look_up(a, at->entry, in_page, &at->w1, &words, &index), 0))
@@ -244,8 +244,8 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 {
 	struct thread_block *t = thread_peek(a);
 	uintptr_t entry = a->entries + ((uintptr_t)start >> PAGE_SHIFT) * sizeof(struct page_entry);
-	_Atomic uint32_t *words;
-	uint64_t index, cache;
+	_Atomic uint32_t *words = NULL;
+	uint64_t index = 0, cache;
 	uint32_t state;
 	bool is_mine;
 
