@@ -138,6 +138,7 @@ int ship_run(int argc, char **argv)
 
 	if (argc != 5)
 		return 2;
+	prctl(PR_SET_NAME, "shmalloc-ship"); /* it was begun by a path that says nothing */
 	catch_signals();
 	err = tie_to(argv[4]);
 	if (!err)
