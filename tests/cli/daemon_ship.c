@@ -14,11 +14,13 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -139,7 +141,7 @@ static int write_records(char **argv)
 	if (board == MAP_FAILED || writers > WRITERS_MAX)
 		die("board", strerror(errno));
 	for (uint32_t w = 0; w < writers; w++)
-		if (fork() == 0)
+		if (fork() == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0)
 			_exit(be_writer(argv[0], w, strtoull(argv[3], NULL, 10), board));
 	while (access(argv[2], F_OK) != 0)
 		usleep(5000);
