@@ -38,6 +38,7 @@ struct pump {
 	bool open;  /* the sink is */
 	enum { UNTOLD, UP, DOWN } told;
 	bool empty; /* the cursor had no more when it was last asked */
+	bool ending; /* it was asked to end before that */
 	uint64_t base;
 	uint64_t published, acked, flushed; /* since the opening */
 	uint64_t batch_bytes;
@@ -415,11 +416,14 @@ static void failed(struct pump *p, int err)
 		rest(p->retry_ms - ms < 50 ? p->retry_ms - ms : 50);
 }
 
-static bool is_over(const struct pump *p)
+/* That there is no more counts if it was seen after the end was asked for: the drain's last write came before that. */
+static bool is_over(struct pump *p)
 {
 	int ending = p->config->ending();
+	bool seen = p->ending;
 
-	return ending == 2 || (ending == 1 && p->open && p->empty && !p->count);
+	p->ending = ending != 0;
+	return ending == 2 || (ending == 1 && seen && p->open && p->empty && !p->count);
 }
 
 int ship_pump(const struct ship_pump_config *config)
