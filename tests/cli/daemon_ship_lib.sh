@@ -128,7 +128,7 @@ account()
 			return
 		fi
 	done
-	fail "the stream cannot be read: $(cat "$work/err.check")"
+	return 1
 }
 
 # once WRITERS : each record is there, once, or was counted as overwritten before any daemon drained it.
@@ -136,11 +136,9 @@ once()
 {
 	complete()
 	{
-		account "$1"
-		[ $((records + lost)) -ge "$written" ]
+		account "$1" && [ $((records + lost)) -ge "$written" ]
 	}
-	eventually 20 complete "$1" || fail "$written written: $(cat "$work/account")"
-	account "$1"
+	eventually 20 complete "$1" || fail "$written written: $(cat "$work/account" "$work/err.check")"
 	sed 's/^/  /' "$work/account"
 	expect "no record is there twice" "$duplicates" 0
 	expect "each is what was written" "$wrong" 0
