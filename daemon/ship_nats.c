@@ -3,8 +3,10 @@
  * Records to NATS JetStream. Each message says which sequence the stream must have before it
  * (Nats-Expected-Last-Sequence), so that the server takes all in order or refuses: one acknowledgement, asked for by
  * the last message of a batch, is one for all before it, and a server that acknowledges each would be slower. What a
- * dead connection had under way comes too late then, and is refused. Nats-Msg-Id is for those who read the stream, and
- * for the server's own window of duplicates, which may be short.
+ * dead connection had under way comes too late then, and is refused. With several records a message the sequence does
+ * not say which record is next, since the next connection's messages may end elsewhere: each but a connection's first also
+ * says which message, by its last record's id, must be the one before (Nats-Expected-Last-Msg-Id). Nats-Msg-Id is else for
+ * those who read the stream, and for the server's own window of duplicates, which may be short.
  *
  * Reconnecting is the pump's: the library's own would publish again what it had buffered.
  */
@@ -53,6 +55,7 @@ struct ship_nats {
 	unsigned held;		     /* records of it */
 	struct segment_record first; /* its first, but data */
 	struct segment_position position;
+	struct segment_key key; /* of its last */
 	char *data;
 	size_t length, room;
 	char id[ID_BYTES]; /* of the message that was sent last */
@@ -262,10 +265,13 @@ static natsStatus set_headers(struct ship_nats *n, natsMsg *m)
 {
 	const struct segment_record *r = &n->first;
 	char text[160];
-	natsStatus s;
+	natsStatus s = NATS_OK;
 
-	name_id(n->id, &r->key);
-	s = natsMsgHeader_Set(m, "Nats-Msg-Id", n->id);
+	if (n->batch > 1 && n->messages > 1)
+		s = natsMsgHeader_Set(m, "Nats-Expected-Last-Msg-Id", n->id);
+	name_id(n->id, &n->key);
+	if (s == NATS_OK)
+		s = natsMsgHeader_Set(m, "Nats-Msg-Id", n->id);
 	snprintf(text, sizeof text, "%" PRIu64, n->base + n->messages - 1);
 	if (s == NATS_OK)
 		s = natsMsgHeader_Set(m, "Nats-Expected-Last-Sequence", text);
@@ -364,6 +370,7 @@ static int hold(struct ship_nats *n, const struct segment_record *r)
 	if (err)
 		return err;
 	n->position = r->position;
+	n->key = r->key;
 	n->held++;
 	n->published++;
 	return 0;
