@@ -61,6 +61,7 @@ void ring_piece_forget(struct ring_batch *b, uint32_t count)
 
 		b->bytes -= p->bytes;
 		free(p->copy);
+		p->copy = NULL;
 	}
 }
 
