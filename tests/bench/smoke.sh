@@ -8,7 +8,7 @@ trap 'rm -rf "$results"' EXIT
 
 # In a process that a sanitizer watches no other malloc shows anything.
 peers=null,glibc,jemalloc,mimalloc,tcmalloc,pipe,mqueue,shmalloc,shmalloc-of,shmalloc-handle,shmalloc-coarse
-[ "${SANITIZERS:-no}" = no ] || peers=null,shmalloc,shmalloc-of,shmalloc-handle
+[ "${SANITIZERS:-no}" = no ] || peers=null,shmalloc,shmalloc-of,shmalloc-handle,shmalloc-coarse
 
 # A trace of two objects, one of them resized: SMTRACE1, objects, threads, events.
 trace=$results/small.trace
