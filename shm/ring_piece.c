@@ -302,7 +302,7 @@ static int begin_run(struct ring_drain *d, struct ring_batch *b, uint32_t block,
 	return run->p.copy ? 0 : -ENOMEM;
 }
 
-static void end_run(struct ring_drained *s, struct ring_batch *b, struct run *run)
+static void end_run(struct ring_batch *b, struct run *run)
 {
 	struct ring_piece *p = &b->pieces[b->count];
 
@@ -311,9 +311,6 @@ static void end_run(struct ring_drained *s, struct ring_batch *b, struct run *ru
 	} else {
 		*p = run->p;
 		p->data = p->copy;
-		p->lost = b->count && p[-1].block == p->block && p[-1].kind == RING_PIECE_SHARED ?
-				  0 :
-				  ring_piece_owed(s);
 		end(b, p);
 	}
 	run->p.copy = NULL;
@@ -362,14 +359,14 @@ static int copy_runs(struct ring_drain *d, struct ring_batch *b, uint32_t block,
 		if (!slot_has_record(w.word) || ring_bit(s->slots, w.slot - 1))
 			continue;
 		if (run->p.copy && run->large > LARGE_BYTES - RING_RECORD_MAX)
-			end_run(s, b, run);
+			end_run(b, run);
 		if (!run->p.copy)
 			r = begin_run(d, b, block, run);
 		if (!r)
 			r = take_slot(d, b, block, &w, run);
 	}
 	if (!r && run->p.copy)
-		end_run(s, b, run);
+		end_run(b, run);
 	return r;
 }
 
@@ -378,6 +375,7 @@ int ring_piece_shared(struct ring_drain *d, struct ring_batch *b, uint32_t block
 	struct ring_drained *s = &d->blocks[block];
 	uint32_t before = b->count, count;
 	struct run run = { 0 };
+	uint64_t lost;
 	int r = copy_runs(d, b, block, max_bytes, &run);
 
 	if (r < 0 || !ring_drain_still(d, block, s->lap)) {
@@ -386,12 +384,18 @@ int ring_piece_shared(struct ring_drain *d, struct ring_batch *b, uint32_t block
 		return r < 0 ? r : 0;
 	}
 	count = s->count; /* with what was damaged */
+	lost = ring_piece_owed(s);
 	for (uint32_t i = before; i < b->count; i++) {
 		struct ring_piece *p = &b->pieces[i];
 
 		count += p->records;
 		p->count = count;
 		p->done = s->base + count;
+		/* Told once, by the first run, with what is damaged in those that follow. */
+		if (p->kind == RING_PIECE_SHARED) {
+			p->lost = lost;
+			lost = 0;
+		}
 	}
 	return b->count > before;
 }

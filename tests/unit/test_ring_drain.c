@@ -457,6 +457,31 @@ START_TEST(a_large_shared_records_payload_precedes_it)
 }
 END_TEST
 
+/* So many large payloads that they go in two runs: what is lost goes with the first alone. */
+START_TEST(losses_in_a_shared_block_are_told_once_for_all_its_runs)
+{
+	struct ring_open open[RING_LEVELS];
+	uint32_t info = ~0u, good, *first;
+
+	for (uint32_t i = 0; i < RING_LEVELS; i++)
+		ck_assert_int_eq(ring_reserve(&a, self(), &open[i], 6, 10), 0);
+	put(8);
+	first = arena_at(&a, ring_block_at(&v, atomic_load(&v.header->shared) - 1) +
+				     sizeof(struct ring_author));
+	good = *first;
+	*first = info;
+	for (int i = 0; i < 3; i++)
+		put(800000);
+	ck_assert_int_ge(drain_once(1 << 22, true), 5);
+	all_accounted_for();
+	ck_assert_uint_eq(on_disk, 3);
+	ck_assert_uint_eq(lost, 1);
+	*first = good;
+	for (uint32_t i = 0; i < RING_LEVELS; i++)
+		ck_assert_int_eq(ring_abort(&a, self(), &open[i]), 0);
+}
+END_TEST
+
 START_TEST(a_large_record_is_not_freed_while_its_block_is_held)
 {
 	put(BIG);
@@ -731,6 +756,7 @@ static void add_tests(Suite *suite, const char *name, void (*before)(void))
 	if (before == setup_wide) { /* else large records retire what was not drained */
 		tcase_add_test(c, a_large_records_payload_precedes_it);
 		tcase_add_test(c, a_large_shared_records_payload_precedes_it);
+		tcase_add_test(c, losses_in_a_shared_block_are_told_once_for_all_its_runs);
 	}
 	tcase_add_test(c, what_a_killed_drain_had_written_is_not_written_again);
 	tcase_add_test(c, what_a_killed_drain_had_not_written_is_written_by_the_next);
