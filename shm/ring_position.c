@@ -196,6 +196,8 @@ void ring_position_init(struct ring_place_kept *k, const struct ring_source *sou
 	store(&p->steps[0].told, k->told);
 	store(&p->steps[0].number, k->number);
 	p->blocks = k->blocks;
+	/* Crash: until the magic is there, it is a new one. */
+	in_order();
 	p->magic = RING_POSITION_MAGIC;
 }
 
