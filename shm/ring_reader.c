@@ -344,23 +344,23 @@ static void pause_between_looks(struct ring_reader *r)
 }
 
 /* The caller does not wait any longer: all that was committed, in the order there is, and the count of what
- * was lost. Writers caught in the middle get a moment. */
+ * was lost. Writers caught in the middle get a moment, but not a tick of the coarse clock. */
 static int deliver_all(struct ring_reader *r, struct ring_entry *e)
 {
-	uint64_t start = r->now;
+	uint64_t start = r->now, lag = clock_lag(ring_clock(r->a));
 	int result;
 
 	do {
 		pause_between_looks(r);
 		fill(r);
 		result = deliver_ordered(r, e);
-	} while (!result && (r->heap_count || r->overtaken) && r->now - start < BUSY_NS);
+	} while (!result && (r->heap_count || r->overtaken) && !lag && r->now - start < BUSY_NS);
 	if (result)
 		return result;
 	r->watermark = UINT64_MAX;
 	result = deliver_ordered(r, e);
 	/* And so on, until the next fill, for what this one has seen. */
-	r->watermark = r->now;
+	r->watermark = r->now + lag;
 	return result;
 }
 
@@ -390,7 +390,7 @@ static void sleep_until_rung(struct ring_reader *r, uint64_t ns)
 /* Something is there, but something older may be, too: mostly for less than it takes to fall asleep. */
 static void hold(struct ring_reader *r, uint64_t ns)
 {
-	if (key_at(r, 0) + 2 * SETTLE_NS > r->now)
+	if (key_at(r, 0) <= r->now + SETTLE_NS && key_at(r, 0) + 2 * SETTLE_NS > r->now)
 		pause_between_looks(r);
 	else
 		ring_nap(ns < HOLD_NS ? ns : HOLD_NS);
