@@ -118,16 +118,24 @@ static bool spoils(const struct known *x, const struct known *y)
 	return false;
 }
 
+static bool is_named(const struct op *op)
+{
+	return strstr(op->path, "under a name") != NULL;
+}
+
 /* Who reads on under a name has to miss nothing, and here it is taken away. */
 static bool overwrites_kept(const struct op *x, const struct op *y)
 {
-	return strstr(x->path, "overwriting") && strstr(y->path, "under a name");
+	return strstr(x->path, "overwriting") && is_named(y);
 }
 
 bool plan_senseless(uint32_t held, uint32_t other)
 {
 	const struct known *x = &known[held], *y = &known[other];
 
+	/* All of them use one name, which has one place and one reader. */
+	if (is_named(x->op) && is_named(y->op))
+		return true;
 	if (overwrites_kept(x->op, y->op) || overwrites_kept(y->op, x->op))
 		return true;
 
