@@ -11,9 +11,9 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "fields.h"
 #include "held.h"
 #include "msg.h"
@@ -40,14 +40,6 @@ int deaths_open(int state_dir)
 	return deaths.folder < 0 ? -errno : 0;
 }
 
-static uint64_t real_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* ---- how it ended ---- */
 
 /* Linux 6.15: what wait() gave, asked of a pidfd once the process was waited for. */
@@ -70,27 +62,15 @@ static bool end_by_pidfd(int pidfd, int *status)
 	return true;
 }
 
-/* Of one that was not waited for yet: the last number of its stat line. */
+/* Of one that was not waited for yet. */
 static bool end_by_stat(const struct client_view *view, int *status)
 {
 	struct client_process process;
-	char path[32], text[1024];
-	const char *last;
-	ssize_t n;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)view->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (client_process(view->pid, &process) || process.start_time != view->start_time ||
+	    process.state != 'Z' || process.exit_code < 0)
 		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	last = strrchr(text, ' ');
-	if (!last || client_process_parse(text, &process) || process.start_time != view->start_time ||
-	    process.state != 'Z')
-		return false;
-	*status = atoi(last + 1);
+	*status = process.exit_code;
 	return true;
 }
 
@@ -187,7 +167,7 @@ static bool in_full(uint64_t now)
 static void print_report(FILE *f, struct served *s, uint32_t client, const struct client_view *view,
 			 int pidfd)
 {
-	uint64_t now = real_ns();
+	uint64_t now = clock_real();
 
 	fprintf(f, "death %u %u\narena=%s\nuuid=", client, view->incarnation, s->record.name);
 	for (size_t i = 0; i < sizeof(s->record.uuid); i++)

@@ -2,17 +2,10 @@
 #include "drain_batch.h"
 
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 static const char zeros[8];
-
-static uint64_t realtime_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void fill(struct segment_fragment *f, const struct ring_piece *p)
 {
@@ -39,7 +32,7 @@ static void fill_loss(struct segment_fragment *f, const struct ring_piece *p)
 {
 	fill(f, p);
 	f->kind = SEGMENT_LOSS;
-	f->time_min = f->time_max = realtime_ns();
+	f->time_min = f->time_max = clock_real();
 	memset(f->slots, 0, sizeof f->slots);
 	segment_fragment_make(f, NULL, 0);
 }

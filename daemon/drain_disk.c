@@ -31,7 +31,7 @@ static void fail(struct draining *p, int err)
 	p->down = err;
 	p->error = 0;
 	p->turn = true;
-	p->retry_at = drain_now() + p->retry_ns;
+	p->retry_at = clock_now() + p->retry_ns;
 	if (drain_run(p, gone ? drain_ring_let_go : drain_ring_resign))
 		drain_go_on(p);
 }

@@ -79,7 +79,7 @@ void drain_ring_gather(void *user)
 	struct draining *p = user;
 	struct flight *f = drain_flight(p, p->used);
 	struct ring_batch *b = &f->batch->ring;
-	uint64_t now = drain_now();
+	uint64_t now = clock_now();
 	bool open = now >= p->open_at;
 	uint64_t half = drainer.config->log_segment_size / 2;
 	uint64_t most = p->batch_bytes < half ? p->batch_bytes : half;

@@ -23,7 +23,7 @@ struct drainer drainer;
 
 static void tell_losses(struct draining *p)
 {
-	uint64_t now = drain_now();
+	uint64_t now = clock_now();
 
 	if (p->lost == p->lost_told || now < p->tell_at)
 		return;
@@ -35,7 +35,7 @@ static void tell_losses(struct draining *p)
 
 static void set_timer(struct draining *p, uint64_t at)
 {
-	uint64_t now = drain_now();
+	uint64_t now = clock_now();
 
 	if (!p->timer.pending)
 		loop_timer(drainer.loop, &p->timer, at > now ? at - now : 0);
@@ -96,7 +96,7 @@ static void rest(struct draining *p, uint64_t now)
 
 void drain_go_on(struct draining *p)
 {
-	uint64_t now = drain_now();
+	uint64_t now = clock_now();
 
 	if (p->phase != FLYING || p->error)
 		return;

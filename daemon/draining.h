@@ -14,8 +14,7 @@
 #ifndef DAEMON_DRAINING_H
 #define DAEMON_DRAINING_H
 
-#include <time.h>
-
+#include "clock.h"
 #include "drain_batch.h"
 #include "drainer.h"
 #include "store.h"
@@ -83,14 +82,6 @@ struct drainer {
 	struct draining *forgotten; /* of which something is pending */
 };
 extern struct drainer drainer;
-
-static inline uint64_t drain_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
-}
 
 static inline struct flight *drain_flight(struct draining *p, uint32_t i)
 {

@@ -98,4 +98,4 @@ tests_cli_daemon_mourned_LDADD = libshmalloc.la
 TESTS += $(daemon_script_tests)
 
 EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh \
-	tests/cli/daemon_drain_lib.sh tests/cli/daemon_ship_lib.sh tests/cli/daemon_store.py
+	tests/cli/daemon_drain_lib.sh tests/cli/daemon_ship_lib.sh tests/cli/daemon_store.py tests/cli/numbered.h

@@ -16,9 +16,9 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "config.h"
 #include "drainer.h"
 #include "guard.h"
@@ -261,14 +261,6 @@ static int open_socket(void)
 	return fd < 0 ? fd : 0;
 }
 
-static uint64_t realtime_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static int open_service(void)
 {
 	int err = registry_open(&d.registry, &d.config);
@@ -284,7 +276,7 @@ static int open_service(void)
 		.registry = &d.registry,
 		.config = &d.config,
 		.max_connections = raise_descriptor_limit(d.config.max_connections),
-		.started_ns = realtime_ns(),
+		.started_ns = clock_real(),
 	};
 	session_listen(&d.service, d.listen_fd);
 	d.signals.done = signals_ready;

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "clock.h"
 #include "deaths.h"
 #include "guard.h"
 #include "liveness.h"
@@ -41,19 +41,11 @@ static struct {
 	struct reaper_counts counts;
 } reaper;
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- when ---- */
 
 static void set_timer(void)
 {
-	uint64_t now = now_ns(), at = now + SWEEP_RARE;
+	uint64_t now = clock_now(), at = now + SWEEP_RARE;
 
 	for (const struct served *s = reaper.registry->first; s; s = s->next)
 		if (s->status == ARENA_SERVED && s->sweep_at < at)
@@ -71,14 +63,14 @@ static void wake(const struct served *s)
 
 static void hurry(struct served *s)
 {
-	s->sweep_at = now_ns();
+	s->sweep_at = clock_now();
 	s->sweep_hurry = HURRY;
 	wake(s);
 }
 
 void reaper_adopt(struct served *s)
 {
-	s->sweep_at = now_ns();
+	s->sweep_at = clock_now();
 	wake(s);
 }
 
@@ -330,7 +322,7 @@ static void sweep(void *user)
 
 static void timer_done(struct loop_op *op, int result)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_now();
 	struct served *next;
 
 	(void)op;
@@ -342,7 +334,7 @@ static void timer_done(struct loop_op *op, int result)
 		if (guard_run(&s->arena, sweep, s))
 			registry_refuse(reaper.registry, s, -EUCLEAN);
 		else
-			s->sweep_at = now_ns() + next_sweep(s);
+			s->sweep_at = clock_now() + next_sweep(s);
 	}
 	set_timer();
 }

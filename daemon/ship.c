@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "msg.h"
 #include "ship_run.h"
 
@@ -43,14 +43,6 @@ static struct {
 } ship;
 
 static void begin(struct shipping *p);
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void free_if_done(struct shipping *p)
 {
@@ -118,7 +110,7 @@ static void tell_end(const struct shipping *p, int status)
 
 static void begin_later(struct shipping *p)
 {
-	if (now_ns() - p->begun_at > STEADY_NS)
+	if (clock_now() - p->begun_at > STEADY_NS)
 		p->retry_ns = 0;
 	p->retry_ns = !p->retry_ns ? RETRY_MIN_NS :
 		      p->retry_ns < RETRY_MAX_NS / 2 ? 2 * p->retry_ns : RETRY_MAX_NS;
@@ -228,7 +220,7 @@ static void begin(struct shipping *p)
 
 	/* What the one before said may still be on its way. */
 	err = p->said.pending ? -EBUSY : begin_child(p);
-	p->begun_at = now_ns();
+	p->begun_at = clock_now();
 	if (err) {
 		if (err != -EBUSY)
 			msg_error("arena %s: its log is not shipped: no child: %s", p->name,

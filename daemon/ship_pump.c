@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 #define BATCH_MAX    512u /* records */
 #define BATCH_BYTES  (UINT64_C(1) << 20)
 #define WINDOW	     16u /* batches */
@@ -59,10 +61,7 @@ struct pump {
 
 static uint64_t now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return clock_now() / 1000000;
 }
 
 static void rest(unsigned ms)

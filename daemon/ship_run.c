@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "ship_pump.h"
 
 #define LINGER_SECONDS 30 /* an arena that is unmade has so long for its last records */
@@ -27,10 +27,7 @@ static void on_signal(int number)
 
 static time_t now_seconds(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return (time_t)(clock_now() / 1000000000u);
 }
 
 static int ending(void)

@@ -69,16 +69,22 @@ static int open_at(shma *s, struct shma_reader *r, const char *name, unsigned fl
 	return result;
 }
 
-int shma_reader_open_at(shma *s, struct shma_reader **ret, const char *name, unsigned flags)
+/* For a client alone, which who calls is from now on; the name of the place's object. */
+static int begin(shma *s, char object[NAME_BYTES], const char *name)
 {
-	char object[NAME_BYTES];
-	struct shma_reader *r;
 	int result = object_name(object, name);
 
 	if (!result && s->arena.readonly)
 		result = -EROFS;
-	if (!result)
-		result = thread_become_client(&s->arena);
+	return result ? result : thread_become_client(&s->arena);
+}
+
+int shma_reader_open_at(shma *s, struct shma_reader **ret, const char *name, unsigned flags)
+{
+	char object[NAME_BYTES];
+	struct shma_reader *r;
+	int result = begin(s, object, name);
+
 	if (result)
 		return result;
 	r = malloc(sizeof(*r));
@@ -101,12 +107,8 @@ int shma_reader_forget(shma *s, const char *name)
 	struct ring_place_kept kept;
 	struct ring_view v;
 	shma_handle h;
-	int result = object_name(object, name);
+	int result = begin(s, object, name);
 
-	if (!result && s->arena.readonly)
-		result = -EROFS;
-	if (!result)
-		result = thread_become_client(&s->arena);
 	if (result)
 		return result;
 	h = shma_lookup(s, object);

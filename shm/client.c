@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "stop_point.h"
 #include "words.h"
 
@@ -27,13 +27,14 @@ static const char *skip_fields(const char *p, int count)
 int client_process_parse(const char *text, struct client_process *ret)
 {
 	/* The command stands in parentheses and may hold any byte: the last ')' ends it. */
-	const char *open = strchr(text, '('), *close = strrchr(text, ')'), *threads, *start;
+	const char *open = strchr(text, '('), *close = strrchr(text, ')'), *threads, *start, *exit_code;
 	size_t len;
 
 	if (!open || !close || close < open || close[1] != ' ' || close[2] == '\0')
 		return -EINVAL;
 	threads = skip_fields(close + 2, 17); /* from field 3 to field 20 */
 	start = skip_fields(threads, 2);      /* to field 22 */
+	exit_code = skip_fields(start, 30);   /* to field 52 */
 	if (!start || *threads < '0' || *threads > '9' || *start < '0' || *start > '9')
 		return -EINVAL;
 	memset(ret, 0, sizeof(*ret));
@@ -44,6 +45,7 @@ int client_process_parse(const char *text, struct client_process *ret)
 	ret->state = close[2];
 	ret->threads = (uint32_t)strtoul(threads, NULL, 10);
 	ret->start_time = strtoull(start, NULL, 10);
+	ret->exit_code = exit_code ? atoi(exit_code) : -1;
 	return 0;
 }
 
@@ -144,16 +146,12 @@ static void write_record(struct arena *a, uint32_t client)
 {
 	struct client_record *r = client_record_at(a, client);
 	struct client_process self = {.start_time = 0}; /* unknown, if /proc cannot be read */
-	struct timespec now;
 
 	client_process(getpid(), &self);
-	clock_gettime(CLOCK_REALTIME, &now);
 	atomic_store_explicit(&r->uid, (uint32_t)getuid(), memory_order_relaxed);
 	atomic_store_explicit(&r->start_time, self.start_time, memory_order_relaxed);
 	atomic_store_explicit(&r->base, (uint64_t)(uintptr_t)a->base, memory_order_relaxed);
-	atomic_store_explicit(&r->opened_ns,
-			      (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
-			      memory_order_relaxed);
+	atomic_store_explicit(&r->opened_ns, clock_real(), memory_order_relaxed);
 	atomic_store_explicit(&r->owned_bytes, 0, memory_order_relaxed);
 	memcpy(r->command, self.command, sizeof(r->command));
 	atomic_store_explicit(&r->pid, getpid(), memory_order_release);

@@ -75,6 +75,7 @@ struct client_process {
 	uint64_t start_time; /* clock ticks since boot */
 	uint32_t threads;    /* of its group, not yet released */
 	char state;
+	int exit_code; /* of a zombie: as wait() will give it; -1: not told */
 	char command[32];
 };
 int client_process(pid_t pid, struct client_process *ret);

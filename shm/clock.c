@@ -18,14 +18,10 @@
 
 bool clock_real_offset(uint64_t *ret)
 {
-	struct timespec t;
-
 	for (int i = 0; i < REAL_TRIES; i++) {
-		uint64_t before = clock_now(), after;
+		uint64_t before = clock_now(), real = clock_real(), after = clock_now();
 
-		clock_gettime(CLOCK_REALTIME, &t);
-		after = clock_now();
-		*ret = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - after;
+		*ret = real - after;
 		if (after - before < REAL_APART_NS)
 			return true;
 	}

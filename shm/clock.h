@@ -41,6 +41,15 @@ static inline uint64_t clock_now(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* What the date is by: CLOCK_REALTIME in ns. */
+static inline uint64_t clock_real(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* CLOCK_REALTIME minus the time. False: read, but not at one moment, however often it was tried. */
 bool clock_real_offset(uint64_t *ret);
 /* In a new header: so that the counter's rate is known soon. */

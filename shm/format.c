@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "boot.h"
+#include "clock.h"
 #include "geometry.h"
 #include "huge.h"
 #include "placement.h"
@@ -42,14 +42,6 @@ int format_pid_namespace(uint64_t *dev, uint64_t *ino)
 	return 0;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 int format_header(struct arena_header *h, const struct arena_config *config)
 {
 	uint64_t nodes = config->numa_nodes;
@@ -75,7 +67,7 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	h->endian = LAYOUT_ENDIAN;
 	h->header_size = sizeof(*h);
 	h->backing = config->backing;
-	h->created_ns = now_ns();
+	h->created_ns = clock_real();
 	strncpy(h->name, config->name, sizeof(h->name) - 1);
 	h->tag = 1 + h->uuid[0] % 255;
 	h->log_policy_at_creation = config->log_policy;

@@ -8,6 +8,7 @@ libshm_la_LIBADD = $(NUMA_LIBS)
 # Bottom layer first.
 libshm_la_SOURCES = \
 	%D%/stop_point.h %D%/layout.h %D%/words.h %D%/pagemap.h \
+	%D%/clock.h %D%/clock.c \
 	%D%/sizeclass.h %D%/sizeclass.c \
 	%D%/geometry.h %D%/geometry.c \
 	%D%/arena.h %D%/arena.c %D%/arena_file.h %D%/arena_file.c \
@@ -33,7 +34,6 @@ libshm_la_SOURCES = \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
 	%D%/fields.h %D%/fields.c \
-	%D%/clock.h %D%/clock.c \
 	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \
 	%D%/ring.h %D%/ring.c \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \

@@ -36,9 +36,8 @@ static bool is_repeated(struct deaths *l, const struct death *d)
 	return same;
 }
 
-static void print_short(struct emit *e, const struct death *d)
+static void print_who(struct emit *e, const struct death *d)
 {
-	emit_row(e);
 	emit_string(e, "arena", d->arena);
 	emit_u64(e, "client", d->client);
 	emit_i64(e, "pid", d->pid);
@@ -47,6 +46,12 @@ static void print_short(struct emit *e, const struct death *d)
 	emit_string(e, "ended", d->ended);
 	emit_time(e, "died", d->died_ns);
 	emit_time(e, "since", d->attached_ns);
+}
+
+static void print_short(struct emit *e, const struct death *d)
+{
+	emit_row(e);
+	print_who(e, d);
 	if (d->counted) {
 		emit_bytes(e, "live", d->bytes);
 		emit_u64(e, "objects", d->objects);
@@ -94,14 +99,7 @@ static void print_records(struct emit *e, const struct death *d)
 
 static void print_whole(struct emit *e, const struct death *d)
 {
-	emit_string(e, "arena", d->arena);
-	emit_u64(e, "client", d->client);
-	emit_i64(e, "pid", d->pid);
-	emit_u64(e, "uid", d->uid);
-	emit_string(e, "command", d->command);
-	emit_string(e, "ended", d->ended);
-	emit_time(e, "died", d->died_ns);
-	emit_time(e, "since", d->attached_ns);
+	print_who(e, d);
 	emit_u64(e, "threads", d->threads);
 	emit_bool(e, "counted", d->counted);
 	emit_bool(e, "whole", d->whole);

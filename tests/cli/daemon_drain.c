@@ -21,6 +21,7 @@
 #include <zstd.h>
 
 #include "../seed.h"
+#include "numbered.h"
 #include "segment.h"
 #include "shmalloc.h"
 
@@ -28,12 +29,6 @@
 #define NUMBERS_MAX (UINT64_C(1) << 24) /* of one writer */
 #define LARGE_EVERY 400
 #define LARGE_BYTES 70000u
-
-struct content {
-	uint32_t magic, writer;
-	uint64_t number;
-};
-#define MAGIC 0x64726169u
 
 static void die(const char *what, int err)
 {
@@ -47,14 +42,6 @@ struct board {
 	_Atomic int stop;
 	_Atomic uint64_t written[WRITERS_MAX];
 };
-
-static void compose(char *data, size_t len, uint32_t writer, uint64_t number)
-{
-	struct content c = { MAGIC, writer, number };
-
-	memset(data, (int)((writer * 31 + number) & 0xff), len);
-	memcpy(data, &c, sizeof c);
-}
 
 /* As a program that has other things to do now and then. */
 static void rest(uint64_t number)
@@ -79,11 +66,11 @@ static int be_writer(const char *arena, uint32_t writer, size_t longest, uint64_
 		die("open", err);
 	srandom((unsigned)test_seed_silent() + writer);
 	for (uint64_t n = 0; !board->stop && n < records; n++) {
-		size_t len = sizeof(struct content) + (size_t)random() % longest;
+		size_t len = sizeof(struct numbered) + (size_t)random() % longest;
 
 		if (n % LARGE_EVERY == LARGE_EVERY - 1)
 			len = LARGE_BYTES;
-		compose(data, len, writer, n);
+		numbered_make(data, len, writer, n);
 		err = shma_log_write(a, (int)(n % 8), data, len);
 		if (err)
 			die("log", err);
@@ -138,22 +125,12 @@ static struct tally {
 
 static void note_record(const char *data, size_t len)
 {
-	struct content c;
+	struct numbered c;
 
-	if (len < sizeof c) {
+	if (!numbered_read(data, len, tally.writers, NUMBERS_MAX, &c)) {
 		tally.wrong++;
 		return;
 	}
-	memcpy(&c, data, sizeof c);
-	if (c.magic != MAGIC || c.writer >= tally.writers || c.number >= NUMBERS_MAX) {
-		tally.wrong++;
-		return;
-	}
-	for (size_t i = sizeof c; i < len; i++)
-		if ((unsigned char)data[i] != ((c.writer * 31 + c.number) & 0xff)) {
-			tally.wrong++;
-			return;
-		}
 	if (tally.seen[c.writer][c.number]++)
 		tally.duplicates++;
 	else

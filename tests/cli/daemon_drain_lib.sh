@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What the scripts daemon_drain*.sh share, beside daemon_lib.sh: writers, and the account of what is on the disk.
+# What the scripts daemon_drain*.sh share, beside daemon_lib.sh: the account of what is on the disk.
 drain=$top_builddir/tests/cli/daemon_drain
+export writer=$drain
 logs=$work/logs
 export SHMALLOC_SOCKET=$socket
 : "${SHMA_TEST_SEED:=$RANDOM$RANDOM}"
@@ -22,23 +23,6 @@ configure()
 make_arena()
 {
 	"$SHMCTL" arena create "$name" --size 64M "$@" >/dev/null
-}
-
-# write WRITERS LONGEST [RECORDS] : in the background; `finish` ends it.
-write()
-{
-	rm -f "$work/stop"
-	"$drain" write "$name" "$1" "$work/stop" "$2" "${@:3}" >"$work/written" 2>>"$work/err.writers" &
-	writing=$!
-	pids+=("$writing")
-}
-
-# And $written is how many there were.
-finish()
-{
-	: >"$work/stop"
-	wait "$writing" || fail "a writer failed: $(cat "$work/err.writers")"
-	written=$(sed -n 's/^written=//p' "$work/written")
 }
 
 # account WRITERS [FIRST] : sets records, lost, duplicates, missing, wrong, torn, large, segments, fragments.

@@ -105,3 +105,20 @@ tell()
 	local feed=feed_$1
 	echo "$2" >&"${!feed}"
 }
+
+# write WRITERS ARGUMENT… : processes of $writer, which is set, that log numbered records, in the background, as its own usage says.
+write()
+{
+	rm -f "$work/stop"
+	"$writer" write "$name" "$1" "$work/stop" "${@:2}" >"$work/written" 2>>"$work/err.writers" &
+	writing=$!
+	pids+=("$writing")
+}
+
+# finish : ends them; $written is how many records there were.
+finish()
+{
+	: >"$work/stop"
+	wait "$writing" || fail "a writer failed: $(cat "$work/err.writers")"
+	written=$(sed -n 's/^written=//p' "$work/written")
+}

@@ -28,6 +28,7 @@
 #include <nats/nats.h>
 
 #include "../seed.h"
+#include "numbered.h"
 #include "ship_sink.h"
 #include "shmalloc.h"
 
@@ -35,12 +36,6 @@
 #define NUMBERS_MAX (UINT64_C(1) << 22) /* of one writer */
 #define LARGE_EVERY 500
 #define LARGE_BYTES 70000u
-#define MAGIC	    0x70696873u
-
-struct content {
-	uint32_t magic, writer;
-	uint64_t number;
-};
 
 static void die(const char *what, const char *why)
 {
@@ -87,14 +82,6 @@ struct board {
 	_Atomic uint64_t written[WRITERS_MAX];
 };
 
-static void compose(char *data, size_t len, uint32_t writer, uint64_t number)
-{
-	struct content c = { MAGIC, writer, number };
-
-	memset(data, (int)((writer * 31 + number) & 0xff), len);
-	memcpy(data, &c, sizeof c);
-}
-
 static shma *open_arena(const char *name)
 {
 	shma *a;
@@ -114,11 +101,11 @@ static int be_writer(const char *arena, uint32_t writer, uint64_t per_second, st
 
 	srandom((unsigned)test_seed_silent() + writer);
 	for (uint64_t n = 0; !board->stop && n < NUMBERS_MAX; n++) {
-		size_t len = sizeof(struct content) + (size_t)random() % 200;
+		size_t len = sizeof(struct numbered) + (size_t)random() % 200;
 
 		if (n % LARGE_EVERY == LARGE_EVERY - 1)
 			len = LARGE_BYTES;
-		compose(data, len, writer, n);
+		numbered_make(data, len, writer, n);
 		err = shma_log_write(a, (int)(n % 8), data, len);
 		if (err)
 			die("log", strerror(-err));
@@ -158,12 +145,12 @@ static int load(char **argv)
 {
 	uint64_t records = strtoull(argv[1], NULL, 10);
 	size_t len = strtoul(argv[2], NULL, 10);
-	char *data = calloc(1, len + sizeof(struct content));
+	char *data = calloc(1, len + sizeof(struct numbered));
 	shma *a = open_arena(argv[0]);
 	int err;
 
 	for (uint64_t n = 0; n < records; n++) {
-		compose(data, len, 0, n);
+		numbered_make(data, len, 0, n);
 		err = shma_log_write(a, 6, data, len);
 		if (err)
 			die("log", strerror(-err));
@@ -229,22 +216,12 @@ static struct tally {
 
 static void note(const char *data, size_t len)
 {
-	struct content c;
+	struct numbered c;
 
-	if (len < sizeof c) {
+	if (!numbered_read(data, len, tally.writers, NUMBERS_MAX, &c)) {
 		tally.wrong++;
 		return;
 	}
-	memcpy(&c, data, sizeof c);
-	if (c.magic != MAGIC || c.writer >= tally.writers || c.number >= NUMBERS_MAX) {
-		tally.wrong++;
-		return;
-	}
-	for (size_t i = sizeof c; i < len; i++)
-		if ((unsigned char)data[i] != ((c.writer * 31 + c.number) & 0xff)) {
-			tally.wrong++;
-			return;
-		}
 	if (tally.seen[c.writer][c.number]++)
 		tally.duplicates++;
 	else
@@ -338,7 +315,7 @@ static int check(char **argv)
 /* Records of the same length: the last one of a message is at the same place from its end. */
 static int last(char **argv)
 {
-	struct content c = { .number = UINT64_MAX };
+	struct numbered c = { .number = UINT64_MAX };
 	jsErrCode code = 0;
 	uint64_t sequence;
 	natsMsg *m = NULL;

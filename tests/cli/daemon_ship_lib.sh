@@ -3,6 +3,7 @@
 # What the scripts daemon_ship*.sh share, beside daemon_lib.sh: servers of NATS on the loopback, writers, the account of
 # what is in a stream.
 ship=$top_builddir/tests/cli/daemon_ship
+export writer=$ship
 command -v nats-server >/dev/null || PATH=$PATH:/usr/sbin
 command -v nats-server >/dev/null || { echo "no nats-server: install it to run this test"; exit 77; }
 [ -x "$ship" ] || { echo "built without NATS"; exit 77; }
@@ -95,22 +96,6 @@ more()
 	eventually "$1" reaches $((before + $2)) || fail "$3: nothing comes after $before"
 	reached=$((before + $2))
 	echo "ok: $3: $before, then $reached and more"
-}
-
-# write WRITERS PER-SECOND : in the background; `finish` ends it.
-write()
-{
-	rm -f "$work/stop"
-	"$ship" write "$name" "$1" "$work/stop" "$2" >"$work/written" 2>>"$work/err.writers" &
-	writing=$!
-	pids+=("$writing")
-}
-
-finish()
-{
-	: >"$work/stop"
-	wait "$writing" || fail "a writer failed: $(cat "$work/err.writers")"
-	written=$(sed -n 's/^written=//p' "$work/written")
 }
 
 # The process that ships, of the daemon's children.

@@ -352,6 +352,27 @@ START_TEST(a_process_that_is_not_there_is_told)
 }
 END_TEST
 
+START_TEST(what_a_process_ended_with_is_told_until_it_is_waited_for)
+{
+	struct client_process p;
+	siginfo_t ended;
+	pid_t pid;
+
+	ck_assert_int_eq(client_process_parse("12 (x)" STAT_TAIL, &p), 0);
+	ck_assert_int_eq(p.exit_code, -1); /* a kernel that does not tell */
+	ck_assert_int_eq(client_process(getpid(), &p), 0);
+	ck_assert_int_eq(p.exit_code, 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(7);
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT), 0);
+	ck_assert_int_eq(client_process(pid, &p), 0);
+	ck_assert_int_eq(p.state, 'Z');
+	ck_assert_int_eq(p.exit_code, 7 << 8);
+	waitpid(pid, NULL, 0);
+}
+END_TEST
+
 /* ---- marks ---- */
 
 START_TEST(marks_are_found_in_order_and_dropped)
@@ -471,6 +492,7 @@ int main(void)
 	tcase_add_test(proc, a_command_may_hold_spaces_and_parentheses);
 	tcase_add_test(proc, what_is_no_stat_line_is_refused);
 	tcase_add_test(proc, a_process_that_is_not_there_is_told);
+	tcase_add_test(proc, what_a_process_ended_with_is_told_until_it_is_waited_for);
 	tcase_add_checked_fixture(marks, setup, teardown);
 	tcase_add_test(marks, marks_are_found_in_order_and_dropped);
 	tcase_add_test(marks, first_and_last_region_are_regions);
