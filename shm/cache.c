@@ -181,6 +181,19 @@ static void steal(struct arena *a, struct thread_block *t, uint32_t class, uint6
 	}
 }
 
+/* Whether a cache may hold so many at all. */
+static bool may_hold(const struct thread_block *t, uint32_t class, uint32_t limit)
+{
+	uint64_t own = drawn(t) > 0 ? (uint64_t)drawn(t) : 0, part = own / CACHE_CLASS_PART;
+
+	if (limit > CACHE_LIMIT_MAX)
+		return false;
+	if (own <= CACHE_CLASS_LITTLE || sizeclass_table[class].objects == 1)
+		return true;
+	return (uint64_t)limit * sizeclass_table[class].bytes <=
+	       (part > CACHE_CLASS_MAX ? part : CACHE_CLASS_MAX);
+}
+
 /* Doubles a cache's limit if the thread's share allows. */
 static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 {
@@ -189,7 +202,7 @@ static void grow(struct arena *a, struct thread_block *t, uint32_t class)
 	uint64_t wanted = (uint64_t)(limit - cache_limit(c)) * sizeclass_table[class].bytes;
 	uint64_t allowed = budget(a, t);
 
-	if (limit > CACHE_LIMIT_MAX)
+	if (!may_hold(t, class, limit))
 		return;
 	if (cached_bytes(t) + wanted > allowed)
 		steal(a, t, class, wanted, allowed);

@@ -15,6 +15,11 @@
 
 #define CACHE_FIRST_BYTES 4096u /* what a class's cache holds at first, at least one object */
 #define CACHE_LIMIT_MAX 1024u	/* handles of a class */
+/* And so many bytes of it, or one part in so many of what is drawn, if that is more: where each class's objects grow
+ * fewer by turns, every cache becomes as full as it may. Who draws little is bound by its share alone. */
+#define CACHE_CLASS_MAX (UINT64_C(192) << 10)
+#define CACHE_CLASS_PART 480
+#define CACHE_CLASS_LITTLE (UINT64_C(2) << 20)
 #define CACHE_SHARE_MIN (UINT64_C(128) << 10)
 #define CACHE_LITTLE_MAX (UINT64_C(512) << 10)
 #define CACHE_LITTLE_PART 4 /* 25 % of what is drawn, while that is little */

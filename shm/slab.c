@@ -29,7 +29,9 @@
 #define BUSY_TRIES 4 /* rounds when all that is free is in slabs that others draw from */
 #define OWNS_LITTLE (INT64_C(2) << 20) /* bytes */
 #define LIST_LOOKS 8 /* slabs of a thread's list that it draws from at once */
-#define TALL_PART 8 /* of a tall slab, that who owns more asks for at least */
+#define OWNS_MUCH (INT64_C(4) << 20)
+#define TALL_PART 8 /* of a tall slab, that who owns more than little asks for at least */
+#define TALL_PART_OF_MUCH 12
 
 /* ---- finding ---- */
 
@@ -362,15 +364,16 @@ static uint64_t take_pages(struct claim *c, struct slab_source *from, uint64_t z
 
 /* What is asked for at once tells how busy a thread is with the class: it is half its cache's limit, which
  * grows on misses. Who owns little gets a long slab, or a tall one, only for what takes all of it. Who owns more gets a
- * tall one for an eighth of it: what is left over is soon asked for. And a long one for what does not fit into a short
+ * tall one for an eighth or a twelfth of it: what is left over is soon asked for. And a long one for what does not fit into a short
  * one, which costs more records and has a longer tail. */
 static uint32_t kind_to_make(const struct slab_source *from, uint32_t want)
 {
 	bool little = from->owned < OWNS_LITTLE;
+	uint32_t part = little ? 1 : from->owned < OWNS_MUCH ? TALL_PART : TALL_PART_OF_MUCH;
 	uint32_t few = sizeclass_short(from->class), tall = sizeclass_tall(from->class);
 	uint32_t most = sizeclass_table[little ? from->class : few].objects;
 
-	if (tall != from->class && want * (little ? 1 : TALL_PART) >= sizeclass_table[tall].objects)
+	if (tall != from->class && want * part >= sizeclass_table[tall].objects)
 		return tall;
 	return want < most || want <= sizeclass_table[few].objects ? few : from->class;
 }

@@ -101,7 +101,7 @@ END_TEST
 static void check_offsets(uint32_t class, uint32_t want, uint32_t kind)
 {
 	uint32_t home = 1;
-	struct slab_source from = {.class = class, .home = &home, .owned = INT64_MAX};
+	struct slab_source from = {.class = class, .home = &home, .owned = INT64_C(3) << 20};
 	const struct sizeclass *c = &sizeclass_table[kind];
 	uint64_t handles[SLAB_OBJECTS_MAX], head;
 	struct slab_place p;
@@ -147,7 +147,7 @@ START_TEST(a_slab_is_as_long_as_what_is_asked_for_needs)
 	const uint32_t class = 20, few = sizeclass_table[sizeclass_short(class)].objects;
 	uint32_t home = 1, many = sizeclass_table[class].objects;
 	struct slab_source little = {.class = class, .home = &home, .owned = 0};
-	struct slab_source much = {.class = class, .home = &home, .owned = INT64_MAX};
+	struct slab_source much = {.class = class, .home = &home, .owned = INT64_C(3) << 20};
 	uint64_t handles[SLAB_OBJECTS_MAX], more[SLAB_OBJECTS_MAX];
 	struct slab_place p;
 	int err;
@@ -182,7 +182,7 @@ START_TEST(a_slab_is_tall_for_much_at_once)
 	const uint32_t class = 31, tall = sizeclass_tall(class), most = sizeclass_table[tall].objects;
 	uint32_t home = 1;
 	struct slab_source little = {.class = class, .home = &home, .owned = 0};
-	struct slab_source much = {.class = class, .home = &home, .owned = INT64_MAX};
+	struct slab_source much = {.class = class, .home = &home, .owned = INT64_C(3) << 20};
 	uint64_t handles[SLAB_OBJECTS_MAX], more[SLAB_OBJECTS_MAX];
 	struct slab_place p, q;
 	int err;
