@@ -17,7 +17,7 @@ libshmallocd_la_SOURCES = \
 	%D%/loop.h %D%/loop.c %D%/loop_uring.c %D%/loop_epoll.c %D%/work.h %D%/work.c \
 	%D%/served.h %D%/served.c \
 	%D%/kept.h %D%/kept.c \
-	%D%/registry.h %D%/registry.c \
+	%D%/registry.h %D%/registry_inside.h %D%/registry.c %D%/registry_create.c \
 	%D%/deaths.h %D%/deaths.c \
 	%D%/reaper.h %D%/reaper.c \
 	%D%/purger.h %D%/purger.c \

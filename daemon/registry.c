@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "registry.h"
+#include "registry_inside.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,8 +59,7 @@ static void set_status(struct registry *r, struct served *s, enum arena_status s
 
 /* ---- serving ---- */
 
-/* Fails without closing the files. */
-static int serve(struct registry *r, struct served *s, struct arena_files files)
+int registry_serve(struct registry *r, struct served *s, struct arena_files files)
 {
 	int err = served_map(s, files);
 
@@ -97,7 +95,7 @@ void registry_refuse(struct registry *r, struct served *s, int why)
 	msg_error("arena %s: no longer served: %s", s->record.name, strerror(-why));
 }
 
-static void drop(struct registry *r, struct served *s)
+void registry_drop(struct registry *r, struct served *s)
 {
 	struct served **link = find_link(r, s->record.name);
 
@@ -109,7 +107,7 @@ static void drop(struct registry *r, struct served *s)
 	free(s);
 }
 
-static int arena_file_path(const struct registry *r, const struct state_record *record, char *buf,
+int registry_file_path(const struct registry *r, const struct state_record *record, char *buf,
 			   size_t size)
 {
 	if (record->terms.backing == BACKING_POSIX)
@@ -126,7 +124,7 @@ static int open_named(const struct registry *r, const struct state_record *recor
 		      struct arena_files *files)
 {
 	char path[PATH_MAX];
-	int err = arena_file_path(r, record, path, sizeof path);
+	int err = registry_file_path(r, record, path, sizeof path);
 
 	return err ? err : arena_open(path, false, files);
 }
@@ -141,7 +139,7 @@ static int adopt_files(struct registry *r, struct served *s)
 	if (!err && finish)
 		err = served_give_to(&files, record);
 	if (!err)
-		err = serve(r, s, files);
+		err = registry_serve(r, s, files);
 	if (err) {
 		arena_files_close(&files);
 		return err;
@@ -173,7 +171,7 @@ static void finish_destruction(struct registry *r, const struct state_record *re
 {
 	char path[PATH_MAX];
 
-	if (record->terms.backing == BACKING_FILE && !arena_file_path(r, record, path, sizeof path))
+	if (record->terms.backing == BACKING_FILE && !registry_file_path(r, record, path, sizeof path))
 		arena_unlink(path);
 	/* A posix name may be another arena's by now: the uuid tells. */
 	if (record->terms.backing == BACKING_POSIX &&
@@ -188,7 +186,7 @@ static void finish_destruction(struct registry *r, const struct state_record *re
 		arena_files_close(&files);
 	}
 	/* The daemon before may have died between the two files of one arena. */
-	if (!arena_file_path(r, record, path, sizeof path))
+	if (!registry_file_path(r, record, path, sizeof path))
 		arena_unlink_life(path, record->uuid);
 	state_remove(r->state_dir, record->name);
 	msg_info("arena %s: its destruction was completed", record->name);
@@ -212,7 +210,7 @@ static void take_record(void *user, const struct state_record *record)
 		if (record->phase == STATE_LIVE)
 			msg_notice("arena %s: its file is gone", record->name);
 		state_remove(r->state_dir, record->name);
-		drop(r, s);
+		registry_drop(r, s);
 	} else if (!err) {
 		msg_info("arena %s: adopted", record->name);
 	}
@@ -244,7 +242,7 @@ int registry_open(struct registry *r, const struct config *config)
 void registry_close(struct registry *r)
 {
 	while (r->first)
-		drop(r, r->first);
+		registry_drop(r, r->first);
 	close(r->state_dir);
 }
 
@@ -258,7 +256,7 @@ static bool name_still_means(const struct registry *r, const struct served *s)
 
 	if (s->status != ARENA_SERVED || !served_is_named(s))
 		return true;
-	if (arena_file_path(r, &s->record, path, sizeof path))
+	if (registry_file_path(r, &s->record, path, sizeof path))
 		return true;
 	return lstat(path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino;
 }
@@ -275,7 +273,7 @@ uint32_t registry_rights(const struct served *s, const struct peer *peer)
 	return rights_of(s->record.terms.mode, s->record.uid, s->record.gid, peer);
 }
 
-static int room_for_one(const struct registry *r, uid_t uid)
+int registry_room_for_one(const struct registry *r, uid_t uid)
 {
 	unsigned own = 0, limit = r->config->max_arenas;
 
@@ -288,12 +286,12 @@ static int room_for_one(const struct registry *r, uid_t uid)
 	return own < (limit + 1) / 2 ? 0 : -EMFILE;
 }
 
-static struct served *add_checked(struct registry *r, const struct state_record *record, uid_t uid,
+struct served *registry_add_checked(struct registry *r, const struct state_record *record, uid_t uid,
 				  int *err)
 {
 	struct served *s = NULL;
 
-	*err = room_for_one(r, uid);
+	*err = registry_room_for_one(r, uid);
 	if (!*err) {
 		s = add(r, record);
 		*err = s ? 0 : -ENOMEM;
@@ -321,15 +319,15 @@ static int adopt_unknown(struct registry *r, const char *name, const struct peer
 		arena_files_close(&files);
 		return err;
 	}
-	s = add_checked(r, &record, st.st_uid, &err);
+	s = registry_add_checked(r, &record, st.st_uid, &err);
 	if (!err)
-		err = serve(r, s, files);
+		err = registry_serve(r, s, files);
 	if (!err)
 		err = state_write(r->state_dir, &s->record);
 	else
 		arena_files_close(&files);
 	if (err && s)
-		drop(r, s);
+		registry_drop(r, s);
 	if (!err)
 		msg_info("arena %s: adopted, it was made without the daemon", name);
 	*ret = err ? NULL : s;
@@ -365,7 +363,7 @@ int registry_find(struct registry *r, const char *name, const struct peer *peer,
 		}
 		msg_notice("arena %s: its file was removed", name);
 		state_remove(r->state_dir, name);
-		drop(r, s);
+		registry_drop(r, s);
 	}
 	return adopt_unknown(r, name, peer, ret);
 }
@@ -377,155 +375,6 @@ struct served *registry_after(const struct registry *r, const char *name)
 	while (s && strcmp(s->record.name, name) <= 0)
 		s = s->next;
 	return s;
-}
-
-/* ---- making ---- */
-
-static void use_defaults(struct arena_terms *t, const struct arena_terms *defaults)
-{
-	if (!t->capacity)
-		t->capacity = defaults->capacity;
-	if (!t->log_capacity)
-		t->log_capacity = defaults->log_capacity;
-	if (!t->client_quota)
-		t->client_quota = defaults->client_quota;
-	if (!t->mode)
-		t->mode = defaults->mode;
-}
-
-static int create_files(const struct registry *r, const struct state_record *record,
-			struct arena_files *files)
-{
-	const struct arena_terms *t = &record->terms;
-	char path[PATH_MAX];
-	struct arena_config config = {
-		.name = record->name,
-		.path = t->backing == BACKING_FILE ? path : NULL,
-		.capacity = t->capacity,
-		.log_capacity = t->log_capacity,
-		.client_quota = t->client_quota,
-		.backing = (enum arena_backing)t->backing,
-		.log_policy = t->log_policy,
-		.log_clock = t->log_clock,
-		.mode = t->mode,
-		.numa_mode = t->numa_mode,
-		.huge_mode = t->huge_mode,
-		.numa_nodes = t->numa_nodes,
-	};
-
-	if (t->backing == BACKING_FILE) {
-		int err = arena_file_path(r, record, path, sizeof path);
-
-		if (err)
-			return err;
-	}
-	return arena_create(&config, files);
-}
-
-/*
- * In /dev/shm anybody may make files, so a file there belongs to its owner from the first instant:
- * there is no moment at which the daemon's death would leave it with the wrong one, and no quota or
- * right that the peer would not have had by itself.
- */
-static int create_as(const struct registry *r, const struct state_record *record,
-		     struct arena_files *files)
-{
-	bool switch_user =
-		geteuid() == 0 && record->terms.backing == BACKING_POSIX && record->uid != 0;
-	int err;
-
-	if (switch_user) {
-		setfsgid(record->gid);
-		setfsuid(record->uid);
-	}
-	err = create_files(r, record, files);
-	if (switch_user) {
-		setfsuid(geteuid());
-		setfsgid(getegid());
-	}
-	return err;
-}
-
-/* Crash: before the first record there is nothing; from it on the next daemon finds the arena whole, or
- * not at all, and sets owner and mode as the record says. A memfd goes with its daemon. */
-static int create_owned(struct registry *r, const struct state_record *record,
-			struct arena_files *files)
-{
-	bool file = record->terms.backing == BACKING_FILE;
-	int err = file ? state_write(r->state_dir, record) : 0;
-
-	if (!err)
-		err = create_as(r, record, files);
-	if (!err && record->terms.backing != BACKING_POSIX)
-		err = served_give_to(files, record);
-	if (err && file)
-		state_remove(r->state_dir, record->name);
-	return err;
-}
-
-static void undo_creation(const struct registry *r, const struct state_record *record)
-{
-	char path[PATH_MAX];
-	bool named =
-		record->terms.backing == BACKING_POSIX || record->terms.backing == BACKING_FILE;
-
-	if (named && !arena_file_path(r, record, path, sizeof path))
-		arena_unlink(path);
-	state_remove(r->state_dir, record->name);
-}
-
-static int create_new(struct registry *r, const struct state_record *record,
-		      const struct peer *peer, struct served **ret)
-{
-	struct arena_files files = { -1, -1, -1 };
-	struct served *s = NULL;
-	int err = room_for_one(r, peer->uid);
-
-	if (!err)
-		err = create_owned(r, record, &files);
-	if (err) {
-		arena_files_close(&files);
-		return err;
-	}
-	s = add_checked(r, record, peer->uid, &err);
-	if (!err)
-		err = serve(r, s, files);
-	if (err)
-		arena_files_close(&files);
-	if (!err) {
-		s->record.phase = STATE_LIVE;
-		err = state_write(r->state_dir, &s->record);
-	}
-	if (err) {
-		if (s)
-			drop(r, s);
-		undo_creation(r, record);
-		return err;
-	}
-	*ret = s;
-	return 0;
-}
-
-int registry_create(struct registry *r, const char *name, const struct arena_terms *terms,
-		    const struct peer *peer, struct served **ret)
-{
-	struct state_record record = {
-		.phase = STATE_CREATING, .uid = peer->uid, .gid = peer->gid, .terms = *terms
-	};
-	int err = registry_find(r, name, peer, ret);
-
-	if (err != -ENOENT)
-		return err == 0 || *ret ? -EEXIST : err;
-	strcpy(record.name, name);
-	use_defaults(&record.terms, &r->config->arena);
-	err = create_new(r, &record, peer, ret);
-	if (err)
-		return err;
-	if (!served_is_named(*ret))
-		kept_store(*ret);
-	msg_info("arena %s: created for user %u, process %d", name, (unsigned)peer->uid,
-		 (int)peer->pid);
-	return 0;
 }
 
 /* ---- unmaking ---- */
@@ -550,7 +399,7 @@ int registry_destroy(struct registry *r, struct served *s, const struct peer *pe
 		return err;
 	}
 	if (served_is_named(s)) {
-		err = arena_file_path(r, &s->record, path, sizeof path);
+		err = registry_file_path(r, &s->record, path, sizeof path);
 		if (!err)
 			err = arena_unlink(path);
 		/* What is no arena any more still has a name to be freed. */
@@ -564,7 +413,7 @@ int registry_destroy(struct registry *r, struct served *s, const struct peer *pe
 	strcpy(name, s->record.name);
 	state_remove(r->state_dir, name);
 	deaths_forget(name);
-	drop(r, s);
+	registry_drop(r, s);
 	msg_info("arena %s: destroyed by user %u, process %d", name, (unsigned)peer->uid,
 		 (int)peer->pid);
 	return err == -ENOENT ? 0 : err;
@@ -600,7 +449,7 @@ int registry_present(struct registry *r, struct served *s, struct arena_files fi
 	int err = check_presented(r, s, &files);
 
 	if (!err)
-		err = serve(r, s, files);
+		err = registry_serve(r, s, files);
 	if (err)
 		return err;
 	kept_store(s);
