@@ -8,6 +8,8 @@
 #include "object_offered.h"
 #include "persist.h"
 #include "recovery.h"
+#include "stack.h"
+#include "stack_calls.h"
 #include "stats.h"
 #include "thread.h"
 
@@ -76,11 +78,20 @@ SLOW static uint64_t alloc_long(struct shma *s, size_t size, unsigned flags)
 	return handle ? handle : fail(err);
 }
 
-/* Above 64 KiB there is a cache as well, or there is none. */
+/* What is short-lived, from the stack in a scope; else as if nothing was said. Above 64 KiB there is a cache as well, or
+ * there is none. */
 MIDDLE static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 {
-	uint64_t handle = (flags & ~SHMA_TEMP) == 0 ? object_alloc_fast_large(&s->arena, size) : 0;
+	uint64_t handle = 0;
 
+	if (flags & SHMA_TEMP) {
+		handle = stack_call_temp(s, size, flags);
+		if (!handle)
+			handle = shma_alloc(s, size, flags & ~SHMA_TEMP);
+		return handle;
+	}
+	if (flags == 0)
+		handle = object_alloc_fast_large(&s->arena, size);
 	return handle ? handle : alloc_long(s, size, flags);
 }
 
@@ -88,7 +99,7 @@ FAST shma_handle shma_alloc(shma *s, size_t size, unsigned flags)
 {
 	uint64_t handle;
 
-	if (__builtin_expect((flags & ~(SHMA_TEMP | SHMA_SHARED)) == 0, 1)) {
+	if (__builtin_expect((flags & ~SHMA_SHARED) == 0, 1)) {
 		handle = object_alloc_fast(&s->arena, size);
 		if (__builtin_expect(handle != 0, 1) &&
 		    (!(flags & SHMA_SHARED) || object_offer_fast(&s->arena, handle)))
@@ -157,7 +168,7 @@ FAST void *shma_alloc_ptr(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
 	void *p = NULL;
 
-	if (__builtin_expect((flags & ~SHMA_TEMP) == 0, 1) &&
+	if (__builtin_expect(flags == 0, 1) &&
 	    __builtin_expect(object_alloc_ptr_fast(&s->arena, size, h, &p), 1))
 		return p;
 	return alloc_ptr_slow(s, size, flags, h);
@@ -209,8 +220,10 @@ FAST int shma_free_ptr(shma *s, void *start)
 SLOW static void *ptr_slow(shma *s, shma_handle h)
 {
 	int err = 0;
-	void *p = object_ptr(&s->arena, h, &err);
+	void *p = stack_ptr_fast(&s->arena, h);
 
+	if (!p)
+		p = object_ptr(&s->arena, h, &err);
 	if (!p)
 		errno = -err;
 	return p;

@@ -85,7 +85,7 @@ SHMA_API int shma_close(shma *a);
 #define SHMA_ZERO    0x01u /* filled with zeros */
 #define SHMA_SHARED  0x02u /* others may take and free it */
 #define SHMA_PERSIST 0x04u /* outlives its owner; implies shared */
-#define SHMA_TEMP    0x08u /* hint: short-lived */
+#define SHMA_TEMP    0x08u /* hint: short-lived. In a SHMA_STACK_SCOPE of the thread it goes at its end, see there */
 #define SHMA_LARGE   0x10u /* hint: whole pages, whatever the size */
 /* Alignment in bytes: a power of two up to 2 MiB. */
 #define SHMA_ALIGN(bytes) ((unsigned)__builtin_ctzll(bytes) << 8)
@@ -134,6 +134,64 @@ SHMA_API shma_handle shma_lookup(shma *a, const char *name); /* ENOENT */
 /* Ownership returns to the caller; the object is private to it. -ENOENT, -EBUSY (another call is at
  * work on this name). */
 SHMA_API int shma_unpublish(shma *a, const char *name);
+
+/* ---- temporary memory of a thread ---- */
+
+/*
+ * Each thread has a stack of its own in the arena, of regions of 64 KiB: memory that is given out from the top and goes
+ * back by a reset to a mark, all at once. 16-byte aligned, contents undefined; 16 bytes more an object. Its handles
+ * can be passed to others: shma_ptr(), shma_read() and shma_size() of any process take them, and say ESTALE once they
+ * were reset, or their thread or process is gone. (Where the memory is another thread's each costs some system calls.)
+ * Only shma_free() takes them besides, by the owner's process: the handle is stale from then on, the place goes with
+ * the reset. Sharing, taking, resizing, publishing give -EPERM.
+ *
+ * What is too large for a region (more than 16 KiB where the one in use has no room, or beyond 16 MiB or a sixteenth
+ * of the arena in all) is an object of the heap, private to the process, and freed by the reset as well.
+ *
+ * A thread's end gives all of it back, its process's death too. A forked child has none of it: marks of its parent's
+ * mean nothing there. None of these calls may be made in a signal handler.
+ */
+
+/* A place on the stack of the thread that asked for it. */
+typedef uint64_t shma_mark;
+
+/* 0 with errno: EROFS, EUSERS, ENOMEM; it is no mark. */
+SHMA_API shma_mark shma_stack_mark(shma *a);
+/* ENOMEM, EDQUOT, EINVAL (size 0 or above the capacity), EROFS, EUSERS. */
+SHMA_API shma_handle shma_stack_alloc(shma *a, size_t size);
+/* By pointer, and in *h, unless h is NULL, the handle. */
+SHMA_API void *shma_stack_alloc_ptr(shma *a, size_t size, shma_handle *h);
+/* All that this thread was given since the mark goes back; the mark can be used again. Nothing happens, but errno is
+ * set, if it is not a mark of this thread (EINVAL), or a reset to an earlier one has made it void (ESTALE). */
+SHMA_API void shma_stack_reset(shma *a, shma_mark mark);
+
+/*
+ *     SHMA_STACK_SCOPE(a) {
+ *             char *text = shma_stack_alloc_ptr(a, 100, NULL);
+ *             …
+ *     }
+ * What the thread takes in the block goes back at its end, which is every way out of it: also return, goto, and break and
+ * continue, both of which leave this block and no loop around it. (Not longjmp(): then an outer scope, or a reset.) Scopes may be nested.
+ *
+ * In a scope shma_alloc() takes what is asked for with SHMA_TEMP, and with nothing else but SHMA_ZERO, from here: it may be freed before, in any order,
+ * and goes at the end of the innermost scope at the latest. Between a mark and a reset without a scope, SHMA_TEMP
+ * means nothing.
+ */
+#define SHMA_STACK_SCOPE(a) SHMA_STACK_SCOPE_(a, __COUNTER__)
+#define SHMA_STACK_SCOPE_(a, n) SHMA_STACK_SCOPE_N_(a, n)
+#define SHMA_STACK_SCOPE_N_(a, n)                                                                                    \
+	for (struct shma_scope shma_scope_##n __attribute__((cleanup(shma_scope_end))) = shma_scope_begin(a),         \
+			       *shma_once_##n = &shma_scope_##n;                                                     \
+	     shma_once_##n; shma_once_##n = 0)
+
+/* What SHMA_STACK_SCOPE() is made of. */
+struct shma_scope {
+	shma *arena;
+	shma_mark mark;
+	unsigned depth;
+};
+SHMA_API struct shma_scope shma_scope_begin(shma *a);
+SHMA_API void shma_scope_end(struct shma_scope *scope); /* errno stays */
 
 /* ---- log ring ---- */
 
@@ -291,10 +349,14 @@ struct shma_stats {
 	uint64_t threads;
 	uint64_t slabs;
 	uint64_t slab_bytes;
-	uint64_t extents; /* large objects and raw extents */
+	uint64_t extents; /* large objects, temporary memory and raw extents */
 	uint64_t extent_bytes;
 	uint64_t state_bytes; /* bookkeeping of slabs */
 	uint64_t log_capacity_bytes;
+	uint64_t stack_bytes;	   /* regions of temporary memory, part of extent_bytes */
+	uint64_t stack_used_bytes; /* of them in use now, 16 bytes before each object included */
+	uint64_t stack_high_bytes; /* the most that one thread ever had in use, as far as living ones and those that ended
+				    * tell */
 };
 
 /* Walks the arena: exact when no call is in progress and dead clients have been reclaimed. */

@@ -45,6 +45,7 @@ enum audit_severity {
 	X(NAME_LOST, TRUTH, "name-lost", "an object is published, but no name has it")             \
 	X(MARK, TRUTH, "mark", "a client owns something in a region that it has not marked")       \
 	X(RING, TRUTH, "ring", "the log ring makes no sense")                                      \
+	X(STACK, TRUTH, "stack", "temporary memory was written beyond an object's end")            \
 	X(LOG_LOST, INDEX, "log-lost", "a large log record is in no block of the ring")            \
 	X(ZONE_LOCK, INDEX, "zone-lock", "a zone's lock is held: its index was not compared")      \
 	X(ZONE_HIGH, INDEX, "zone-high", "pages are taken above a zone's high mark")               \

@@ -3,6 +3,7 @@
 #include "audit_run.h"
 #include "hint.h"
 #include "ring.h"
+#include "stack.h"
 
 static struct audit_spot spot_of(const struct walk_item *item)
 {
@@ -310,7 +311,7 @@ static void check_free_run(struct audit_run *run, const struct walk_item *item)
 
 static uint32_t owner_of(const struct walk_item *item)
 {
-	if (item->kind == PAGE_RAW || item->kind == PAGE_LOG)
+	if (item->kind == PAGE_RAW || item->kind == PAGE_LOG || item->kind == PAGE_STACK)
 		return item->client;
 	return item->kind == PAGE_LARGE && has_owner(pw0_state(item->w0)) ? item->client : 0;
 }
@@ -390,6 +391,22 @@ static void check_log(struct audit_run *run, const struct walk_item *item)
 			   (unsigned long long)item->page);
 }
 
+/* Whoever writes beyond an object of its temporary memory writes over what stands before the next one. */
+static void check_stack(struct audit_run *run, const struct walk_item *item)
+{
+	uint64_t next = 0;
+	uint32_t step;
+
+	audit_owned(run, item->client, item->page, item->w0);
+	if (!walk_committed(run->a, item->page, item->length))
+		return;
+	step = stack_damage(run->a, item->page, &next);
+	if (step)
+		audit_note(run, AUDIT_STACK, AUDIT_PAGE(item->page, next ^ (uint64_t)step << 32),
+			   "page %#llx: temporary memory was written over %u bytes from its region's start",
+			   (unsigned long long)item->page, step << 4);
+}
+
 static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 {
 	switch (item->kind) {
@@ -400,6 +417,7 @@ static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 	case PAGE_STATE: check_state_block(run, item); break;
 	case PAGE_SPAN: check_span(run, item); break;
 	case PAGE_LOG: check_log(run, item); break;
+	case PAGE_STACK: check_stack(run, item); break;
 	default: break;
 	}
 }

@@ -37,7 +37,7 @@ static void count_extent(struct held *h, const struct walk_item *item, uint32_t 
 		count_state(&h->large, pw0_state(item->w0), client);
 		if (h->large.private_objects + h->large.shared_objects != before)
 			h->large_bytes += item->length << PAGE_SHIFT;
-	} else if (item->kind == PAGE_RAW && item->client == client) {
+	} else if ((item->kind == PAGE_RAW || item->kind == PAGE_STACK) && item->client == client) {
 		h->extents++;
 		h->extent_bytes += item->length << PAGE_SHIFT;
 	}

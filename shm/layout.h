@@ -75,6 +75,7 @@ enum page_kind {
 	PAGE_STATE = 5,	   /* slab records; stays for the arena's life */
 	PAGE_SPAN = 6,	   /* a later zone's piece of a large extent, live while its head covers it */
 	PAGE_LOG = 7,	   /* holds one large log record */
+	PAGE_STACK = 8,	   /* a region of a thread's temporary memory, owned by word 0's client */
 	PAGE_KINDS
 };
 
@@ -489,6 +490,43 @@ struct ring_writer {
 };
 _Static_assert(sizeof(struct ring_writer) == 384, "ring writer");
 
+/* ---- temporary memory of a thread, see stack.h ---- */
+
+#define STACK_STEP_BITS 12 /* a region in steps of 16 bytes: the low bits of a handle into it */
+
+/* Before each object, 16 bytes. The objects of a region follow each other without a gap, up to its next.
+ * W: its thread, before it raises next; the mark of being freed: any thread of its client. R: anyone. */
+struct stack_object {
+	_Atomic uint64_t handle; /* its own: what else lies there is no object's beginning */
+	_Atomic uint64_t steps;	 /* TRUTH. From it to where the next one will start; flags above bit 31 */
+};
+#define STACK_FREED (UINT64_C(1) << 32) /* given back before its time: no handle leads there */
+#define STACK_KEPT  (UINT64_C(1) << 33) /* a note of an object of the heap, see struct stack_note */
+
+/* PAGE_STACK: an extent of one whole region begins with this. W: its thread. */
+struct stack_region {
+	/* TRUTH. The handle of the object to be given next: its place bounds what is live, its generation is that of
+	 * what is given out until the next reset. R: anyone. */
+	_Atomic uint64_t next;
+	_Atomic uint64_t high; /* INDEX. Steps: the most in use before a reset. R: statistics */
+	uint64_t last;	  /* INDEX. Handle of the newest object: what marks are */
+	uint64_t kept;	  /* step of the newest note in this region; 0: none */
+	uint64_t below;	  /* page of the region under this one + 1; 0: it is the lowest */
+	_Atomic uint64_t base; /* bytes in use in all regions below. R: statistics */
+	uint32_t number;  /* regions below */
+	uint32_t thread;  /* index of its thread word */
+	uint64_t reserved;
+	struct stack_object bottom; /* an object of no bytes */
+};
+_Static_assert(sizeof(struct stack_object) == 16 && sizeof(struct stack_region) == 80, "stack region");
+_Static_assert(REGION_PAGES * PAGE_SIZE == 16u << STACK_STEP_BITS, "a region's steps");
+
+/* An object of no more than this tells of one in the heap that did not fit, to be freed with it. */
+struct stack_note {
+	uint64_t handle; /* of the heap's object */
+	uint64_t before; /* step of the note before this one; 0: none */
+};
+
 /* One page a thread, RAW_THREAD. */
 struct thread_block {
 	int32_t tid;
@@ -597,6 +635,9 @@ struct arena_header {
 	_Atomic uint32_t log_policy;   /* W: anyone allowed to write, live */
 	_Atomic uint32_t log_clock;    /* likewise */
 	uint32_t reserved32;
+	/* INDEX. W: maximum, compare-and-swap, by threads that give regions of theirs back. Bytes of temporary memory: the
+	 * most that a thread had in use at a time. Living ones' is in their regions. */
+	_Atomic uint64_t stack_high;
 	/* W: the creator; then who first opens a file arena after a boot, under a lock on the file. */
 	_Atomic uint64_t boot_id[2];
 };

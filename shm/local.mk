@@ -29,6 +29,7 @@ libshm_la_SOURCES = \
 	%D%/quota.h %D%/quota.c \
 	%D%/cache.h %D%/cache.c \
 	%D%/thread.h %D%/thread.c \
+	%D%/stack.h %D%/stack.c \
 	%D%/object_word.h %D%/object_word.c \
 	%D%/object.h %D%/object_offered.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
 	%D%/names.h %D%/names.c \

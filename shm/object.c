@@ -10,6 +10,7 @@
 #include "object_word.h"
 #include "pagemap.h"
 #include "quota.h"
+#include "stack.h"
 #include "stop_point.h"
 
 #define ALIGN_MAX ((uint64_t)EXTENT_ALIGN_MAX << PAGE_SHIFT)
@@ -180,17 +181,20 @@ int object_offered_count(struct arena *a, struct thread_block *t, uint64_t handl
 
 int object_free(struct arena *a, uint64_t handle)
 {
-	struct thread_block *t;
+	int err = 0;
+	struct thread_block *t = thread_self(a, &err);
+
+	return t ? object_free_by(a, t, handle) : err;
+}
+
+int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle)
+{
 	struct object o;
 	uint32_t state, gen;
-	int err = 0, r;
+	int r = object_word_find_live(a, handle, &o, &state);
 
-	t = thread_self(a, &err);
-	if (!t)
-		return err;
-	r = object_word_find_live(a, handle, &o, &state);
 	if (r)
-		return r;
+		return r == -EPERM ? stack_free(a, handle) : r;
 	gen = (o.gen + (t->gen_step >> STATE_GEN_SHIFT)) & 0xffff;
 	r = object_word_step(a, &o, &state, claim_to_free, gen);
 	if (r)

@@ -361,6 +361,8 @@ struct object_want {
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err);
 int object_free(struct arena *a, uint64_t handle);
+/* The same by a thread that may be another one, and is in no call. */
+int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle);
 int object_share(struct arena *a, uint64_t handle);
 int object_take(struct arena *a, uint64_t handle);
 uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err);

@@ -7,13 +7,22 @@
 #include "object.h"
 #include "object_word.h"
 #include "pagemap.h"
+#include "stack.h"
+
+/* Temporary memory can be looked at like all else. */
+static int find_to_look(struct arena *a, uint64_t handle, struct object *o, uint32_t *state)
+{
+	int r = object_word_find_live(a, handle, o, state);
+
+	return r == -EPERM ? 0 : r;
+}
 
 void *object_ptr(struct arena *a, uint64_t handle, int *err)
 {
 	struct object o;
 	uint32_t state;
 
-	*err = object_word_find_live(a, handle, &o, &state);
+	*err = find_to_look(a, handle, &o, &state);
 	return *err ? NULL : a->heap + handle_offset(handle);
 }
 
@@ -22,7 +31,7 @@ uint64_t object_size(struct arena *a, uint64_t handle, int *err)
 	struct object o;
 	uint32_t state;
 
-	*err = object_word_find_live(a, handle, &o, &state);
+	*err = find_to_look(a, handle, &o, &state);
 	return *err ? 0 : o.bytes;
 }
 
@@ -31,7 +40,13 @@ enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *clie
 	struct object o;
 	uint32_t state;
 
-	if (object_word_find_live(a, handle, &o, &state))
+	int r = object_word_find_live(a, handle, &o, &state);
+
+	if (r == -EPERM) { /* temporary memory is its client's alone */
+		*client = stack_client(a, handle);
+		return OBJECT_PRIVATE;
+	}
+	if (r)
 		return OBJECT_FREE;
 	*client = state_client(state);
 	return state_kind(state);
@@ -42,7 +57,7 @@ int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to,
 	struct object o;
 	uint32_t state;
 	int64_t n;
-	int r = object_word_find_live(a, handle, &o, &state);
+	int r = find_to_look(a, handle, &o, &state);
 
 	if (r)
 		return r;
@@ -55,7 +70,7 @@ int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to,
 		return n;
 	/* What was copied was the object's only if it is still live. PAIR(read): the copy, then the look. */
 	atomic_thread_fence(memory_order_acquire);
-	r = object_word_find_live(a, handle, &o, &state);
+	r = find_to_look(a, handle, &o, &state);
 	return r ? r : n;
 }
 
@@ -75,11 +90,12 @@ uint64_t object_handle_of(struct arena *a, const void *start)
 			       ? handle_make(a->tag, state_gen(state), offset)
 			       : 0;
 	}
-	if (offset >> PAGE_SHIFT >= atomic_load_explicit(&a->pages_known, memory_order_relaxed) ||
-	    offset & (PAGE_SIZE - 1))
+	if (offset >> PAGE_SHIFT >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return 0;
 	w0 = atomic_load_explicit(&a->pages[offset >> PAGE_SHIFT].w0, memory_order_relaxed);
-	return pw0_kind(w0) == PAGE_LARGE ? handle_make(a->tag, pw0_gen(w0), offset) : 0;
+	if (pw0_kind(w0) == PAGE_LARGE && !(offset & (PAGE_SIZE - 1)))
+		return handle_make(a->tag, pw0_gen(w0), offset);
+	return stack_handle_at(a, offset);
 }
 
 /* Pages of what begins at a page and is one object. */

@@ -8,6 +8,7 @@
 #include "geometry.h"
 #include "pagemap.h"
 #include "slab.h"
+#include "stack.h"
 
 #define ATTEMPTS 64
 
@@ -25,8 +26,8 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return -EINVAL;
 	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
-	if (pw0_kind(w0) != PAGE_LARGE)
-		return -ESTALE; /* free by now, or in other use */
+	if (pw0_kind(w0) != PAGE_LARGE) /* temporary, or free by now, or in other use */
+		return stack_look(a, handle_make(a->tag, o->gen, offset), &o->bytes) ? -ESTALE : -EPERM;
 	if (offset & (PAGE_SIZE - 1))
 		return no_start(pw0_state(w0), o->gen);
 	/* In other use by now, or damaged. */

@@ -19,7 +19,7 @@ struct object {
 };
 
 /* The object a handle names, and its state word; -ESTALE unless it is live under the handle's generation;
- * -EINVAL. */
+ * -EINVAL; -EPERM: it is temporary memory, which has no such word and can only be looked at: its bytes are in o. */
 int object_word_find_live(struct arena *a, uint64_t handle, struct object *o, uint32_t *state);
 /* The state word again; -ESTALE unless it is still live. */
 int object_word_load(const struct object *o, uint32_t *state);

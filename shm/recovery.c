@@ -20,6 +20,7 @@
 #include "ring.h"
 #include "slab.h"
 #include "span.h"
+#include "stack.h"
 #include "stop_point.h"
 #include "zone.h"
 
@@ -85,6 +86,8 @@ static int recover_extent(struct arena *a, uint64_t page, uint64_t w0, uint32_t 
 		return extent_reclaim_span(a, page);
 	case PAGE_LARGE:
 		return unmake_large(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;
+	case PAGE_STACK:
+		return stack_recover(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;
 	case PAGE_LOG:
 		if (pw0_client(w0) != client || ring_recover_extent(a, page, client))
 			return 0;
@@ -190,6 +193,7 @@ static bool page_holds(struct arena *a, uint64_t page, uint32_t client)
 	case PAGE_RAW:
 	case PAGE_RETURNED:
 	case PAGE_LOG:
+	case PAGE_STACK:
 		return pw0_client(w0) == client;
 	default: /* no thread of ours is in a call, so no record is busy with us */
 		return false;

@@ -5,6 +5,7 @@
 
 #include "cache.h"
 #include "shmalloc.h"
+#include "stack.h"
 #include "walk.h"
 
 /* What one walk gathers. Owned counts cached objects too; they are taken off at the end. */
@@ -107,6 +108,18 @@ static void count_extent(struct count *c, const struct walk_item *item)
 		client->bookkeeping_bytes += bytes;
 }
 
+static void count_stack(struct count *c, const struct walk_item *item)
+{
+	struct stack_view v;
+
+	c->st->stack_bytes += item->length << PAGE_SHIFT;
+	if (!walk_committed(c->a, item->page, item->length) || !stack_view(c->a, item->page, &v))
+		return;
+	c->st->stack_used_bytes += v.used;
+	if (v.below + v.high > c->st->stack_high_bytes && v.below < c->a->g.capacity)
+		c->st->stack_high_bytes = v.below + v.high;
+}
+
 static struct stats_zone *zone_of(const struct count *c, uint64_t page)
 {
 	uint64_t zone = page / c->a->g.zone_pages;
@@ -143,6 +156,8 @@ static int count_item(void *context, const struct walk_item *item)
 		c->st->state_bytes += item->length << PAGE_SHIFT;
 	else if (item->kind != PAGE_SPAN)
 		count_extent(c, item);
+	if (item->kind == PAGE_STACK)
+		count_stack(c, item);
 	return 0;
 }
 
@@ -231,6 +246,7 @@ static void count_all(struct count *c)
 	memset(c->st, 0, sizeof(*c->st));
 	c->st->capacity_bytes = c->a->g.capacity;
 	c->st->log_capacity_bytes = c->a->g.ring_size;
+	c->st->stack_high_bytes = atomic_load_explicit(&c->a->header->stack_high, memory_order_relaxed);
 	walk_extents(c->a, count_item, c);
 	count_words(c);
 	count_zones(c);

@@ -145,6 +145,16 @@
 	X(persist_stored, "a cell holds an object that is its client's still") \
 	X(persist_worded, "an object is persistent, its persist armed") \
 	X(persist_recovering, "a dead client's handle is to leave its cell") \
+	/* stack.h */ \
+	X(stack_object_written, "temporary memory is written, its region's top below it") \
+	/* stack.c */ \
+	X(stack_region_raw, "a region of temporary memory is made and raw") \
+	X(stack_region_made, "a new region of temporary memory is its thread's, who does not know") \
+	X(stack_region_left, "a region of temporary memory is empty and in nobody's use") \
+	X(stack_region_dropped, "a region of temporary memory is raw again, not freed") \
+	X(stack_note_written, "an object of the heap has its note on the stack, in no list") \
+	X(stack_note_dropped, "an object of the heap is to be freed, its note in no list") \
+	X(stack_recovering, "a dead thread's temporary memory is looked at") \
 	/* object.c */ \
 	X(object_large_raw, "a large object's pages are raw") \
 	X(object_freed, "an object is freed, in no cache and no bitmap") \

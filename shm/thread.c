@@ -15,6 +15,7 @@
 #include "quota.h"
 #include "recovery.h"
 #include "ring.h"
+#include "stack.h"
 #include "stop_point.h"
 #include "words.h"
 
@@ -120,6 +121,12 @@ static void release_block(struct arena *a, struct thread_block *t)
 	atomic_fetch_sub_explicit(&a->threads, 1, memory_order_relaxed);
 }
 
+static void release_cell(struct arena *a, struct thread_cell *cell)
+{
+	stack_end(a, cell);
+	release_block(a, cell->block);
+}
+
 static void thread_end(void *arg)
 {
 	struct cells_table *table = arg;
@@ -130,7 +137,7 @@ static void thread_end(void *arg)
 		struct thread_block *t = table->cells[i].block;
 
 		if (t && process.arenas[i])
-			release_block(process.arenas[i], t);
+			release_cell(process.arenas[i], &table->cells[i]);
 		table->cells[i].block = NULL;
 	}
 	*table->link = table->next;
@@ -222,11 +229,11 @@ void thread_detach_arena(struct arena *a)
 
 	lock_process(&before);
 	for (struct cells_table *table = process.tables; table; table = table->next) {
-		struct thread_block *t = table->cells[cell_index(a)].block;
+		struct thread_cell *cell = &table->cells[cell_index(a)];
 
-		if (t)
-			release_block(a, t);
-		table->cells[cell_index(a)].block = NULL;
+		if (cell->block)
+			release_cell(a, cell);
+		cell->block = NULL;
 	}
 	process.arenas[cell_index(a)] = NULL;
 	process.is_client[cell_index(a)] = 0;
@@ -257,6 +264,8 @@ static void enter_cell(struct thread_cell *cell, struct thread_block *t)
 {
 	cell->given = cell->handle = 0;
 	cell->marked = THREAD_MARKED_NONE;
+	cell->stack = cell->stack_spare = NULL;
+	cell->stack_scopes = 0;
 	cell->entry = &no_entry;
 	cell->w1 = ~UINT64_C(0);
 	cell->block = t;

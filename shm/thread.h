@@ -23,8 +23,12 @@ struct thread_cell {
 	_Atomic uint32_t *word;
 	uint64_t marked; /* the region in which something on offer was freed last: it is marked */
 	uint64_t reserved;
+	/* Temporary memory, see stack.h: the region in use; one that is empty, to be used next; open scopes. */
+	struct stack_region *stack, *stack_spare;
+	uint64_t stack_scopes;
+	uint64_t reserved2[5];
 };
-_Static_assert(sizeof(struct thread_cell) == 64, "a cache line");
+_Static_assert(sizeof(struct thread_cell) == 128, "cache lines");
 
 #define THREAD_MARKED_NONE UINT64_MAX /* no region */
 

@@ -86,6 +86,16 @@ static enum walk_problem judge_state(const struct arena *a, struct walk_item *it
 	return it->length == shape_block_pages(it->class_index) ? WALK_FINE : WALK_LENGTH;
 }
 
+/* One whole region. */
+static enum walk_problem judge_stack(const struct arena *a, struct walk_item *it)
+{
+	enum walk_problem problem = judge_extent(a, it);
+
+	if (problem)
+		return problem;
+	return it->length == REGION_PAGES && it->page % REGION_PAGES == 0 ? WALK_FINE : WALK_LENGTH;
+}
+
 static enum walk_problem judge_slab(const struct arena *a, struct walk_item *it)
 {
 	it->record = pw1_record(it->w1);
@@ -123,6 +133,7 @@ static enum walk_problem judge(const struct arena *a, struct walk_item *it)
 	case PAGE_STATE: return judge_state(a, it);
 	case PAGE_SLAB: return judge_slab(a, it);
 	case PAGE_SPAN: return judge_span(a, it);
+	case PAGE_STACK: return judge_stack(a, it);
 	default: return WALK_KIND;
 	}
 }

@@ -65,6 +65,7 @@ unit_tests = \
 	%D%/unit/test_sizeclass \
 	%D%/unit/test_slab \
 	%D%/unit/test_span \
+	%D%/unit/test_stack \
 	%D%/unit/test_stats \
 	%D%/unit/test_syslog \
 	%D%/unit/test_thread \
@@ -91,6 +92,7 @@ thread_tests = \
 	%D%/unit/test_ring_reader \
 	%D%/unit/test_ring_recover \
 	%D%/unit/test_slab \
+	%D%/unit/test_stack \
 	%D%/unit/test_stats \
 	%D%/unit/test_thread
 check-threads:

@@ -28,12 +28,16 @@ static void print_totals(struct emit *e, const struct reach *r, const struct shm
 	emit_bytes(e, "state_bytes", st->state_bytes);
 	emit_bytes(e, "log_capacity_bytes", st->log_capacity_bytes);
 	emit_u64(e, "problems", d->problems);
+	emit_bytes(e, "stack_bytes", st->stack_bytes);
+	emit_bytes(e, "stack_used_bytes", st->stack_used_bytes);
+	emit_bytes(e, "stack_high_bytes", st->stack_high_bytes);
 }
 
 static void print_pages(struct emit *e, const struct stats_detail *d)
 {
 	static const char *const kinds[PAGE_KINDS] = { "free", "raw",	"returned", "large",
-						       "slab", "state", "span",	    "log" };
+						       "slab", "state", "span",	    "log",
+						       "stack" };
 	static const char *const columns[] = { "kind", "pages", NULL };
 
 	emit_table(e, "pages", columns);

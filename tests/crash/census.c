@@ -78,6 +78,7 @@ static void census_page(struct arena *a, struct census *c, uint64_t page)
 	case PAGE_STATE: c->state += pw1_length(w1); break;
 	case PAGE_SPAN: c->span++; break;
 	case PAGE_LOG: c->log += pw1_length(w1); break;
+	case PAGE_STACK: c->stack += pw1_length(w1); break;
 	default: break;
 	}
 }
@@ -134,11 +135,14 @@ void census_compare(uint64_t mine)
 	struct census c;
 
 	census_take(&c);
-	if (c.free + c.raw + c.state + c.slab + c.large + c.log !=
+	if (c.free + c.raw + c.state + c.slab + c.large + c.log + c.stack !=
 	    geometry_heap_pages(&self->arena.g))
-		broken("pages: %llu free, %llu raw, %llu state, %llu slab, %llu large, %llu log of %llu",
+		broken("pages: %llu free, %llu raw, %llu state, %llu slab, %llu large, %llu log, %llu stack of %llu",
 		       NUMBER(c.free), NUMBER(c.raw), NUMBER(c.state), NUMBER(c.slab),
-		       NUMBER(c.large), NUMBER(c.log), NUMBER(geometry_heap_pages(&self->arena.g)));
+		       NUMBER(c.large), NUMBER(c.log), NUMBER(c.stack),
+		       NUMBER(geometry_heap_pages(&self->arena.g)));
+	if (c.stack != was->stack)
+		broken("%llu pages of temporary memory, were %llu", NUMBER(c.stack), NUMBER(was->stack));
 	if (c.raw != was->raw + threads + (parent ? board->number[0] : 0))
 		broken("%llu raw pages, were %llu", NUMBER(c.raw), NUMBER(was->raw));
 	/* What a thread's cache is made of may be anything, but nobody here has one. */

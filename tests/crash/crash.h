@@ -94,7 +94,7 @@ struct account {
 struct census {
 	uint64_t internal, cached; /* objects: bookkeeping, ready in caches */
 	uint64_t raw, returned, empty_slabs, threads, clients, names, dead_names;
-	uint64_t free, state, slab, large, span, log,
+	uint64_t free, state, slab, large, span, log, stack,
 		other; /* pages; large and log: covered by their heads */
 };
 
@@ -186,11 +186,11 @@ struct op {
 #define OP_AFTER(survive, name, path, prepare, run, took) \
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
-extern const struct op heap_ops[], single_ops[], resize_ops[], hand_ops[], log_ops[], life_ops[],
+extern const struct op heap_ops[], single_ops[], resize_ops[], hand_ops[], stack_ops[], log_ops[], life_ops[],
 	daemon_ops[];
 /* Whether this process's operation got what it asked for, by whichever path. */
-bool heap_op_worked(void), single_op_worked(void), resize_op_worked(void), hand_op_worked(void), log_op_worked(void),
-	life_op_worked(void);
+bool heap_op_worked(void), single_op_worked(void), resize_op_worked(void), hand_op_worked(void), stack_op_worked(void),
+	log_op_worked(void), life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 
 /* ---- the arena's bytes ---- */

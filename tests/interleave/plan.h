@@ -5,8 +5,8 @@
 
 #include "interleave.h"
 
-#define KNOWN_MAX 256u
-#define OTHERS_MAX 160u
+#define KNOWN_MAX 400u
+#define OTHERS_MAX 256u
 
 enum ending { KILLED, CONTINUED, LEFT, ENDINGS };
 

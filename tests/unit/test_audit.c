@@ -658,6 +658,27 @@ static void log_of_stranger(void)
 	*w0(raw) = pw0_make(PAGE_LOG, 99, 0, 0);
 }
 
+/* A region of temporary memory with nothing in it that makes sense. */
+static void write_over_stack(void)
+{
+	int err = 0;
+	uint64_t page = extent_alloc(&a, REGION_PAGES, REGION_PAGES, RAW_PLAIN, NULL, &err);
+
+	ck_assert_uint_ne(page, EXTENT_NONE);
+	memset(a.heap + (page << PAGE_SHIFT), 0xff, REGION_PAGES << PAGE_SHIFT);
+	*w0(page) = pw0_make(PAGE_STACK, a.client, 0, 0);
+}
+
+/* One that is none: it goes beyond its region. */
+static void stack_of_two(void)
+{
+	int err = 0;
+	uint64_t page = extent_alloc(&a, 2 * REGION_PAGES, REGION_PAGES, RAW_PLAIN, NULL, &err);
+
+	ck_assert_uint_ne(page, EXTENT_NONE);
+	*w0(page) = pw0_make(PAGE_STACK, a.client, 0, 0);
+}
+
 static void lock_zone(void)
 {
 	ck_assert_int_eq(zone_trylock(&a, 0), 0);
@@ -835,6 +856,8 @@ static const struct breakage breakages[] = {
 	{ "the ring's header", AUDIT_RING, break_ring },
 	{ "a log record in no block", AUDIT_LOG_LOST, log_of_nobody },
 	{ "a log record of a client that does not exist", AUDIT_OWNER, log_of_stranger },
+	{ "temporary memory written over", AUDIT_STACK, write_over_stack },
+	{ "temporary memory of two regions", AUDIT_ENTRY, stack_of_two },
 	{ "a lock held", AUDIT_ZONE_LOCK, lock_zone },
 	{ "a high mark too low", AUDIT_ZONE_HIGH, lower_high },
 	{ "taken pages free in the index", AUDIT_ZONE_FREE, free_taken },
