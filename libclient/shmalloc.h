@@ -135,6 +135,25 @@ SHMA_API shma_handle shma_lookup(shma *a, const char *name); /* ENOENT */
  * work on this name). */
 SHMA_API int shma_unpublish(shma *a, const char *name);
 
+/*
+ * Shared holds: several processes keep one object alive. The owner begins: its first shma_retain() turns what it
+ * owned, private or on offer, into a hold, its first, and the object is the arena's. From then on any process that
+ * has the handle may hold it, as often as it likes, and each hold is given back by one shma_release() of the same
+ * process, by whichever thread. The object is freed when the last hold goes: by a release, or because its process
+ * died. Who passes the handle on releases its own hold once the receiver has one. A forked child has none of its parent's.
+ *
+ * While it is held shma_ptr(), shma_read() and shma_size() work for everybody; shma_free(), shma_share(),
+ * shma_take(), shma_persist(), shma_publish() and shma_resize() give -EBUSY, also to who holds it alone. It counts for
+ * no client's quota.
+ *
+ * -ESTALE: freed, or nobody holds it any more; -EPERM: another's, who has not begun to hold it, or persistent (then
+ * shma_take() it first); -EBUSY: published; -EOVERFLOW: the process holds it 1,048,575 times; -ENOSPC: no hold record is
+ * left, of which there are 64 for each 64 KiB of capacity; -ENOMEM, -EROFS, -EUSERS, -EINVAL.
+ */
+SHMA_API int shma_retain(shma *a, shma_handle h);
+/* -EPERM: this process does not hold it; -ESTALE, -EINVAL, -EROFS. Never fails for want of memory. */
+SHMA_API int shma_release(shma *a, shma_handle h);
+
 /* ---- temporary memory of a thread ---- */
 
 /*

@@ -19,6 +19,7 @@
 #include "arena_file.h"
 #include "audit_run.h"
 #include "format.h"
+#include "hold.h"
 #include "ring.h"
 
 #define LIVE_RUNS     10
@@ -129,6 +130,20 @@ static int extent_there(void *context, const struct walk_item *item)
 	return part_there(run, at, item->length << PAGE_SHIFT, "a state block or log record") ? 0 : 1;
 }
 
+/* What their bits promise. */
+static bool hold_pages_there(struct audit_run *run)
+{
+	uint64_t at = 0;
+
+	while ((at = hold_scan(run->a, at)) != HOLD_NONE) {
+		if (!part_there(run, run->a->g.holds + at / HOLD_PAGE_RECORDS * PAGE_SIZE, PAGE_SIZE,
+				"a page of hold records"))
+			return false;
+		at += HOLD_PAGE_RECORDS;
+	}
+	return true;
+}
+
 /* Nothing else is looked at where this is not so: it would fault. */
 static bool check_memory(struct audit_run *run)
 {
@@ -143,7 +158,7 @@ static bool check_memory(struct audit_run *run)
 		pages = geometry_heap_pages(g);
 	return part_there(run, g->zone_indexes, zones * g->zone_index_size, "the zones' indexes") &&
 	       part_there(run, g->page_map, pages * sizeof(struct page_entry), "the page map") &&
-	       part_there(run, g->ring, 2 * PAGE_SIZE, "the ring's header") &&
+	       hold_pages_there(run) && part_there(run, g->ring, 2 * PAGE_SIZE, "the ring's header") &&
 	       part_there(run, g->ring, ring_fixed_bytes(run->a), "the ring's words") &&
 	       walk_extents(run->a, extent_there, run) == 0;
 }
@@ -204,6 +219,7 @@ static int run_all(struct audit_run *run)
 	audit_zones(run);
 	audit_threads(run);
 	audit_names(run);
+	audit_holds(run);
 	return run->error;
 }
 

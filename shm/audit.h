@@ -43,6 +43,9 @@ enum audit_severity {
 	X(CACHE_HANDLE, INDEX, "cache-handle", "a ready handle does not match its object")         \
 	X(NAME, TRUTH, "name", "a name and its object disagree")                                   \
 	X(NAME_LOST, TRUTH, "name-lost", "an object is published, but no name has it")             \
+	X(HOLD, TRUTH, "hold", "a held object and its hold record disagree")                       \
+	X(HOLD_RECORD, TRUTH, "hold-record", "a hold record makes no sense")                       \
+	X(HOLD_IDLE, TRUTH, "hold-idle", "an object is held by nobody: lost")                      \
 	X(MARK, TRUTH, "mark", "a client owns something in a region that it has not marked")       \
 	X(RING, TRUTH, "ring", "the log ring makes no sense")                                      \
 	X(STACK, TRUTH, "stack", "temporary memory was written beyond an object's end")            \

@@ -29,7 +29,7 @@ static bool marks_word(struct audit_run *run, uint32_t client, uint64_t offset, 
 	return true;
 }
 
-static bool marked(struct audit_run *run, uint32_t client, uint64_t page)
+bool audit_marked(struct audit_run *run, uint32_t client, uint64_t page)
 {
 	uint64_t region = page / REGION_PAGES, line = region / 512, bits;
 
@@ -48,7 +48,7 @@ void audit_owned(struct audit_run *run, uint32_t client, uint64_t page, uint64_t
 		audit_note(run, AUDIT_OWNER, spot,
 			   "page %#llx: owned by client %u, who does not exist",
 			   (unsigned long long)page, client);
-	else if (!marked(run, client, page))
+	else if (!audit_marked(run, client, page))
 		audit_note(run, AUDIT_MARK, spot, "page %#llx: client %u has not marked its region",
 			   (unsigned long long)page, client);
 }
@@ -73,6 +73,8 @@ static void check_object(struct audit_run *run, uint64_t page, uint64_t offset, 
 			   (unsigned long long)offset, state);
 	else if (state_kind(state) == OBJECT_PUBLISHED)
 		audit_published(run, spot.handle, page);
+	else if (state_kind(state) == OBJECT_HELD)
+		audit_held(run, spot.handle, state, page);
 }
 
 /* Whether a client number in the word means an owner. */

@@ -72,6 +72,8 @@ static inline uint64_t audit_word(const struct audit_run *run, uint64_t words, u
 
 /* Whether there is such a client, living or about to be recovered. */
 bool audit_client_exists(const struct audit_run *run, uint32_t client);
+/* Whether a client has marked a page's region. */
+bool audit_marked(struct audit_run *run, uint32_t client, uint64_t page);
 /* Something of a client's in a region: the client must exist and have marked the region. */
 void audit_owned(struct audit_run *run, uint32_t client, uint64_t page, uint64_t evidence);
 
@@ -82,11 +84,14 @@ void audit_names_read(struct audit_run *run); /* before the objects that they na
 void audit_zones(struct audit_run *run);      /* with all that lies in them */
 void audit_threads(struct audit_run *run);
 void audit_names(struct audit_run *run);
+void audit_holds(struct audit_run *run);
 
 /* Parts of audit_zones(). */
 int audit_item(void *run, const struct walk_item *item);
 /* Whether hints lead to a page's region, in a row. */
 bool audit_hinted(const struct audit_run *run, uint32_t row, uint64_t page);
+/* An object found held: its record is looked for. */
+void audit_held(struct audit_run *run, uint64_t handle, uint32_t state, uint64_t page);
 /* An object found published: its name is looked for. */
 void audit_published(struct audit_run *run, uint64_t handle, uint64_t page);
 

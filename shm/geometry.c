@@ -102,10 +102,12 @@ int geometry_compute(struct arena_geometry *g, uint64_t capacity, uint64_t ring_
 	g->name_words = place(&end, NAMES_MAX * 8);
 	g->zones = place(&end, g->zone_count * sizeof(struct zone));
 	g->class_hints = place(&end, HINT_ROWS * 8 * g->class_hint_words);
+	g->hold_bits = place(&end, 8 * geometry_words(geometry_regions(g)));
 	g->name_entries = place(&end, NAMES_MAX * sizeof(struct name_entry));
 	g->zone_indexes = place(&end, g->zone_count * g->zone_index_size);
 	g->page_map = place(&end, geometry_heap_pages(g) * sizeof(struct page_entry));
 	g->client_areas = place(&end, CLIENTS_MAX * g->client_area_size);
+	g->holds = place(&end, geometry_regions(g) * PAGE_SIZE);
 	g->ring = place(&end, g->ring_size);
 	g->heap = round_up(end, HUGE_PAGE);
 	g->file_size = g->heap + g->capacity;

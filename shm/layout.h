@@ -4,8 +4,8 @@
  *
  * An arena is one sparse file, mapped once by each process:
  *
- *   header | client words | thread words | name words | zones | class hints | name entries
- *          | zone indexes | page map | client areas | log ring | heap
+ *   header | client words | thread words | name words | zones | class hints | hold bits | name entries
+ *          | zone indexes | page map | client areas | hold records | log ring | heap
  *
  * Nothing in it is a pointer. "Page" numbers and heap offsets count from the start of the heap;
  * every other offset counts from the start of the file.
@@ -134,6 +134,7 @@ enum object_kind {
 	OBJECT_SHARED = 4,     /* its client's, offered to takers */
 	OBJECT_PERSISTENT = 5, /* the arena's, offered to takers */
 	OBJECT_PUBLISHED = 6,  /* the arena's, held by a name */
+	OBJECT_HELD = 7,       /* the arena's, held by clients; instead of a client: where its hold record is */
 	OBJECT_KINDS
 };
 
@@ -578,6 +579,49 @@ struct name_entry {
 };
 _Static_assert(sizeof(struct name_entry) == 128, "name entry");
 
+/* ---- holds: objects that several clients keep alive, see hold.h ---- */
+
+enum hold_state {
+	HOLD_FREE = 0,
+	HOLD_NEW = 1,	   /* being written by its client; no object says so yet */
+	HOLD_LIVE = 2,	   /* its object is held by those who have a slot */
+	HOLD_DYING = 3,	   /* somebody saw no slot taken: to be looked at once more, by anyone */
+	HOLD_ENDING = 4,   /* nobody holds the object, which its client frees */
+	HOLD_ADDING = 5,   /* its client makes it an extension; linked perhaps */
+	HOLD_EXTENSION = 6, /* more slots of a record, for the arena's life */
+	HOLD_STATES
+};
+/* Head word: state 0-3 | client 4-15 | version 16-63, grows with every change. TRUTH.
+ * W: compare-and-swap; new, ending and adding ones their client alone, or that client's recoverer. */
+#define HOLD_CLIENT_SHIFT 4
+#define HOLD_VERSION_SHIFT 16
+
+#define HOLD_SLOTS 11u
+/* Slot: client 0-11, 0: empty | how often it holds the object 12-31. TRUTH. W: empty -> a client's by
+ * compare-and-swap; then this client's threads, by compare-and-swap, or its recoverer. A client may have two. */
+#define HOLD_COUNT_SHIFT 12
+#define HOLD_COUNT_MAX ((1u << 20) - 1)
+
+struct hold_record {
+	_Atomic uint64_t head;
+	/* Of the object; of an extension: the number of the record that it extends. W: the head's client, while new
+	 * or adding. R: anyone, then the head again. */
+	_Atomic uint64_t handle;
+	_Atomic uint32_t next; /* TRUTH. The next extension's place seen from this record's page, + 1; 0: none.
+				* W: compare-and-swap 0 -> place, once for the arena's life */
+	_Atomic uint32_t slots[HOLD_SLOTS];
+};
+_Static_assert(sizeof(struct hold_record) == 64, "hold record");
+
+/*
+ * Records lie in a table of one page for each region of the heap, which has memory where its bit among the hold
+ * bits is set (TRUTH in one direction: set after its fallocate, fetch_or, by anyone). A place is 12 bits, as the client
+ * field of a held object's state word has: record 0-5 of a page, which of 64 pages 6-11: the region's own, then
+ * others, see hold_place(). The mark of a region covers the records in its page as well.
+ */
+#define HOLD_PAGE_RECORDS 64u
+#define HOLD_PLACES 4096u
+
 /* ---- header ---- */
 
 /* Where everything is. W: the creator, before the file gets its name. R: anyone, checked at open. */
@@ -591,12 +635,14 @@ struct arena_geometry {
 	uint64_t zones;
 	uint64_t class_hints;	   /* HINT_ROWS x a bit a zone. INDEX. W: anyone (fetch_or, fetch_and) */
 	uint64_t class_hint_words; /* 64-bit words a row */
+	uint64_t hold_bits; /* a bit a page of the table of hold records */
 	uint64_t name_entries;
 	uint64_t zone_indexes;
 	uint64_t zone_index_size;
 	uint64_t page_map;
 	uint64_t client_areas;
 	uint64_t client_area_size;
+	uint64_t holds; /* a page a region */
 	uint64_t ring;
 	uint64_t ring_size;
 	uint64_t heap;

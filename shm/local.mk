@@ -32,6 +32,7 @@ libshm_la_SOURCES = \
 	%D%/stack.h %D%/stack.c \
 	%D%/object_word.h %D%/object_word.c \
 	%D%/object.h %D%/object_offered.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
+	%D%/hold.h %D%/hold_inside.h %D%/hold_table.c %D%/hold.c %D%/hold_recover.c \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
 	%D%/fields.h %D%/fields.c \
@@ -50,7 +51,7 @@ libshm_la_SOURCES = \
 	%D%/held.h %D%/held.c \
 	%D%/residence.h %D%/residence.c \
 	%D%/audit.h %D%/audit_run.h %D%/audit.c \
-	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c \
+	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c %D%/audit_hold.c \
 	%D%/repair.h %D%/repair_run.h %D%/repair.c \
 	%D%/repair_header.c %D%/repair_heap.c %D%/repair_log.c \
 	%D%/repair_object.c %D%/repair_name.c %D%/repair_index.c

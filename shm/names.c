@@ -280,7 +280,8 @@ static int check_publishable(struct arena *a, uint64_t handle)
 	case OBJECT_TAKEN:
 	case OBJECT_SHARED: return client == a->client ? 0 : -EPERM;
 	case OBJECT_PERSISTENT: return 0;
-	case OBJECT_PUBLISHED: return -EBUSY;
+	case OBJECT_PUBLISHED:
+	case OBJECT_HELD: return -EBUSY;
 	default: return -EINVAL;
 	}
 }

@@ -136,7 +136,8 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 	uint64_t expected, raw;
 
 	switch (state_kind(state)) {
-	case OBJECT_PUBLISHED: return -EBUSY;
+	case OBJECT_PUBLISHED:
+	case OBJECT_HELD: return -EBUSY;
 	case OBJECT_PRIVATE:
 	case OBJECT_TAKEN:
 		if (!object_word_is_mine(a, state))
@@ -293,7 +294,7 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 	*err = object_word_find_live(a, handle, &o, &state);
 	if (!*err && (size == 0 || size > a->g.capacity))
 		*err = -EINVAL;
-	if (!*err && state_kind(state) == OBJECT_PUBLISHED)
+	if (!*err && (state_kind(state) == OBJECT_PUBLISHED || state_kind(state) == OBJECT_HELD))
 		*err = -EBUSY;
 	if (!*err && state_kind(state) != OBJECT_PERSISTENT && !object_word_is_mine(a, state))
 		*err = -EPERM;

@@ -9,6 +9,8 @@
 
 static int share(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
+	if (state_kind(state) == OBJECT_HELD)
+		return -EBUSY;
 	if (state_kind(state) != OBJECT_PRIVATE && state_kind(state) != OBJECT_TAKEN)
 		return 0;
 	if (!object_word_is_mine(a, state))
@@ -77,7 +79,7 @@ static int make_persistent(struct arena *a, const struct object *o, uint32_t sta
 {
 	if (state_kind(state) == OBJECT_PERSISTENT)
 		return 0;
-	if (state_kind(state) == OBJECT_PUBLISHED)
+	if (state_kind(state) == OBJECT_PUBLISHED || state_kind(state) == OBJECT_HELD)
 		return -EBUSY;
 	if (!object_word_is_mine(a, state))
 		return -EPERM;
@@ -91,7 +93,7 @@ int object_persist_word(struct arena *a, uint64_t handle)
 
 static int publish(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
-	if (state_kind(state) == OBJECT_PUBLISHED)
+	if (state_kind(state) == OBJECT_PUBLISHED || state_kind(state) == OBJECT_HELD)
 		return -EBUSY;
 	if (state_kind(state) != OBJECT_PERSISTENT && !object_word_is_mine(a, state))
 		return -EPERM;

@@ -12,6 +12,7 @@
 
 #include "client.h"
 #include "extent.h"
+#include "hold.h"
 #include "liveness.h"
 #include "names.h"
 #include "pagemap.h"
@@ -117,6 +118,8 @@ static int recover_region(struct slab_heir *h, uint64_t region)
 		if (recover_extent(h->a, page++, w0, h->client))
 			left = -EAGAIN;
 	}
+	if (hold_recover(h->a, region, h->client))
+		left = -EAGAIN;
 	return left;
 }
 
@@ -210,7 +213,7 @@ bool recovery_drop_own_marks(struct arena *a)
 
 		while (page < end && page < known && !page_holds(a, page, a->client))
 			page++;
-		if (page >= end || page >= known)
+		if ((page >= end || page >= known) && !hold_in_region(a, region, a->client))
 			client_marks_drop(a, a->client, region);
 		else
 			none = false;

@@ -398,6 +398,8 @@ static bool large_stays(const struct repair_run *r, uint64_t page)
 		return true;
 	return pw0_kind(w0) == PAGE_LARGE &&
 	       (state_kind(state) >= OBJECT_KINDS ||
+		(state_kind(state) == OBJECT_HELD &&
+		 !repair_held(r, handle_make(r->a.tag, state_gen(state), page << PAGE_SHIFT), state)) ||
 		(name && handle_gen(name->handle) == state_gen(state)));
 }
 

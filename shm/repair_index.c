@@ -10,6 +10,7 @@
 #include "boot.h"
 #include "buddy.h"
 #include "hint.h"
+#include "hold.h"
 #include "repair_run.h"
 #include "zone.h"
 
@@ -182,6 +183,16 @@ static int wipe(struct arena *a, uint64_t from, uint64_t to)
 	return err;
 }
 
+bool repair_held(const struct repair_run *r, uint64_t handle, uint32_t state)
+{
+	uint64_t at = hold_place(&r->a, hold_home(handle), state_client(state));
+	struct hold_record record;
+
+	return walk_copy(&r->a, r->a.g.holds + at * sizeof(record), &record, sizeof(record)) &&
+	       record.handle == handle && hold_head_state(record.head) >= HOLD_LIVE &&
+	       hold_head_state(record.head) <= HOLD_ENDING;
+}
+
 static void settle_header(struct repair_run *r)
 {
 	struct arena_header *h = r->a.header;
@@ -216,6 +227,9 @@ int repair_indexes(struct repair_run *r)
 	set_hints(r);
 	free_slots(r);
 	err = wipe(&r->a, r->a.g.client_areas, r->a.g.ring);
+	/* Hold records lie there as well. Crash: bits without memory, which nobody goes by who repairs. */
+	if (!err)
+		memset(arena_at(&r->a, r->a.g.hold_bits), 0, 8 * geometry_words(geometry_regions(&r->a.g)));
 	settle_header(r);
 	return err;
 }

@@ -81,7 +81,10 @@ static uint32_t settle(struct repair_run *r, uint64_t offset, uint64_t bytes, ui
 	uint32_t due = name ? by_name(name, state) : state;
 	uint64_t handle, page = offset >> PAGE_SHIFT;
 
-	if (state_kind(due) >= OBJECT_KINDS)
+	/* A word that says held and is not is one of no kind. */
+	if (state_kind(due) >= OBJECT_KINDS ||
+	    (state_kind(due) == OBJECT_HELD &&
+	     !repair_held(r, handle_make(r->a.tag, state_gen(due), offset), due)))
 		due = state_make(OBJECT_PERSISTENT, 0, state_gen(state));
 	handle = handle_make(r->a.tag, state_gen(due), offset);
 	if (due == state)

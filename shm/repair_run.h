@@ -54,6 +54,11 @@ int repair_header_heal(struct arena_header *h, uint64_t file_size);
 /* Zones in use, from what the page map holds, and marks. Commits what they have. */
 int repair_bounds(struct repair_run *r);
 
+/* ---- repair_index.c ---- */
+
+/* Whether an object that says it is held has its hold record. */
+bool repair_held(const struct repair_run *r, uint64_t handle, uint32_t state);
+
 /* ---- repair_name.c ---- */
 
 int repair_names_read(struct repair_run *r);

@@ -23,7 +23,7 @@ static bool kind_counts(enum object_kind kind)
 
 static bool kind_is_arenas(enum object_kind kind)
 {
-	return kind == OBJECT_PERSISTENT || kind == OBJECT_PUBLISHED;
+	return kind == OBJECT_PERSISTENT || kind == OBJECT_PUBLISHED || kind == OBJECT_HELD;
 }
 
 static struct stats_client *client_of(struct count *c, uint32_t state)
@@ -55,7 +55,7 @@ static void count_object(struct count *c, uint32_t state, uint64_t bytes)
 	if (kind_counts(kind)) {
 		c->owned_bytes += bytes;
 		c->owned_objects++;
-		if (kind_is_arenas(kind))
+		if (kind_is_arenas(kind) && kind != OBJECT_HELD)
 			c->st->persistent_objects++;
 	}
 	if (c->d && (kind_counts(kind) || kind == OBJECT_INTERNAL))

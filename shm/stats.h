@@ -18,7 +18,7 @@ struct stats_class {
 	uint64_t free;
 };
 
-/* Number 0: what is the arena's own, persistent or published. */
+/* Number 0: what is the arena's own, persistent, published or held. */
 struct stats_client {
 	uint64_t owned_bytes; /* of objects, cached ones included */
 	uint64_t owned_objects;

@@ -138,6 +138,23 @@
 	X(name_unpublishing, "a name is being unpublished, its object is published") \
 	X(name_unpublished, "an object is unpublished, its name not free") \
 	X(name_recovering, "a dead client's name is looked at") \
+	/* hold.c */ \
+	X(hold_object_freed, "an object that nobody holds is freed, its record not") \
+	X(hold_ending, "nobody holds an object, which is to be freed") \
+	X(hold_ended, "an object that nobody held is freed, its record ending") \
+	X(hold_settling, "a hold record is about to become what its slots say") \
+	X(hold_adding, "a record is to be an extension, in no list") \
+	X(hold_added, "a record is in a list, not said to be an extension") \
+	X(hold_slot_marked, "a hold is about to be taken, its regions are marked") \
+	X(hold_slot_taken, "a hold is taken, its record not looked at") \
+	X(hold_slot_late, "a hold came too late and is not taken back") \
+	X(hold_claimed, "a hold record is claimed and empty") \
+	X(hold_written, "a hold record is written, not live") \
+	X(hold_live, "a hold record is live, its object not held") \
+	X(hold_begun, "an object is held, not accounted for") \
+	X(hold_slot_emptied, "a client's last hold is gone, the record not settled") \
+	/* hold_recover.c */ \
+	X(hold_slot_dropped, "a dead client's hold is dropped, the record not settled") \
 	/* persist.c */ \
 	X(persist_noted, "what persist is about to do is noted, not armed") \
 	X(persist_armed, "a persist is armed, its object still the client's") \

@@ -230,6 +230,44 @@ static inline uint64_t thread_word_page(uint64_t word)
 	return word >> THREAD_PAGE_SHIFT & ((UINT64_C(1) << 33) - 1);
 }
 
+/* ---- hold records ---- */
+
+static inline uint64_t hold_head(enum hold_state state, uint32_t client, uint64_t version)
+{
+	return (uint64_t)state | (uint64_t)client << HOLD_CLIENT_SHIFT | version << HOLD_VERSION_SHIFT;
+}
+
+static inline enum hold_state hold_head_state(uint64_t head)
+{
+	return (enum hold_state)(head & 0xf);
+}
+
+static inline uint32_t hold_head_client(uint64_t head)
+{
+	return (uint32_t)(head >> HOLD_CLIENT_SHIFT) & 0xfff;
+}
+
+/* What follows a head. */
+static inline uint64_t hold_head_next(uint64_t head, enum hold_state state, uint32_t client)
+{
+	return hold_head(state, client, (head >> HOLD_VERSION_SHIFT) + 1);
+}
+
+static inline uint32_t hold_slot(uint32_t client, uint32_t count)
+{
+	return client | count << HOLD_COUNT_SHIFT;
+}
+
+static inline uint32_t hold_slot_client(uint32_t slot)
+{
+	return slot & 0xfff;
+}
+
+static inline uint32_t hold_slot_count(uint32_t slot)
+{
+	return slot >> HOLD_COUNT_SHIFT;
+}
+
 /* ---- name words ---- */
 
 static inline uint64_t name_word(enum name_state state, uint32_t client, uint32_t change, uint32_t hash)

@@ -42,6 +42,7 @@ unit_tests = \
 	%D%/unit/test_handler \
 	%D%/unit/test_held \
 	%D%/unit/test_hint \
+	%D%/unit/test_hold \
 	%D%/unit/test_interleave \
 	%D%/unit/test_liveness \
 	%D%/unit/test_log_seen \
@@ -86,6 +87,7 @@ thread_tests = \
 	%D%/unit/test_audit \
 	%D%/unit/test_cache \
 	%D%/unit/test_drawer \
+	%D%/unit/test_hold \
 	%D%/unit/test_liveness \
 	%D%/unit/test_names \
 	%D%/unit/test_ring \

@@ -18,6 +18,7 @@
 #include "client.h"
 #include "extent.h"
 #include "hint.h"
+#include "hold.h"
 #include "record.h"
 #include "slab.h"
 #include "walk.h"
@@ -612,6 +613,66 @@ static void lose_name(void)
 	atomic_store(word(a.g.name_words, NAME), 0);
 }
 
+#define HELD_PLACE HOLD_PAGE_RECORDS /* in another region's page, which nobody has marked */
+
+static struct hold_record *make_held(void)
+{
+	uint64_t at = hold_place(&a, hold_home(objects[25]), HELD_PLACE);
+	struct hold_record *r = hold_record_at(&a, at);
+
+	ck_assert_int_eq(hold_page_commit(&a, at / HOLD_PAGE_RECORDS), 0);
+	atomic_store(&r->handle, objects[25]);
+	atomic_store(&r->slots[1], hold_slot(a.client, 3));
+	atomic_store(&r->head, hold_head(HOLD_LIVE, 0, 7));
+	set_kind(objects[25], OBJECT_HELD, HELD_PLACE);
+	client_mark_page(&a, at / HOLD_PAGE_RECORDS * REGION_PAGES);
+	talk = true;
+	expect_whole();
+	talk = false;
+	return r;
+}
+
+static void held_without_record(void)
+{
+	make_held();
+	set_kind(objects[25], OBJECT_HELD, HELD_PLACE + 1);
+}
+
+static void freed_while_held(void)
+{
+	struct hold_record *r = make_held();
+
+	atomic_store(&r->slots[5], hold_slot(a.client, 1));
+	set_kind(objects[25], OBJECT_PRIVATE, a.client);
+}
+
+static void hold_of_nothing(void)
+{
+	atomic_store(&make_held()->slots[3], 5 << HOLD_COUNT_SHIFT);
+}
+
+static void hold_without_state(void)
+{
+	atomic_store(&make_held()->head, HOLD_STATES);
+}
+
+static void hold_of_stranger(void)
+{
+	atomic_store(&make_held()->slots[3], hold_slot(99, 1));
+}
+
+static void hold_unmarked(void)
+{
+	make_held();
+	client_marks_drop(&a, a.client, hold_place(&a, hold_home(objects[25]), HELD_PLACE) / HOLD_PAGE_RECORDS);
+}
+
+static void held_by_nobody(void)
+{
+	atomic_store(&make_held()->slots[1], 0);
+	client_marks_drop(&a, a.client, hold_place(&a, hold_home(objects[25]), HELD_PLACE) / HOLD_PAGE_RECORDS);
+}
+
 static void unmark(uint64_t page)
 {
 	client_marks_drop(&a, a.client, page / REGION_PAGES);
@@ -849,6 +910,13 @@ static const struct breakage breakages[] = {
 	{ "two names of an object", AUDIT_NAME, second_name },
 	{ "two objects of a name", AUDIT_NAME, same_name },
 	{ "published under no name", AUDIT_NAME_LOST, lose_name },
+	{ "held, and no record says so", AUDIT_HOLD, held_without_record },
+	{ "free, and still held", AUDIT_HOLD, freed_while_held },
+	{ "a hold of nobody", AUDIT_HOLD_RECORD, hold_of_nothing },
+	{ "a hold record without a state", AUDIT_HOLD_RECORD, hold_without_state },
+	{ "a hold of a client that does not exist", AUDIT_OWNER, hold_of_stranger },
+	{ "a hold record's region not marked", AUDIT_MARK, hold_unmarked },
+	{ "held by nobody", AUDIT_HOLD_IDLE, held_by_nobody },
 	{ "a slab's region not marked", AUDIT_MARK, unmark_slab },
 	{ "a large object's region not marked", AUDIT_MARK, unmark_large },
 	{ "a piece's region not marked", AUDIT_MARK, unmark_piece },
