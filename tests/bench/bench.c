@@ -14,7 +14,7 @@
 #include "bench.h"
 
 struct bench_peer peers[] = {
-	{.name = "null", .plugin = "peer_null", .can = NEEDS_SHARED | NEEDS_QUEUE},
+	{.name = "null", .plugin = "peer_null", .can = NEEDS_SHARED | NEEDS_QUEUE | NEEDS_STACK},
 	{.name = "glibc", .plugin = "peer_malloc", .rival = true},
 	{.name = "jemalloc", .plugin = "peer_malloc", .rival = true},
 	{.name = "mimalloc", .plugin = "peer_malloc", .rival = true},
@@ -27,15 +27,17 @@ struct bench_peer peers[] = {
 	{.name = "boost-mq", .plugin = "peer_boost", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
 	{.name = "ck_ring", .plugin = "peer_ck", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
 	{.name = "rte_ring", .plugin = "peer_dpdk", .can = NEEDS_QUEUE, .no_heap = true, .rival = true},
+	{.name = "obstack", .plugin = "peer_stack", .can = NEEDS_STACK, .no_heap = true, .rival = true},
+	{.name = "apr_pool", .plugin = "peer_stack", .can = NEEDS_STACK, .no_heap = true, .rival = true},
 	{.name = "lttng", .plugin = "peer_lttng", .can = NEEDS_LOG, .no_heap = true},
 	{.name = "shmalloc",
 	 .plugin = "peer_shmalloc",
-	 .can = NEEDS_SHARED | NEEDS_LOG | NEEDS_QUEUE | NEEDS_RECOVERY | NEEDS_ARENAS,
+	 .can = NEEDS_SHARED | NEEDS_LOG | NEEDS_QUEUE | NEEDS_RECOVERY | NEEDS_ARENAS | NEEDS_STACK,
 	 .own = true},
 	{.name = "shmalloc-of", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .own = true},
 	{.name = "shmalloc-handle",
 	 .plugin = "peer_shmalloc",
-	 .can = NEEDS_SHARED | NEEDS_HANDLES | NEEDS_ARENAS,
+	 .can = NEEDS_SHARED | NEEDS_HANDLES | NEEDS_ARENAS | NEEDS_STACK,
 	 .own = true},
 	{.name = "shmalloc-coarse",
 	 .plugin = "peer_shmalloc",
@@ -99,7 +101,7 @@ static bool can_run(const struct bench_peer *peer, const struct workload *work)
 
 	if (!peer->present || (peer->can & needs) != needs)
 		return false;
-	if (peer->no_heap && !(needs & (NEEDS_LOG | NEEDS_QUEUE)))
+	if (peer->no_heap && !(needs & (NEEDS_LOG | NEEDS_QUEUE | NEEDS_STACK)))
 		return false;
 	if (peer->one_size && !(work->needs & ONE_SIZE))
 		return false;

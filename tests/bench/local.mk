@@ -9,7 +9,7 @@ check_PROGRAMS += %D%/bench
 	%D%/report.c %D%/report.h %D%/report_table.c %D%/bars.c %D%/machine.c \
 	%D%/work.c %D%/work.h \
 	%D%/work_one.c %D%/work_latency.c %D%/gang.c %D%/gang.h %D%/work_many.c %D%/work_log.c %D%/work_memory.c \
-	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c %D%/work_purge.c \
+	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c %D%/work_purge.c %D%/work_stack.c \
 	%D%/peer.h
 # Flags are part of what instructions are counted for.
 %C%_bench_CPPFLAGS = $(AM_CPPFLAGS) -DBENCH_CFLAGS='"$(CFLAGS)"'
@@ -95,6 +95,15 @@ BENCH_CXX = c++
 		echo "bench: NO Concurrency Kit: install libck-dev" >&2; \
 	fi
 
+# Temporary memory of others: glibc has the one, APR the other.
+%D%/peer_stack.so: %D%/peer_stack.c %D%/peer.h
+	$(AM_V_at)$(MKDIR_P) %D%
+	$(AM_V_GEN)if flags=$$(pkg-config --cflags --libs apr-1 2>/dev/null); then \
+		$(CC) $(bench_flags) -O2 -g $(bench_shared) -o $@ $(srcdir)/%D%/peer_stack.c $$flags; \
+	else \
+		echo "bench: NO APR: install libapr1-dev" >&2; \
+	fi
+
 # LTTng: its daemon is started by the plug-in, for the time of a measurement.
 %D%/peer_lttng.so: %D%/peer_lttng.c %D%/peer_lttng.h %D%/peer.h
 	$(AM_V_at)$(MKDIR_P) %D%
@@ -111,7 +120,7 @@ script_tests += %D%/smoke.sh %D%/instructions_gate.sh
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'
 BENCH_FLAGS =
 bench_results = --results $(abs_builddir)/%D%/results
-bench_others = %D%/peer_boost.so %D%/peer_dpdk.so %D%/peer_ck.so %D%/peer_lttng.so
+bench_others = %D%/peer_boost.so %D%/peer_dpdk.so %D%/peer_ck.so %D%/peer_lttng.so %D%/peer_stack.so
 bench_ready = %D%/bench$(EXEEXT) %D%/death$(EXEEXT) %D%/huge$(EXEEXT) %D%/purge$(EXEEXT) shmallocd$(EXEEXT) $(bench_plugins) $(bench_others)
 
 bench: $(bench_ready)
@@ -141,4 +150,4 @@ EXTRA_DIST += %D%/README.md %D%/drain.sh %D%/ship.sh %D%/callgrind.sh %D%/instru
 	%D%/instructions.csv %D%/plots.sh %D%/report.sh \
 	$(bench_kept) %D%/peer_null.c %D%/peer_malloc.c \
 	%D%/peer_shmalloc.c %D%/peer_boost.cc %D%/peer_dpdk.c \
-	%D%/peer_queue.c %D%/peer_ck.c %D%/peer_lttng.c %D%/peer_lttng.h
+	%D%/peer_queue.c %D%/peer_ck.c %D%/peer_stack.c %D%/peer_lttng.c %D%/peer_lttng.h

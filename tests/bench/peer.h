@@ -28,6 +28,13 @@ struct peer_queue {
 	void (*leave)(void);		      /* the reader; NULL: nothing to do */
 };
 
+/* Temporary memory: given back all at once. */
+struct peer_stack {
+	uint64_t (*mark)(void);
+	peer_ref (*alloc)(size_t size);
+	void (*reset)(uint64_t mark);
+};
+
 struct peer_ops {
 	const char *version;
 	peer_ref (*alloc)(size_t size); /* 0: no memory */
@@ -51,10 +58,13 @@ struct peer_ops {
 	int (*log)(const void *data, size_t len);
 
 	const struct peer_queue *queue;
+	const struct peer_stack *stack;
 
 	/* shmalloc alone. */
 	uint64_t (*clients)(void);	     /* attached to the arena */
 	int (*use_arena)(uint64_t capacity); /* from now on one of this capacity, made at first use */
+	peer_ref (*alloc_flags)(size_t size, unsigned flags); /* SHMA_… */
+	const struct peer_stack *scope;	     /* its beginning and its end; no alloc */
 	void *(*plain)(peer_ref ref);	     /* what ptr() gives, by base and offset and no check */
 };
 

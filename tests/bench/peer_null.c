@@ -95,6 +95,18 @@ static bool line_receive(void *record)
 
 static const struct peer_queue line_queue = { .send = line_send, .receive = line_receive };
 
+static uint64_t null_mark(void)
+{
+	return used;
+}
+
+static void null_reset(uint64_t mark)
+{
+	used = mark;
+}
+
+static const struct peer_stack bump = { null_mark, null_alloc, null_reset };
+
 static const struct peer_ops ops = {
 	.version = "bump pointer",
 	.alloc = null_alloc,
@@ -103,6 +115,7 @@ static const struct peer_ops ops = {
 	.token = null_token,
 	.untoken = null_untoken,
 	.queue = &line_queue,
+	.stack = &bump,
 };
 
 const struct peer_ops *peer_open(const struct peer_config *config, char *err, size_t err_size)

@@ -215,6 +215,51 @@ static const struct peer_queue queue = {
 	.leave = queue_leave,
 };
 
+/* ---- temporary memory ---- */
+
+static uint64_t stack_mark(void)
+{
+	return shma_stack_mark(arena);
+}
+
+static peer_ref stack_pointer(size_t size)
+{
+	return (peer_ref)shma_stack_alloc_ptr(arena, size, NULL);
+}
+
+static peer_ref stack_handle(size_t size)
+{
+	return shma_stack_alloc(arena, size);
+}
+
+static void stack_reset(uint64_t mark)
+{
+	shma_stack_reset(arena, mark);
+}
+
+static struct shma_scope scope;
+
+static uint64_t scope_mark(void)
+{
+	scope = shma_scope_begin(arena);
+	return 0;
+}
+
+static void scope_reset(uint64_t mark)
+{
+	(void)mark;
+	shma_scope_end(&scope);
+}
+
+static peer_ref flags_alloc(size_t size, unsigned flags)
+{
+	return shma_alloc(arena, size, flags);
+}
+
+static const struct peer_stack pointer_stack = { stack_mark, stack_pointer, stack_reset };
+static const struct peer_stack handle_stack = { stack_mark, stack_handle, stack_reset };
+static const struct peer_stack handle_scope = { scope_mark, NULL, scope_reset };
+
 static const struct peer_ops pointer_ops = {
 	.version = "shmalloc, pointers held",
 	.alloc = pointer_alloc,
@@ -225,6 +270,7 @@ static const struct peer_ops pointer_ops = {
 	.footprint = arena_footprint,
 	.log = arena_log,
 	.queue = &queue,
+	.stack = &pointer_stack,
 	.clients = arena_clients,
 	.use_arena = arena_use,
 };
@@ -256,6 +302,10 @@ static const struct peer_ops handle_ops = {
 	.footprint = arena_footprint,
 	.clients = arena_clients,
 	.use_arena = arena_use,
+	.log = arena_log,
+	.stack = &handle_stack,
+	.alloc_flags = flags_alloc,
+	.scope = &handle_scope,
 	.plain = handle_plain,
 };
 

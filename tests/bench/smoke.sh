@@ -28,6 +28,8 @@ grep -q '^trace,small,ns,ns,shmalloc,1,0,' "$results/smoke.csv"
 grep -q '^procs2,,rate,M/s,shmalloc-handle,1,0,' "$results/smoke.csv"
 grep -q '^queue128x2,,rate,M/s,shmalloc,1,0,' "$results/smoke.csv"
 grep -q '^log128,,own,ns,shmalloc-coarse,1,0,' "$results/smoke.csv"
+grep -q '^stack,,own,ns,shmalloc-handle,1,0,' "$results/smoke.csv"
+grep -q '^road1m,,temp,ns,shmalloc-handle,1,0,' "$results/smoke.csv"
 # Every bar is judged that has somebody to be compared with, and no other.
 grep -q '^pair128,,ns,"128 B pair",shmalloc,.*,x,at most,1.2000,' "$results/smoke-bars.csv"
 grep -q '^memory,,above,.*,%,at most,8.0000,5.0000,,' "$results/smoke-bars.csv"

@@ -38,6 +38,14 @@
 #define QUEUE(bytes, n, title)                                                                  \
 	{"queue" #bytes "x" #n, NEEDS_QUEUE | NO_NULL, work_queue, bytes << 8 | n,              \
 	 {MPS("rate", #bytes " B, " title " and a reader", COARSE(1.5, 3))}}
+/* What shma_alloc() and shma_free() take for one object by each of their roads. */
+#define ROADS(name, bytes, title)                                                               \
+	{"road" name, NEEDS_HANDLES | NEEDS_STACK, work_roads, bytes,                           \
+	 {NS("plain", title ", no flags", NO_BAR), NS("zero", "  … SHMA_ZERO", NO_BAR),          \
+	  NS("shared", "  … SHMA_SHARED", NO_BAR), NS("persist", "  … SHMA_PERSIST", NO_BAR),    \
+	  NS("large", "  … SHMA_LARGE", NO_BAR), NS("aligned", "  … SHMA_ALIGN(4096)", NO_BAR),  \
+	  NS("temp", "  … SHMA_TEMP in a scope", NO_BAR),                                        \
+	  NS("outside", "  … SHMA_TEMP outside", NO_BAR), NS("log", "  … as a log record", NO_BAR)}}
 /* Of 5 million objects in 1 GiB the one who is killed had this share. */
 #define RECOVERY(share)                                                                    \
 	US("kernel", "death of " share ": kernel, to pidfd"),                              \
@@ -98,6 +106,11 @@ const struct workload workloads[] = {
 	  NS("cpu", "  … CPU time", NO_BAR), MPS("rate", "  … both together", NO_BAR)}},
 	{"pass_procs", NEEDS_SHARED | ONE_SIZE, work_pass_processes, 2,
 	 {MPS("rate", "producer process to consumer process", PEER("rte_mempool", 1.0, 1.5))}},
+	{"stack", NEEDS_STACK, work_stack, 64,
+	 {NS("ns", "64 B of temporary memory, reset with 64", NO_BAR),
+	  NS("own", "64 B of it beyond the empty loop", VALUE(3.0, 2.0)),
+	  NS("single", "mark, 64 B, reset", NO_BAR)}},
+	ROADS("64", 64, "64 B"), ROADS("4k", 4096, "4 KiB"), ROADS("1m", 1048576, "1 MiB"),
 	{"clients", NEEDS_ARENAS | FULL_ONLY, work_clients, 1000,
 	 {NS("pair_1", "128 B pair, 1 client", NO_BAR), NS("pair_1000", "  … 1,000 clients", NO_BAR),
 	  TIMES("pair", "pair: 1,000 clients to 1", VALUE(1.1, 1.0)),

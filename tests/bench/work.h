@@ -62,9 +62,10 @@ enum workload_needs {
 	NEEDS_ARENAS = 64,   /* clients to be counted and arenas of any size: shmalloc only */
 	NEEDS_HANDLES = 128, /* references that are checked at each use: shmalloc only */
 	NEEDS_QUEUE = 512,
+	NEEDS_STACK = 1024, /* temporary memory */
 	ONE_SIZE = 256,	     /* all objects have 128 bytes: pools of one size take part */
 };
-#define NEEDS_OF_PEER (NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY | NEEDS_ARENAS | NEEDS_HANDLES | NEEDS_QUEUE)
+#define NEEDS_OF_PEER (NEEDS_SHARED | NEEDS_LOG | NEEDS_RECOVERY | NEEDS_ARENAS | NEEDS_HANDLES | NEEDS_QUEUE | NEEDS_STACK)
 
 #define METRICS_MAX 10
 
@@ -258,6 +259,9 @@ int work_look_up(struct run *r);
 int work_huge(struct run *r);
 /* work_purge.c */
 int work_purge(struct run *r);
+/* work_stack.c: arg: bytes */
+int work_stack(struct run *r);
+int work_roads(struct run *r);
 /* work_recovery.c: arg: percent of all objects that the dead one had */
 int work_recovery(struct run *r);
 
