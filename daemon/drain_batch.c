@@ -64,10 +64,27 @@ static void add(struct drain_batch *b, struct segment_fragment *f, struct ring_p
 
 void drain_batch_make(struct drain_batch *b)
 {
-	b->first = b->count = 0;
+	b->first = b->count = 1; /* the mark's place */
 	b->bytes = b->written = 0;
+	b->mark.magic = 0;
 	for (unsigned i = 0; i < b->ring.count; i++)
 		add(b, &b->fragments[i], &b->ring.pieces[i]);
+}
+
+void drain_batch_mark(struct drain_batch *b, uint64_t offset)
+{
+	segment_mark_make(&b->mark, offset);
+	b->parts[0] = (struct iovec){ &b->mark, sizeof b->mark };
+	b->first = 0;
+	b->bytes += sizeof b->mark;
+}
+
+bool drain_batch_is_held(const struct drain_batch *b)
+{
+	for (unsigned i = 0; i < b->ring.count; i++)
+		if (b->ring.pieces[i].held)
+			return true;
+	return false;
 }
 
 bool drain_batch_advance(struct drain_batch *b, uint64_t bytes)

@@ -14,7 +14,8 @@
 struct drain_batch {
 	struct ring_batch ring;
 	struct segment_fragment fragments[RING_BATCH_PIECES];
-	struct iovec parts[3 * RING_BATCH_PIECES];
+	struct segment_fragment mark;
+	struct iovec parts[1 + 3 * RING_BATCH_PIECES];
 	unsigned first, count; /* of the parts that are not written yet */
 	uint64_t bytes;	       /* of all */
 	uint64_t written;
@@ -23,6 +24,14 @@ struct drain_batch {
 /* From what was gathered into ring, whose payloads are read for their checksums: on an arena's memory, which may go
  * away. Payloads that are no records, as in a ring that was damaged since, become losses. */
 void drain_batch_make(struct drain_batch *b);
+/* Before the rest: all of the segment before this offset is written. Before anything of the batch is. */
+void drain_batch_mark(struct drain_batch *b, uint64_t offset);
+static inline bool drain_batch_is_marked(const struct drain_batch *b)
+{
+	return b->mark.magic != 0;
+}
+/* Whether any of it is written straight from the mapping, where a client may change it meanwhile. */
+bool drain_batch_is_held(const struct drain_batch *b);
 /* So many bytes more are written. True: all are. */
 bool drain_batch_advance(struct drain_batch *b, uint64_t bytes);
 

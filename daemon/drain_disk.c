@@ -179,10 +179,37 @@ void drain_launch(struct draining *p, uint64_t now)
 				drain_turn(p, false);
 			return;
 		}
+		if (p->unmarked)
+			drain_batch_mark(f->batch, p->store.size);
+		p->unmarked = false;
 		f->at = p->tail;
 		p->tail += f->batch->bytes;
 		start_write(f);
 	}
+}
+
+bool drain_mark(struct draining *p, uint64_t now)
+{
+	struct flight *f = drain_flight(p, 0);
+
+	if (!p->unmarked || p->used || drain_is_busy(p) ||
+	    drain_is_time_to_turn(p, now, sizeof(struct segment_fragment)))
+		return false;
+	f->batch->ring.count = 0;
+	drain_batch_make(f->batch);
+	f->stage = GATHERED;
+	p->used = 1;
+	drain_launch(p, now);
+	return true;
+}
+
+/* A batch is in the segment. */
+static void wrote(struct draining *p, const struct drain_batch *b)
+{
+	if (drain_batch_is_marked(b))
+		store_wrote(&p->store, &b->mark, 1);
+	store_wrote(&p->store, b->fragments, b->ring.count);
+	p->unmarked |= drain_batch_is_held(b);
 }
 
 static uint32_t count_written(struct draining *p)
@@ -198,9 +225,7 @@ static uint32_t count_written(struct draining *p)
 static bool complete(struct draining *p, uint32_t count)
 {
 	while (count--) {
-		struct drain_batch *b = drain_flight(p, 0)->batch;
-
-		store_wrote(&p->store, b->fragments, b->ring.count);
+		wrote(p, drain_flight(p, 0)->batch);
 		p->unsynced = true;
 		if (!drain_run(p, drain_ring_written))
 			return false;
@@ -260,6 +285,10 @@ static void scanned(struct draining *p, int err)
 		msg_notice("arena %s: segment %llu of its log was torn: %llu bytes at its end were cut off",
 			   p->store.name, (unsigned long long)p->found.torn_number,
 			   (unsigned long long)p->found.torn_bytes);
+	if (p->found.spoilt)
+		msg_warning("arena %s: segment %llu of its log has %llu records that were changed while they were written: they are lost",
+			    p->store.name, (unsigned long long)p->found.spoilt_number,
+			    (unsigned long long)p->found.spoilt);
 	if (p->found.damaged)
 		msg_warning("arena %s: %d segments of its log do not begin as such, and are left alone",
 			    p->store.name, p->found.damaged);
@@ -298,6 +327,7 @@ static void turned(struct draining *p, int err)
 		return;
 	}
 	p->tail = p->store.size;
+	p->unmarked = false;
 	drain_tidy(p);
 	drain_go_on(p);
 }
@@ -395,7 +425,7 @@ bool drain_settle(struct draining *p, bool usable)
 			loop_settle(drainer.loop, &drain_flight(p, i)->op);
 		if (p->error || !has_landed(f, pending))
 			break;
-		store_wrote(&p->store, f->batch->fragments, f->batch->ring.count);
+		wrote(p, f->batch);
 		if (!usable || guard_run(&p->served->arena, drain_ring_written, p))
 			return false;
 	}
@@ -418,7 +448,7 @@ static int finish_once(struct draining *p)
 			return 0;
 		drain_batch_advance(b, (uint64_t)n);
 	}
-	store_wrote(&p->store, b->fragments, b->ring.count);
+	wrote(p, b);
 	return guard_run(&p->served->arena, drain_ring_written, p) == 0;
 }
 

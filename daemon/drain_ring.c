@@ -24,6 +24,14 @@ void drain_ring_open(void *user)
 		p->ring = NULL;
 }
 
+void drain_ring_look(void *user)
+{
+	struct draining *p = user;
+
+	for (uint32_t i = 0; i < p->store.ring.blocks; i++)
+		p->found.blocks[i].consumed = (uint32_t)ring_drain_consumed(p->ring, i);
+}
+
 void drain_ring_begin(void *user)
 {
 	struct draining *p = user;

@@ -89,7 +89,7 @@ static void rest(struct draining *p, uint64_t now)
 	if (p->down) { /* nothing to try it with */
 		drain_recovered(p);
 		set_timer(p, now + SOON_NS);
-	} else {
+	} else if (!drain_mark(p, now)) {
 		turn_or_wait(p, now);
 	}
 }
@@ -182,7 +182,8 @@ void drainer_adopt(struct served *s)
 	if (!drainer.config || !drainer.config->log_dir[0])
 		return;
 	p = s->draining = make(s);
-	if (!p || guard_run(&s->arena, drain_ring_open, p) || !p->ring || !allocate(p)) {
+	if (!p || guard_run(&s->arena, drain_ring_open, p) || !p->ring || !allocate(p) ||
+	    guard_run(&s->arena, drain_ring_look, p)) {
 		msg_warning("arena %s: its log is not written to the disk: %s", s->record.name,
 			    p && !p->ring ? "there is none that makes sense" : "no memory");
 		drainer_forget(s, true);

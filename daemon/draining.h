@@ -62,6 +62,7 @@ struct draining {
 	bool busy_told;	    /* that another is the consumer */
 	int down;	    /* why nothing can be written, -errno; 0: it can */
 	bool turn;	    /* the next batch goes to a new segment */
+	bool unmarked;	    /* the segment has blocks written from the mapping, and no mark behind them */
 	bool only_close, sync_closed;
 	uint64_t retry_at, retry_ns;
 	uint64_t open_at;   /* open blocks are due */
@@ -99,6 +100,8 @@ void drain_go_on(struct draining *p);
 bool drain_run(struct draining *p, void (*work)(void *user));
 
 void drain_ring_open(void *user);
+/* What it says was drained. */
+void drain_ring_look(void *user);
 /* What the segments say was written goes before what the ring says. */
 void drain_ring_begin(void *user);
 void drain_ring_consume(void *user);
@@ -124,6 +127,8 @@ bool drain_is_time_to_turn(const struct draining *p, uint64_t now, uint64_t byte
 bool drain_is_busy(const struct draining *p);
 /* Those that are gathered are written, in order, unless they go to the next segment. */
 void drain_launch(struct draining *p, uint64_t now);
+/* Nothing is on its way, nor comes: a mark says that all is there, if something could be spoilt. */
+bool drain_mark(struct draining *p, uint64_t now);
 void drain_sync_now_and_then(struct draining *p, uint64_t now);
 /* Closed segments are compressed, the oldest deleted. */
 void drain_tidy(struct draining *p);

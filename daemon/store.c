@@ -117,10 +117,24 @@ static int note_fragment(void *user, const struct segment_header *h, const struc
 	return 0;
 }
 
+/* A power cut leaves a ring whose file went back; what it is done with it is, and of the rest nothing is known. */
+static enum segment_verdict judge(void *user, const struct segment_header *h, const struct segment_fragment *f)
+{
+	const struct scanning *x = user;
+	const struct segment_ring *ring = &x->s->ring;
+
+	if (memcmp(h->ring, ring->ring, sizeof h->ring) || f->block >= ring->blocks)
+		return SEGMENT_GUESS;
+	if ((int32_t)(x->found->blocks[f->block].consumed - f->done) >= 0)
+		return SEGMENT_SPOILT;
+	return memcmp(h->boot, ring->boot, sizeof h->boot) ? SEGMENT_GUESS : SEGMENT_TORN;
+}
+
 /* 1: it has a header, and is what the last drain wrote; 0: it is nothing; -errno. */
 static int scan_plain(struct store *s, uint64_t number, struct store_found *found)
 {
 	struct scanning x = { .s = s, .found = found };
+	struct segment_scan_calls calls = { note_fragment, judge, note_fragment, &x };
 	struct segment_scan scan;
 	char path[PATH_MAX];
 	int fd, err = path_of(s, number, path);
@@ -130,7 +144,11 @@ static int scan_plain(struct store *s, uint64_t number, struct store_found *foun
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	err = segment_scan(fd, 0, &scan, note_fragment, &x);
+	err = segment_scan_judged(fd, &scan, &calls);
+	if (!err && scan.spoilt) {
+		found->spoilt_number = number;
+		found->spoilt = scan.spoilt_records;
+	}
 	if (!err && scan.torn) {
 		found->torn_number = number;
 		found->torn_bytes = scan.size - scan.good;

@@ -16,6 +16,7 @@
 
 /* What the segments say of a block: of its last piece. */
 struct store_block {
+	uint32_t consumed; /* the caller's: what the ring says before the scan, of its done */
 	bool any;
 	struct ring_piece last; /* kind, block, lap, ticket, done; of a shared one all slots of the lap */
 };
@@ -44,11 +45,14 @@ int store_init(struct store *s, const char *log_dir, const struct state_record *
 struct store_found {
 	struct store_block *blocks; /* the caller's, zeros at first */
 	uint64_t torn_number, torn_bytes; /* what was cut off, where */
+	uint64_t spoilt_number, spoilt;	  /* records that were changed while they were written: lost, as readers tell */
 	int damaged;			  /* segments that begin with nothing good */
 };
 /*
  * What the drain before has written last: its last segment suffices, since a segment is begun only when all before
- * it is accounted for in the ring. Cuts its torn tail.
+ * it is accounted for in the ring. Cuts its torn tail. A piece that is not what was gathered is one that was not
+ * written to its end, if the ring still has it: so is all behind it, then, and it is cut there. If the ring is done
+ * with it, it was changed while it was written, and stays: readers step over it and count its records.
  */
 int store_scan(struct store *s, struct store_found *ret);
 

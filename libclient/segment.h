@@ -61,6 +61,7 @@ enum segment_kind {
 	SEGMENT_LARGE = 3,
 	SEGMENT_LOSS = 4,   /* no payload: lost says how many records went at about this time */
 	SEGMENT_INDEX = 5,  /* the end: segment_runs, then a segment_end */
+	SEGMENT_MARK = 6,   /* no payload; ticket: all before this offset of the segment is written */
 	SEGMENT_KINDS
 };
 
@@ -208,12 +209,15 @@ void segment_header_make(struct segment_header *h, const struct segment_ring *of
  *   kind 2: slots, as many as there are records (from and to follow)
  *   kind 3: from, and time_min = time_max of its record
  *   kind 4: time_min, time_max
+ *   kind 6: ticket (segment_mark_make() does)
  *
  * and all else becomes what it must: magic, levels, records, times, lengths, checksums. The parts must not
  * change meanwhile, nor until they are written. -EUCLEAN: they are not records, or not as many as slots
  * (kinds 1 and 2), as in a ring that was damaged; -EMSGSIZE; -EINVAL: no such kind.
  */
 int segment_fragment_make(struct segment_fragment *f, const struct iovec *parts, size_t count);
+/* Of kind 6: all of the segment before the offset is written. */
+void segment_mark_make(struct segment_fragment *f, uint64_t offset);
 
 /* How many bytes of data, at most len, are whole records of kind 1 that refer to large payloads of at most
  * max_large bytes together, their fragments' headers included: what one group can hold. At least one record,
@@ -265,18 +269,43 @@ struct segment_scan {
 	bool torn;     /* there is something behind it */
 	bool closed;   /* ends with an index */
 	uint64_t fragments, records, lost;
+	/* Before good: fragments, and records of them, of groups whose payloads are not what was gathered: they
+	 * were changed while they were written. Not among those above; their lost is. */
+	uint64_t spoilt, spoilt_records;
 	uint64_t time_min, time_max; /* none: UINT64_MAX and 0 */
 };
 
 #define SEGMENT_SCAN_HEADERS 0x1u /* does not read payloads: enough where there is an index */
+#define SEGMENT_SCAN_STRICT 0x2u  /* ends before the first spoilt group: what is good for sure */
 
 /* Told of each good fragment in order, the index included. Not 0: the scan ends and returns it. */
 typedef int segment_scan_fn(void *context, const struct segment_header *, const struct segment_fragment *,
 			    uint64_t offset);
 
+/*
+ * A group, its last fragment here, whose header is good and whose payload is not. It was changed while it was
+ * written, which spoils nothing else; or not all of it was written, and this is where a torn tail begins. Who knows
+ * better says which.
+ */
+enum segment_verdict {
+	SEGMENT_GUESS,	/* spoilt if anything good follows: as without this function */
+	SEGMENT_SPOILT, /* stepped over in any case */
+	SEGMENT_TORN	/* the scan ends before it */
+};
+typedef enum segment_verdict segment_judge_fn(void *context, const struct segment_header *,
+					      const struct segment_fragment *);
+
+struct segment_scan_calls {
+	segment_scan_fn *each;	  /* NULL: none; the others likewise */
+	segment_judge_fn *judge;
+	segment_scan_fn *spoilt; /* told of each spoilt group's last fragment, in order, instead of each */
+	void *context;
+};
+
 /* By a descriptor of a .log, by number in a directory (.log or .log.zst), or by the path of either. each may
  * be NULL. -EUCLEAN: no good header; -ENOENT; -errno of reading; -ENOMEM. */
 int segment_scan(int fd, unsigned flags, struct segment_scan *ret, segment_scan_fn *each, void *context);
+int segment_scan_judged(int fd, struct segment_scan *ret, const struct segment_scan_calls *);
 int segment_scan_number(const char *dir, uint64_t number, unsigned flags, struct segment_scan *ret,
 			segment_scan_fn *each, void *context);
 int segment_scan_path(const char *path, unsigned flags, struct segment_scan *ret, segment_scan_fn *each,
@@ -312,10 +341,10 @@ bool segment_seen_look(const struct segment_seen *, const uint8_t ring[16], cons
 
 /*
  * .log becomes .log.zst: under a temporary name, synced, renamed, then the .log is deleted. A torn tail is
- * cut, an index added where there is none. Idempotent: what a killed process left is finished by the next
+ * cut, an index added where there is none; what is spoilt stays as it stands. Idempotent: what a killed process left is finished by the next
  * call; readers find the one or the other at any moment. In steps of a frame each, or all at once. Only for
  * segments that nobody writes any more.
- * -ENOENT: there is neither; -EUCLEAN: no good header, or damage between it and an index, which is then left as
+ * -ENOENT: there is neither; -EUCLEAN: no good header, or a bad one between it and an index, which is then left as
  * it is; -errno of files; -ENOMEM.
  */
 struct segment_compressor;
@@ -356,7 +385,7 @@ struct segment_record {
 	uint64_t seq;
 	bool fields;	  /* data is structured */
 	uint32_t dropped; /* by its thread, just before it */
-	uint64_t lost;	  /* overwritten before they were drained, since the last record delivered */
+	uint64_t lost;	  /* overwritten before they were drained, or spoilt, since the last record delivered */
 	struct segment_position position;
 	struct segment_key key;
 };
@@ -387,7 +416,7 @@ struct segment_stats {
 	uint64_t segments;	 /* opened */
 	uint64_t duplicates;	 /* fragments of which a part or all was seen before */
 	uint64_t torn;		 /* segments with something behind the last good fragment */
-	uint64_t damaged;	 /* segments unreadable, indexes and fragments that made no sense */
+	uint64_t damaged;	 /* segments unreadable, indexes and fragments that made no sense, groups spoilt */
 	uint64_t missed;	 /* numbers passed over that have no segment: it is gone, or never was */
 };
 void segment_cursor_stats(const struct segment_cursor *, struct segment_stats *ret);

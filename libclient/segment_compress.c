@@ -265,13 +265,13 @@ static bool run_ends(const struct segment_index *x)
 	return !x->group && x->open.bytes >= SEGMENT_RUN_BYTES;
 }
 
-/* One fragment: 1; 0: that was the last. */
+/* One fragment: 1; 0: that was the last. What is spoilt stays as it stands, and its checksum says so. */
 static int advance(struct segment_compressor *c)
 {
 	struct segment_fragment f;
 	int r = segment_file_fragment(&c->in, c->at, &f);
 
-	if (r == 1)
+	if (r == 1 && f.kind == SEGMENT_INDEX)
 		r = segment_file_payload(&c->in, c->at, &f) ?: 1;
 	if (r == 0 || r == -EUCLEAN)
 		return finish(c);

@@ -76,6 +76,21 @@ static int take_group(struct segment_cursor *c, struct segment_file *file, struc
 	return r ? r : 1;
 }
 
+/* Its payload is not what was gathered, and never will be. */
+static void count_spoilt(struct segment_cursor *c, const struct segment_feed *f, uint32_t skip)
+{
+	const struct segment_fragment *fragment = &f->group.fragment;
+	uint32_t records = fragment->records;
+
+	if (fragment->kind == SEGMENT_SHARED) {
+		records = 0;
+		for (unsigned i = 0; i < SEGMENT_SLOTS / 64; i++)
+			records += (uint32_t)__builtin_popcountll(f->fresh.slots[i]);
+	}
+	c->lost += records > skip ? records - skip : 0;
+	c->lost += f->fresh.first && !skip ? fragment->lost : 0;
+}
+
 /* ---- as stored ---- */
 
 /* The next group of the walk that has something: 1, 0, -errno. */
@@ -92,8 +107,8 @@ static int walk_feed(struct segment_cursor *c, struct segment_feed *f)
 		c->walk.file.ahead = r == 1 ? SEGMENT_AHEAD : SEGMENT_AHEAD_HEADERS;
 		if (r == 1 || (r < 0 && r != -EUCLEAN))
 			return r;
-		if (r == -EUCLEAN)
-			segment_walk_reject(&c->walk, &f->group);
+		if (r == -EUCLEAN && segment_walk_reject(&c->walk, &f->group))
+			count_spoilt(c, f, resumed ? c->from.record : 0);
 	}
 }
 
@@ -126,6 +141,16 @@ static int merge_feed(struct segment_cursor *c, struct segment_feed *f)
 	return 0;
 }
 
+/* What does not load and may be on its way to the disk is in the ring; else it is lost. */
+static int take_loaded(struct segment_cursor *c, struct segment_part *p, struct segment_feed *f, uint64_t end)
+{
+	int r = take_group(c, &p->file, f, 0);
+
+	if (r == -EUCLEAN && end <= p->settled)
+		count_spoilt(c, f, 0);
+	return r;
+}
+
 static int load_group(struct segment_cursor *c, struct segment_part *p, uint64_t at, uint64_t *bytes)
 {
 	struct segment_feed *f = calloc(1, sizeof(*f));
@@ -136,10 +161,7 @@ static int load_group(struct segment_cursor *c, struct segment_part *p, uint64_t
 	f->group.number = p->number;
 	r = segment_group_find(&p->file, at, &f->group);
 	*bytes = f->group.bytes;
-	if (r == 1)
-		r = take_group(c, &p->file, f, 0);
-	else if (!r)
-		r = -EUCLEAN;
+	r = r == 1 ? take_loaded(c, p, f, at + *bytes) : r ? r : -EUCLEAN;
 	if (r == 1)
 		return merge_feed(c, f);
 	segment_feed_free(f);

@@ -168,7 +168,8 @@ static int complete(struct segment_fragment *f, const struct iovec *parts, size_
 		break;
 	case SEGMENT_LARGE: f->to = f->from + 1; break;
 	case SEGMENT_LOSS:
-	case SEGMENT_INDEX: break;
+	case SEGMENT_INDEX:
+	case SEGMENT_MARK: break;
 	default: r = -EINVAL;
 	}
 	return r;
@@ -176,7 +177,7 @@ static int complete(struct segment_fragment *f, const struct iovec *parts, size_
 
 static uint32_t payload_max(const struct segment_fragment *f)
 {
-	return f->kind == SEGMENT_LOSS	? 0 :
+	return f->kind == SEGMENT_LOSS || f->kind == SEGMENT_MARK ? 0 :
 	       f->kind == SEGMENT_INDEX ? SEGMENT_INDEX_MAX :
 					  SEGMENT_PAYLOAD_MAX;
 }
@@ -199,6 +200,12 @@ int segment_fragment_make(struct segment_fragment *f, const struct iovec *parts,
 	if (!r)
 		f->crc = segment_crc(0, f, offsetof(struct segment_fragment, crc));
 	return r;
+}
+
+void segment_mark_make(struct segment_fragment *f, uint64_t offset)
+{
+	*f = (struct segment_fragment){ .kind = SEGMENT_MARK, .ticket = offset, .time_min = UINT64_MAX };
+	segment_fragment_make(f, NULL, 0);
 }
 
 /* ---- fragments: checking ---- */

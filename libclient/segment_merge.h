@@ -16,6 +16,7 @@ struct segment_part {
 	uint64_t number;
 	uint64_t time_min;	  /* of what is wanted and not loaded yet */
 	struct segment_run *runs; /* by time_min; NULL: not known before it is opened */
+	uint64_t settled;	  /* all of it before this offset was written, when it was looked at */
 	size_t count, next;
 	bool opened;
 	struct segment_file file;

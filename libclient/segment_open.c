@@ -15,6 +15,7 @@
 
 struct gathering {
 	struct segment_index index;
+	uint64_t settled;
 	int r;
 };
 
@@ -24,6 +25,8 @@ static int gather(void *context, const struct segment_header *h, const struct se
 	struct gathering *g = context;
 
 	(void)h;
+	if (f->kind == SEGMENT_MARK && f->ticket <= offset && f->ticket > g->settled)
+		g->settled = f->ticket;
 	g->r = f->kind == SEGMENT_INDEX ? 0 : segment_index_add(&g->index, f, offset);
 	return g->r;
 }
@@ -33,7 +36,7 @@ static int gather(void *context, const struct segment_header *h, const struct se
 static int index_by_walking(struct segment_cursor *c, struct segment_file *file, bool last,
 			    struct segment_part *p)
 {
-	unsigned flags = last && c->flags & SEGMENT_FOLLOW ? 0 : SEGMENT_SCAN_HEADERS;
+	unsigned flags = last && c->flags & SEGMENT_FOLLOW ? SEGMENT_SCAN_STRICT : SEGMENT_SCAN_HEADERS;
 	struct segment_fragment fragment;
 	struct gathering g = { .r = 0 };
 	struct segment_scan scan;
@@ -52,6 +55,7 @@ static int index_by_walking(struct segment_cursor *c, struct segment_file *file,
 	p->runs = g.index.runs;
 	p->count = g.index.count;
 	p->time_min = fragment.time_min;
+	p->settled = last ? g.settled : UINT64_MAX;
 	if (last)
 		segment_walk_from(&c->walk, p->number, scan.good);
 	return segment_cursor_wants(c, &g.index.all);
@@ -67,6 +71,7 @@ static int look_at_part(struct segment_cursor *c, struct segment_file *file, boo
 	if (!segment_file_end(file, &at, &f))
 		return index_by_walking(c, file, last, p);
 	p->time_min = f.time_min;
+	p->settled = UINT64_MAX;
 	if (last)
 		segment_walk_from(&c->walk, p->number, at);
 	return segment_query_wants(&c->query, f.time_min, f.time_max,
@@ -253,6 +258,7 @@ static int begin(struct segment_cursor *c, const char *path)
 {
 	int r = segment_walk_open(&c->walk, path, &c->query, &c->stats);
 
+	c->walk.follow = c->flags & SEGMENT_FOLLOW;
 	if (!r)
 		r = segment_seen_open(&c->seen, SEEN_MIN);
 	if (!r)

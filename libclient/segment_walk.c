@@ -2,7 +2,9 @@
 /*
  * What is not good may be on its way, as long as its segment is the last one: who writes opens the next when
  * all of this one is written, and who comes after a death opens another. So a walker goes on to a later
- * segment only when it has looked at this one once more after it saw that there is a later.
+ * segment only when it has looked at this one once more after it saw that there is a later. A payload that is bad
+ * behind a header that is good is told to be written by the same, by an index, or by a mark behind it: then it was
+ * changed while it was written, it alone is lost, and what follows is as good as ever.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -111,7 +113,7 @@ static void begin_in(struct segment_walk *w, uint64_t number)
 	w->number = number;
 	w->at = w->first_at ? w->first_at : sizeof(struct segment_header);
 	w->first = w->first_at = 0;
-	w->bad = 0;
+	w->bad = w->bad_end = w->settled = w->marks = 0;
 	w->again = w->tail = false;
 	w->ended = !is_wanted(w);
 }
@@ -192,6 +194,37 @@ static int resync(struct segment_walk *w)
 	return r;
 }
 
+/* Goes over the headers behind the bad group as far as they are there: whether a mark settles it. */
+static bool find_mark(struct segment_walk *w)
+{
+	struct segment_fragment f;
+
+	if (w->marks < w->bad_end)
+		w->marks = w->bad_end;
+	w->file.ahead = SEGMENT_AHEAD_HEADERS;
+	while (w->settled < w->bad_end && segment_file_fragment(&w->file, w->marks, &f) == 1) {
+		if (f.kind == SEGMENT_MARK && f.ticket <= w->marks && f.ticket > w->settled)
+			w->settled = f.ticket;
+		w->marks += segment_fragment_bytes(&f);
+	}
+	w->file.window_len = 0;
+	return w->settled >= w->bad_end;
+}
+
+/* The bad group at w->at has a good header: whether all of it is known to be written. Then it is looked at again. */
+static bool is_settled(struct segment_walk *w)
+{
+	struct segment_fragment f;
+	uint64_t at;
+
+	if (segment_file_end(&w->file, &at, &f))
+		w->again = true;
+	if (!w->again && !find_mark(w))
+		return false;
+	w->bad = 0;
+	return true;
+}
+
 /* The segment has grown since. One that grows all the while behind something bad is looked at again later. */
 static int look_again(struct segment_walk *w)
 {
@@ -203,18 +236,32 @@ static int look_again(struct segment_walk *w)
 	return w->looks != 0;
 }
 
+/* A reader that does not wait passes over what may be on its way, if there is more behind. */
+static bool pass_over(struct segment_walk *w, uint64_t bad_end)
+{
+	struct segment_fragment f;
+
+	if (!bad_end || w->follow || segment_file_fragment(&w->file, bad_end, &f) != 1)
+		return false;
+	w->stats->damaged++;
+	w->at = bad_end;
+	return true;
+}
+
 /* The group at w->at is not there, or not good. 1: look again; 0: nothing for now; -errno. */
 static int at_end(struct segment_walk *w)
 {
-	uint64_t size = w->file.size, number;
+	uint64_t size = w->file.size, number, bad_end = w->bad == w->at ? w->bad_end : 0;
 	int r = segment_file_refresh(&w->file);
 
 	if (r)
 		return r;
+	if (bad_end && is_settled(w))
+		return 1;
 	if (w->file.size > size)
 		return look_again(w);
 	w->looks = 0;
-	if (w->at < w->file.size) {
+	if (w->at < w->file.size && !bad_end) {
 		r = resync(w);
 		if (r)
 			return r;
@@ -229,7 +276,7 @@ static int at_end(struct segment_walk *w)
 		return r;
 	w->tail = w->at < w->file.size;
 	if (!r)
-		return 0;
+		return pass_over(w, bad_end);
 	if (w->again) {
 		w->stats->torn += w->tail;
 		w->tail = false;
@@ -279,10 +326,18 @@ int segment_walk_next(struct segment_walk *w, struct segment_group *g)
 	}
 }
 
-void segment_walk_reject(struct segment_walk *w, const struct segment_group *g)
+bool segment_walk_reject(struct segment_walk *w, const struct segment_group *g)
 {
+	uint64_t end = g->offset + g->bytes;
+
+	if (w->again || w->file.compressed || end <= w->settled) {
+		w->stats->damaged++;
+		return true;
+	}
 	w->at = g->offset;
 	w->bad = g->offset;
+	w->bad_end = end;
+	return false;
 }
 
 void segment_walk_from(struct segment_walk *w, uint64_t number, uint64_t offset)

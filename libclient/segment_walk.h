@@ -25,7 +25,11 @@ struct segment_walk {
 	uint64_t looked; /* looked at again from here … */
 	unsigned looks;	 /* … so many times, since it grew */
 	uint64_t bad;	 /* the group here was looked at, and is not good; 0: none */
-	bool again;	 /* a later segment was seen before this look */
+	uint64_t bad_end; /* where it ends, if its headers are good; else 0 */
+	uint64_t settled; /* all before this offset is written: marks say so … */
+	uint64_t marks;	 /* … of which those before this offset are known */
+	bool follow;	 /* what may be on its way is waited for */
+	bool again;	 /* this segment will not change any more: that was known before this look */
 	bool ended;	 /* this segment has nothing more */
 	bool tail;	 /* what is behind the last good group may be torn, or on its way */
 };
@@ -38,7 +42,8 @@ void segment_walk_from(struct segment_walk *w, uint64_t number, uint64_t offset)
 
 /* The next group, by headers: 1, and w->file is its file until the next call; 0: none for now; -errno. */
 int segment_walk_next(struct segment_walk *w, struct segment_group *g);
-/* It does not load: go on as if its header were bad. */
-void segment_walk_reject(struct segment_walk *w, const struct segment_group *g);
+/* It does not load. True: it was spoilt while it was written, and is stepped over; false: it may be on its way, and
+ * comes again if it is. */
+bool segment_walk_reject(struct segment_walk *w, const struct segment_group *g);
 
 #endif

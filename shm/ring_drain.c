@@ -421,6 +421,11 @@ void ring_drain_shape(const struct ring_drain *d, uint32_t *block_bytes, uint32_
 	*blocks = d->v.blocks;
 }
 
+uint64_t ring_drain_consumed(const struct ring_drain *d, uint32_t block)
+{
+	return atomic_load_explicit(&d->v.heads[block].consumed, memory_order_relaxed);
+}
+
 void ring_drain_close(struct ring_drain *d, bool usable)
 {
 	if (!d)

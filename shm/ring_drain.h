@@ -61,6 +61,9 @@ void ring_drain_shape(const struct ring_drain *d, uint32_t *block_bytes, uint32_
 /* Batches were written or released before; gives up being the consumer. usable: the arena's memory is still there. */
 void ring_drain_close(struct ring_drain *d, bool usable);
 
+/* What the ring says that the consumer is done with: records of a block, of all laps. */
+uint64_t ring_drain_consumed(const struct ring_drain *d, uint32_t block);
+
 /* What the last piece of a block says that an earlier drain has written, or one of its last: of done the low 32
  * bits, of a shared block all slots of the lap. Before ring_drain_consume(). */
 void ring_drain_note(struct ring_drain *d, const struct ring_piece *said);

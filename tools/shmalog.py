@@ -3,43 +3,44 @@
 """shmalog.py [--raw] PATH... : the records of a log's segments, or directories of them, as stored.
 It needs Python's own library, for .zst the zstd program, and knows what libclient/SEGMENT.md says.
 --raw: time level pid tid seq dropped lost fields block lap at, then the bytes in hexadecimal."""
-import datetime, os, re, struct, subprocess, sys
+import datetime, functools, os, re, struct, subprocess, sys
 
 HEADER = struct.Struct("<8sII16sQQII64s16s116xI")
 FRAGMENT = struct.Struct("<4sBBHIIIIIIQQQQiiQII32sII")
 NAMES = ("magic kind levels client block lap from to records incarnation ticket time_min time_max "
          "real_offset pid tid lost bytes payload_crc slots done crc").split()
-OWN, SHARED, LARGE, LOSS, INDEX = 1, 2, 3, 4, 5
+OWN, SHARED, LARGE, LOSS, INDEX, MARK = 1, 2, 3, 4, 5, 6
 TYPES = {1: bytes.decode, 2: lambda v: struct.unpack("<q", v)[0], 3: lambda v: struct.unpack("<Q", v)[0],
          4: lambda v: struct.unpack("<d", v)[0], 5: any, 6: bytes.hex}
 TABLE = list(range(256))
 for _ in range(8):
-    TABLE = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in TABLE]
+    TABLE = [crc >> 1 ^ 0x82F63B78 * (crc & 1) for crc in TABLE]
 
 
 def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    crc = functools.reduce(lambda crc, byte: TABLE[(crc ^ byte) & 255] ^ crc >> 8, data, 0xFFFFFFFF)
     return crc ^ 0xFFFFFFFF
 
 
-def fragments(path, data):
-    """The fragments that are whole, each with its payload."""
-    head = HEADER.unpack_from(data) if len(data) >= 256 else (b"",)
+def fragments(path, data, closed):
+    """What is there, each with its payload; None: it was changed while it was written."""
+    head, at, found = HEADER.unpack_from(data) if len(data) >= 256 else (b"",), 256, []
     if head[0] != b"SHMALOG1" or head[-1] != crc32c(data[:252]):
         return print(f"{path}: no segment", file=sys.stderr)
-    at = 256
     while at + 128 <= len(data):
         f = dict(zip(NAMES, FRAGMENT.unpack_from(data, at)), ring=head[3])
-        payload = data[at + 128:at + 128 + f["bytes"]]
-        if (f["magic"] != b"FRAG" or f["crc"] != crc32c(data[at:at + 124])
-                or len(payload) < f["bytes"] or f["payload_crc"] != crc32c(payload)):
+        f["end"] = at + 128 + f["bytes"]
+        if f["magic"] != b"FRAG" or f["crc"] != crc32c(data[at:at + 124]) or f["end"] > len(data):
             break
-        yield f, payload
-        if f["kind"] == INDEX:
-            return
-        at += 128 + f["bytes"] + -f["bytes"] % 8
+        found.append((f, data[at + 128:f["end"]]))
+        at = f["end"] + -f["bytes"] % 8
+    closed = closed or any(f["kind"] == INDEX for f, _ in found)
+    written = at if closed else max([f["ticket"] for f, _ in found if f["kind"] == MARK], default=0)
+    for f, payload in found:
+        good = f["payload_crc"] == crc32c(payload)
+        at = at if good or f["end"] <= written else min(at, f["end"])
+        if good or f["end"] <= written:
+            yield f, payload if good else None
     if at != len(data):
         print(f"{path}: torn at {at} of {len(data)}", file=sys.stderr)
 
@@ -61,10 +62,8 @@ def records(f, payload, large):
 
 
 def readable(data, fields):
-    if not fields:
-        return data.decode("utf-8", "replace")
-    length, count, _ = struct.unpack_from("<IHH", data)
-    words, at = [data[8:8 + length].decode("utf-8", "replace")], 8 + length
+    length, count, _ = struct.unpack_from("<IHH", data) if fields else (len(data), 0, 0)
+    words, at = [data[8 * fields:8 * fields + length].decode("utf-8", "replace")], 8 + length
     for _ in range(count):
         kind, key, _, value = struct.unpack_from("<BBHI", data, at)
         at += 8 + key + value
@@ -73,21 +72,22 @@ def readable(data, fields):
 
 
 def segments(path):
-    names = sorted(os.listdir(path), reverse=True) if os.path.isdir(path) else []
+    names = sorted(os.listdir(path))[::-1] if os.path.isdir(path) else []
     found = {n[:16]: n for n in names if re.fullmatch(r"\d{16}\.log(\.zst)?", n)}
-    return [os.path.join(path, found[n]) for n in sorted(found)] if os.path.isdir(path) else [path]
+    there = [(os.path.join(path, found[n]), n != max(found)) for n in sorted(found)]
+    return there if os.path.isdir(path) else [(path, False)]
 
 
 def main(raw, paths, seen, lost=0):
-    for path in sum(map(segments, paths), []):
+    for path, closed in sum(map(segments, paths), []):
         data, large = open(path, "rb").read(), {}
         if path.endswith(".zst"):
             data = subprocess.run(["zstd", "-dcq"], input=data, capture_output=True, check=True).stdout
-        for f, payload in fragments(path, data):
-            key = f["ring"], f["block"], f["lap"]
-            if f["kind"] == LOSS or f["kind"] in (OWN, SHARED) and (*key, f["from"]) not in seen:
-                lost += f["lost"]
-            for r, text in records(f, payload, large) if f["kind"] in (OWN, SHARED) else ():
+        for f, payload in fragments(path, data, closed):
+            key, texts = (f["ring"], f["block"], f["lap"]), f["kind"] in (OWN, SHARED)
+            new, spoilt = texts and (*key, f["from"]) not in seen, None in (payload, *large.values())
+            lost += f["lost"] * (new or f["kind"] == LOSS) + f["records"] * (new and spoilt)
+            for r, text in records(f, payload, large) if texts and not spoilt else ():
                 if (*key, r["at"]) not in seen:
                     seen.add((*key, r["at"]))
                     r["lost"], lost = lost, 0

@@ -118,7 +118,7 @@ static struct tally {
 	unsigned char *seen[WRITERS_MAX];
 	uint64_t end[WRITERS_MAX]; /* the last number seen, + 1 */
 	uint32_t writers;
-	uint64_t records, duplicates, lost, fragments, large, torn, wrong;
+	uint64_t records, duplicates, lost, spoilt, fragments, large, torn, wrong;
 	char *large_data[512]; /* of the group */
 	uint32_t large_at[512], large_len[512], larges;
 } tally;
@@ -254,6 +254,8 @@ static void check_segment(const char *dir, const struct segment_listed *l)
 	if (err)
 		die(path, err);
 	tally.torn += scan.torn;
+	tally.lost += scan.spoilt_records;
+	tally.spoilt += scan.spoilt_records;
 	forget_large();
 }
 
@@ -285,11 +287,12 @@ static int check(int argc, char **argv)
 		tally.seen[w] = calloc(NUMBERS_MAX, 1);
 	for (size_t i = 0; i < count; i++)
 		check_segment(argv[0], &list[i]);
-	printf("records=%llu lost=%llu duplicates=%llu missing=%llu wrong=%llu torn=%llu large=%llu segments=%zu fragments=%llu\n",
+	printf("records=%llu lost=%llu duplicates=%llu missing=%llu wrong=%llu torn=%llu large=%llu segments=%zu fragments=%llu spoilt=%llu\n",
 	       (unsigned long long)tally.records, (unsigned long long)tally.lost,
 	       (unsigned long long)tally.duplicates, (unsigned long long)missing(argc > 2),
 	       (unsigned long long)tally.wrong, (unsigned long long)tally.torn,
-	       (unsigned long long)tally.large, count, (unsigned long long)tally.fragments);
+	       (unsigned long long)tally.large, count, (unsigned long long)tally.fragments,
+	       (unsigned long long)tally.spoilt);
 	for (uint32_t w = 0; w < tally.writers; w++)
 		printf("writer %u to %llu\n", w, (unsigned long long)tally.end[w]);
 	free(list);

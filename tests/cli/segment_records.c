@@ -51,7 +51,7 @@ static void put_structured(struct stage_payload *p)
 	((struct segment_entry *)(void *)(p->data + at))->info |= SEGMENT_INFO_FIELDS;
 }
 
-static void make_own(struct stage *s, uint32_t block, uint32_t lap, struct stage_payload *p, uint32_t from)
+static uint64_t make_own(struct stage *s, uint32_t block, uint32_t lap, struct stage_payload *p, uint32_t from)
 {
 	struct segment_fragment f = { .kind = SEGMENT_OWN,
 				      .block = block,
@@ -62,14 +62,21 @@ static void make_own(struct stage *s, uint32_t block, uint32_t lap, struct stage
 				      .pid = 1 + (int)block,
 				      .tid = -5 };
 
-	stage_fragment(s, &f, p->data, p->len);
+	return stage_fragment(s, &f, p->data, p->len);
 }
 
-static void make_fragment(struct stage *s, uint32_t block, uint32_t lap)
+/* As one that was changed while it was written. */
+static void spoil(struct stage *s, uint64_t offset)
+{
+	s->bytes.data[offset + sizeof(struct segment_fragment) + 16] ^= 1;
+}
+
+static void make_fragment(struct stage *s, uint32_t block, uint32_t lap, bool spoilt)
 {
 	uint32_t from = (uint32_t)chance(1000) * 8;
 	struct stage_payload p = { 0 };
 	size_t count = 1 + chance(20), len;
+	uint64_t offset;
 
 	for (size_t i = 0; i < count; i++) {
 		const char *bytes = text(&len);
@@ -83,7 +90,9 @@ static void make_fragment(struct stage *s, uint32_t block, uint32_t lap)
 			stage_record(&p, NULL, (int)chance(8), ++stamp, i, bytes, len);
 		}
 	}
-	make_own(s, block, lap, &p, from);
+	offset = make_own(s, block, lap, &p, from);
+	if (spoilt)
+		spoil(s, offset);
 	/* A part of it once more, and something new. */
 	if (chance(4) == 0) {
 		struct segment_entry *first = (void *)p.data;
@@ -100,7 +109,7 @@ static void make_fragment(struct stage *s, uint32_t block, uint32_t lap)
 	free(p.data);
 }
 
-static void make_shared(struct stage *s, uint32_t block, uint32_t lap)
+static void make_shared(struct stage *s, uint32_t block, uint32_t lap, bool spoilt)
 {
 	struct segment_fragment f = { .kind = SEGMENT_SHARED, .block = block, .lap = lap };
 	struct stage_payload p = { 0 };
@@ -114,7 +123,19 @@ static void make_shared(struct stage *s, uint32_t block, uint32_t lap)
 		f.slots[slot / 64] |= UINT64_C(1) << slot % 64;
 	}
 	stage_fragment(s, &f, p.data, p.len);
-	stage_fragment(s, &f, p.data, p.len);
+	if (spoilt)
+		spoil(s, stage_fragment(s, &f, p.data, p.len));
+	else
+		stage_fragment(s, &f, p.data, p.len);
+	p.len = 0;
+	for (unsigned i = 0; i < 3; i++)
+		f.slots[i] = 0;
+	f.slots[3] = 1;
+	f.lap++;
+	stage_record(&p, &(struct segment_author){ 1, 2 }, 2, ++stamp, 1, "x", 1);
+	f.records = 0;
+	if (spoilt)
+		spoil(s, stage_fragment(s, &f, p.data, p.len));
 	free(p.data);
 }
 
@@ -132,9 +153,9 @@ static void make_segment(const struct stage_dir *d, uint64_t number)
 
 	stage_open(&s, number);
 	for (uint32_t i = 0; i < 60; i++) {
-		make_fragment(&s, i, (uint32_t)number);
+		make_fragment(&s, i, (uint32_t)number, i % 11 == number);
 		if (i % 20 == 7)
-			make_shared(&s, 60 + i % 3, (uint32_t)(number * 10 + i));
+			make_shared(&s, 60 + i % 3, (uint32_t)(number * 10 + i), number % 3 == 0);
 		if (i % 30 == 9)
 			make_loss(&s);
 	}

@@ -257,10 +257,42 @@ END_TEST
 START_TEST(damaged_before_its_index_it_is_left_as_it_is)
 {
 	stage_end(&s);
-	s.bytes.data[300000] ^= 1;
+	s.bytes.data[s.index.runs[3].offset + 5] ^= 1; /* of a header */
 	stage_write(&s, &d);
 	ck_assert_int_eq(segment_compress(d.path, s.number), -EUCLEAN);
 	ck_assert(exists(false) && !exists(true));
+}
+END_TEST
+
+/* With an index, and without. */
+START_TEST(spoilt_while_it_was_written_it_stays_so)
+{
+	struct segment_fragment f;
+	struct segment_scan plain, packed;
+	size_t at, len = s.bytes.len;
+
+	stage_end(&s);
+	at = s.index.runs[3].offset;
+	memcpy(&f, s.bytes.data + at, sizeof(f));
+	s.bytes.data[at + sizeof(f) + 30] ^= 1;
+	for (int indexed = 0; indexed < 2; indexed++) {
+		char path[128];
+
+		stage_write_some(&s, &d, indexed ? s.bytes.len : len);
+		ck_assert_int_eq(segment_scan_number(d.path, s.number, 0, &plain, NULL, NULL), 0);
+		ck_assert_uint_eq(plain.spoilt, 1);
+		ck_assert_uint_eq(plain.spoilt_records, f.records);
+		ck_assert_int_eq(segment_compress(d.path, s.number), 0);
+		ck_assert(exists(true) && !exists(false));
+		check_reads(s.bytes.len);
+		check_program(s.bytes.len);
+		ck_assert_int_eq(segment_scan_number(d.path, s.number, 0, &packed, NULL, NULL), 0);
+		ck_assert(packed.closed && !packed.torn);
+		ck_assert_uint_eq(packed.records, plain.records);
+		ck_assert_uint_eq(packed.records + packed.spoilt_records, s.index.records);
+		stage_path(&d, s.number, true, path);
+		ck_assert_int_eq(unlink(path), 0);
+	}
 }
 END_TEST
 
@@ -322,6 +354,7 @@ int main(void)
 	tcase_add_test(t, given_up_it_leaves_all_as_it_was);
 	tcase_add_test(t, without_room_on_the_disk_the_plain_one_stays);
 	tcase_add_test(t, damaged_before_its_index_it_is_left_as_it_is);
+	tcase_add_test(t, spoilt_while_it_was_written_it_stays_so);
 	tcase_add_test(t, compressed_segment_with_bytes_changed_or_cut_off_is_survived);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);

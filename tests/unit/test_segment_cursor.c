@@ -576,6 +576,144 @@ END_TEST
 
 /* ---- damage ---- */
 
+/* The payload of a fragment as it is made by segment_of(). */
+static void spoil(struct stage *s, uint32_t fragment)
+{
+	s->bytes.data[256 + 448 * fragment + 128 + 40] ^= 1;
+}
+
+static void mark(struct stage *s, uint64_t offset)
+{
+	struct segment_fragment f = { .kind = SEGMENT_MARK, .ticket = offset };
+
+	stage_fragment(s, &f, NULL, 0);
+}
+
+START_TEST(what_was_spoilt_while_it_was_written_is_told_as_lost_and_costs_nothing_else)
+{
+	struct stage s;
+
+	segment_of(&s, 1, 5, 1);
+	spoil(&s, 1);
+	spoil(&s, 4);
+	write_closed(&s);
+	for (int compressed = 0; compressed < 2; compressed++) {
+		for (unsigned flags = 0; flags < 4; flags++) {
+			uint64_t number = 0, lost = 0;
+
+			open_at(flags, NULL);
+			for (uint64_t i = 1; i <= 40; i += i == 10 ? 11 : 1) {
+				ck_assert_uint_eq(next(), i);
+				lost += r.lost;
+				/* By time, where they were is not told. */
+				ck_assert(flags & SEGMENT_BY_TIME || r.lost == (i == 21 ? 10 : 0));
+				number++;
+			}
+			ck_assert_uint_eq(number, 30);
+			ck_assert_uint_eq(next(), 0);
+			ck_assert_uint_eq(lost + r.lost, 20);
+			ck_assert_uint_eq(stats().damaged, 2);
+			ck_assert_uint_eq(stats().torn, 0);
+		}
+		if (!compressed)
+			ck_assert_int_eq(segment_compress(d.path, 1), 0);
+	}
+}
+END_TEST
+
+/* It may be on its way, until the drain says that it is not: by a mark, or another segment. */
+START_TEST(follower_goes_on_behind_what_is_spoilt_when_it_is_known_to_be_written)
+{
+	for (unsigned flags = SEGMENT_FOLLOW; flags <= (SEGMENT_FOLLOW | SEGMENT_BY_TIME); flags += SEGMENT_BY_TIME)
+		for (int marked = 0; marked < 2; marked++) {
+			struct stage s, other;
+
+			segment_of(&s, 1, 3, 1);
+			spoil(&s, 1);
+			stage_write(&s, &d);
+			open_at(flags, NULL);
+			expect(1, 10);
+			for (int i = 0; i < 3; i++)
+				ck_assert_uint_eq(next(), 0);
+			if (marked) {
+				mark(&s, 256 + 448); /* says nothing of it */
+				stage_write(&s, &d);
+				ck_assert_uint_eq(next(), 0);
+				mark(&s, 256 + 2 * 448);
+				stage_write(&s, &d);
+			} else {
+				segment_of(&other, 2, 1, 31);
+				stage_write(&other, &d);
+				stage_close(&other);
+			}
+			ck_assert_uint_eq(next(), 21);
+			ck_assert_uint_eq(r.lost, 10);
+			expect(22, marked ? 30 : 40);
+			ck_assert_uint_eq(next(), 0);
+			ck_assert_uint_eq(r.lost, 0);
+			stage_close(&s);
+			segment_cursor_close(c);
+			c = NULL;
+			stage_dir_remove(&d);
+			stage_dir_make(&d);
+		}
+}
+END_TEST
+
+START_TEST(who_does_not_wait_passes_over_what_may_be_on_its_way_and_does_not_call_it_lost)
+{
+	struct stage s;
+
+	segment_of(&s, 1, 3, 1);
+	spoil(&s, 1);
+	stage_write(&s, &d);
+	for (unsigned flags = 0; flags < 2; flags++) {
+		open_at(flags, NULL);
+		expect(1, 10);
+		expect(21, 30);
+		ck_assert_uint_eq(next(), 0);
+		ck_assert_uint_eq(r.lost, 0);
+		ck_assert_uint_eq(stats().damaged, 1);
+	}
+	mark(&s, s.bytes.len);
+	stage_write(&s, &d);
+	for (unsigned flags = 0; flags < 2; flags++) {
+		uint64_t lost = 0;
+
+		open_at(flags, NULL);
+		for (uint64_t i = 1; i <= 21; i += i == 10 ? 11 : 1) {
+			ck_assert_uint_eq(next(), i);
+			lost += r.lost;
+		}
+		ck_assert_uint_eq(lost, 10);
+	}
+	stage_close(&s);
+}
+END_TEST
+
+/* A position in the midst of what was spoilt since, and one before it. */
+START_TEST(from_a_position_what_is_spoilt_behind_it_is_lost_once)
+{
+	struct segment_position at = { .number = 1, .offset = 256 + 448, .record = 4 };
+	struct stage s;
+
+	segment_of(&s, 1, 3, 1);
+	spoil(&s, 1);
+	write_closed(&s);
+	open_at(SEGMENT_FOLLOW, &at);
+	ck_assert_uint_eq(next(), 21);
+	ck_assert_uint_eq(r.lost, 6);
+	at.record = 0;
+	open_at(SEGMENT_FOLLOW, &at);
+	ck_assert_uint_eq(next(), 21);
+	ck_assert_uint_eq(r.lost, 10);
+	at = r.position;
+	open_at(SEGMENT_FOLLOW, &at);
+	ck_assert_uint_eq(next(), 22);
+	ck_assert_uint_eq(r.lost, 0);
+}
+END_TEST
+
 START_TEST(damage_before_an_index_costs_its_run)
 {
 	uint64_t number, count = 0, last = 0;
@@ -685,6 +823,10 @@ int main(void)
 	tcase_add_test(t, what_landed_before_the_next_segment_was_opened_is_not_missed);
 	tcase_add_test(t, segment_compressed_or_deleted_while_it_is_read_is_read_to_its_end);
 	tcase_add_test(t, directory_that_goes_away_and_comes_back_is_followed);
+	tcase_add_test(t, what_was_spoilt_while_it_was_written_is_told_as_lost_and_costs_nothing_else);
+	tcase_add_test(t, follower_goes_on_behind_what_is_spoilt_when_it_is_known_to_be_written);
+	tcase_add_test(t, who_does_not_wait_passes_over_what_may_be_on_its_way_and_does_not_call_it_lost);
+	tcase_add_test(t, from_a_position_what_is_spoilt_behind_it_is_lost_once);
 	tcase_add_test(t, damage_before_an_index_costs_its_run);
 	tcase_add_test(t, numbers_that_were_never_used_are_stepped_over);
 	tcase_add_test(t, segment_that_is_none_is_stepped_over);

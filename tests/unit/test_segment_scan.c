@@ -145,9 +145,36 @@ START_TEST(cut_off_anywhere_it_is_good_to_the_last_whole_fragment)
 }
 END_TEST
 
-START_TEST(with_any_bit_changed_it_is_cut_before)
+/* The fragment that a byte belongs to, which is none of its header's; -1: it is the index's, or none's. */
+static int payload_of(uint64_t at)
 {
-	uint64_t seed = test_seed("with_any_bit_changed_it_is_cut_before");
+	for (size_t i = 0; i + 2 < end_count; i++)
+		if (at >= ends[i] + sizeof(struct segment_fragment) && at < ends[i + 1])
+			return (int)i;
+	return -1;
+}
+
+/* A large payload's group is spoilt with it. */
+static void check_spoilt(const struct segment_scan *got, int fragment)
+{
+	struct segment_fragment f, next;
+	bool large;
+
+	memcpy(&f, s.bytes.data + ends[fragment], sizeof(f));
+	memcpy(&next, s.bytes.data + ends[fragment + 1], sizeof(next));
+	large = f.kind == SEGMENT_LARGE;
+	ck_assert_uint_eq(got->good, s.bytes.len);
+	ck_assert(got->closed && !got->torn);
+	ck_assert_uint_eq(got->spoilt, large ? 2 : 1);
+	ck_assert_uint_eq(got->spoilt_records, large ? next.records : f.records);
+	ck_assert_uint_eq(got->records, 13 - got->spoilt_records);
+	ck_assert_uint_eq(got->fragments, 9 - got->spoilt);
+	ck_assert_uint_eq(got->lost, 7);
+}
+
+START_TEST(with_any_bit_changed_that_is_left_out_or_it_is_cut_before)
+{
+	uint64_t seed = test_seed("with_any_bit_changed_that_is_left_out_or_it_is_cut_before");
 	struct segment_scan got;
 
 	srandom((unsigned)seed);
@@ -167,9 +194,74 @@ START_TEST(with_any_bit_changed_it_is_cut_before)
 		/* Padding is nobody's. */
 		if (got.good != s.bytes.len)
 			ck_assert_uint_eq(got.good, border(at));
+		else if (got.spoilt)
+			check_spoilt(&got, payload_of(at));
 		else
 			ck_assert_uint_eq(s.bytes.data[at], 0);
+		ck_assert(got.good == s.bytes.len || payload_of(at) < 0);
 	}
+}
+END_TEST
+
+static enum segment_verdict say(void *context, const struct segment_header *h, const struct segment_fragment *f)
+{
+	enum segment_verdict *verdict = context;
+
+	ck_assert_uint_eq(h->number, 9);
+	ck_assert(f->kind == SEGMENT_OWN || f->kind == SEGMENT_SHARED);
+	return *verdict;
+}
+
+static int scan_told(enum segment_verdict verdict, struct segment_scan *ret)
+{
+	struct segment_scan_calls calls = { .judge = say, .context = &verdict };
+	char path[128];
+	int fd, r;
+
+	stage_path(&d, s.number, false, path);
+	fd = open(path, O_RDONLY);
+	ck_assert_int_ge(fd, 0);
+	r = segment_scan_judged(fd, ret, &calls);
+	close(fd);
+	return r;
+}
+
+/* As after a power cut: what was written last is all zeros, or old. */
+START_TEST(tail_of_bad_payloads_is_cut_unless_who_knows_says_otherwise)
+{
+	size_t from = ends[3], len = ends[5];
+	struct segment_scan got;
+
+	for (size_t i = 3; i < 5; i++)
+		memset(s.bytes.data + ends[i] + sizeof(struct segment_fragment), 0,
+		       ends[i + 1] - ends[i] - sizeof(struct segment_fragment));
+	for (int zeros = 0; zeros < 2; zeros++) {
+		stage_write_some(&s, &d, len);
+		if (zeros) {
+			char path[128];
+
+			stage_path(&d, s.number, false, path);
+			ck_assert_int_eq(truncate(path, (off_t)len + 5000), 0);
+		}
+		ck_assert_int_eq(scan(0, &got), 0);
+		ck_assert_uint_eq(got.good, from);
+		ck_assert(got.torn);
+		ck_assert_uint_eq(got.spoilt, 0);
+		ck_assert_int_eq(scan_told(SEGMENT_TORN, &got), 0);
+		ck_assert_uint_eq(got.good, from);
+		ck_assert_int_eq(scan_told(SEGMENT_SPOILT, &got), 0);
+		ck_assert_uint_eq(got.good, len);
+		ck_assert_uint_eq(got.spoilt_records, 4);
+	}
+	/* One that is good behind them. */
+	stage_write_some(&s, &d, ends[6]);
+	ck_assert_int_eq(scan(0, &got), 0);
+	ck_assert_uint_eq(got.good, ends[6]);
+	ck_assert_uint_eq(got.spoilt_records, 4);
+	ck_assert_int_eq(scan(SEGMENT_SCAN_STRICT, &got), 0);
+	ck_assert_uint_eq(got.good, from);
+	ck_assert_int_eq(scan_told(SEGMENT_TORN, &got), 0);
+	ck_assert_uint_eq(got.good, from);
 }
 END_TEST
 
@@ -182,6 +274,8 @@ START_TEST(scan_of_headers_leaves_payloads_alone)
 	ck_assert_int_eq(scan(SEGMENT_SCAN_HEADERS, &got), 0);
 	ck_assert_uint_eq(got.good, s.bytes.len);
 	ck_assert_int_eq(scan(0, &got), 0);
+	ck_assert_uint_eq(got.spoilt, 1);
+	ck_assert_int_eq(scan(SEGMENT_SCAN_STRICT, &got), 0);
 	ck_assert_uint_eq(got.good, ends[0]);
 	ck_assert(got.torn && !got.closed);
 }
@@ -225,7 +319,8 @@ int main(void)
 	tcase_add_test(t, scan_finds_all_there_is);
 	tcase_add_test(t, scan_tells_of_each_fragment_until_told_to_stop);
 	tcase_add_test(t, cut_off_anywhere_it_is_good_to_the_last_whole_fragment);
-	tcase_add_test(t, with_any_bit_changed_it_is_cut_before);
+	tcase_add_test(t, with_any_bit_changed_that_is_left_out_or_it_is_cut_before);
+	tcase_add_test(t, tail_of_bad_payloads_is_cut_unless_who_knows_says_otherwise);
 	tcase_add_test(t, scan_of_headers_leaves_payloads_alone);
 	tcase_add_test(t, what_comes_behind_the_index_is_cut);
 	tcase_add_test(t, what_is_no_segment_is_refused);
