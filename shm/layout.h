@@ -517,9 +517,12 @@ struct stack_region {
 	uint32_t number;  /* regions below */
 	uint32_t thread;  /* index of its thread word */
 	uint64_t reserved;
+	/* TRUTH. 1 for each step at which an object starts: where a larger one lies on what was reset, the handles of that
+	 * still stand in it. Bytes, since with bits each store would wait for the one before. R: anyone. */
+	_Atomic uint8_t starts[1u << STACK_STEP_BITS];
 	struct stack_object bottom; /* an object of no bytes */
 };
-_Static_assert(sizeof(struct stack_object) == 16 && sizeof(struct stack_region) == 80, "stack region");
+_Static_assert(sizeof(struct stack_object) == 16 && sizeof(struct stack_region) == 4176, "stack region");
 _Static_assert(REGION_PAGES * PAGE_SIZE == 16u << STACK_STEP_BITS, "a region's steps");
 
 /* An object of no more than this tells of one in the heap that did not fit, to be freed with it. */

@@ -83,6 +83,8 @@ static void empty_region(struct stack_region *r, uint64_t next)
 
 	atomic_store_explicit(&r->bottom.handle, bottom, memory_order_relaxed);
 	atomic_store_explicit(&r->bottom.steps, 1, memory_order_relaxed);
+	stack_clear_starts(r, 0, STACK_STEPS);
+	atomic_store_explicit(&r->starts[STACK_BOTTOM], 1, memory_order_relaxed);
 	r->kept = 0;
 	r->last = bottom;
 	atomic_store_explicit(&r->high, 0, memory_order_relaxed);
@@ -253,7 +255,10 @@ static uint32_t end_of_mark(const struct stack_region *r, uint64_t mark)
 	const struct stack_object *o = stack_object(r, stack_step(mark));
 	uint64_t end = stack_step(mark) + (uint64_t)stack_length(o);
 
-	return atomic_load_explicit(&o->handle, memory_order_relaxed) == mark && end <= top_of(r) ? (uint32_t)end : 0;
+	return atomic_load_explicit(&o->handle, memory_order_relaxed) == mark && stack_starts(r, stack_step(mark)) &&
+			       end <= top_of(r)
+		       ? (uint32_t)end
+		       : 0;
 }
 
 /* The region of this thread that a mark is in; NULL: none. The lowest one's for a mark from before there was any. */
@@ -383,7 +388,7 @@ static bool read_word(const struct arena *a, bool own, uint64_t heap_offset, uin
 int stack_look(const struct arena *a, uint64_t handle, uint64_t *bytes)
 {
 	uint64_t page = page_of_handle(handle), w0 = entry_of(a, page), at = page << PAGE_SHIFT;
-	uint64_t step = stack_step(handle), next, said, steps;
+	uint64_t step = stack_step(handle), next, starts, said, steps;
 	bool own;
 
 	if (!w0 || step <= STACK_BOTTOM)
@@ -391,12 +396,13 @@ int stack_look(const struct arena *a, uint64_t handle, uint64_t *bytes)
 	own = is_own(a, page);
 	/* PAIR(stack-next): next, then what stands before the object. */
 	if (!read_word(a, own, at + offsetof(struct stack_region, next), &next) || step >= stack_step(next) ||
+	    !read_word(a, own, at + offsetof(struct stack_region, starts) + (step & ~UINT64_C(7)), &starts) ||
 	    !read_word(a, own, at + ((step - 1) << 4), &said) ||
 	    !read_word(a, own, at + ((step - 1) << 4) + sizeof(said), &steps))
 		return -ESTALE;
-	if (said != handle || steps >> 32 || steps < 2 || step + steps > stack_step(next))
+	if (said != handle || !((const uint8_t *)&starts)[step % 8])
 		return -ESTALE;
-	if (entry_of(a, page) != w0)
+	if (steps >> 32 || steps < 2 || step + steps > stack_step(next) || entry_of(a, page) != w0)
 		return -ESTALE;
 	*bytes = (steps - 1) << 4;
 	return 0;
@@ -465,7 +471,7 @@ static uint32_t damage_in(const struct arena *a, uint64_t page, const struct sta
 		const struct stack_object *o = stack_object(r, step);
 		uint64_t said = atomic_load_explicit(&o->handle, memory_order_relaxed) & mask;
 
-		if (said != (place | step) || stack_length(o) == 0 || stack_length(o) > STACK_STEPS)
+		if (said != (place | step) || !stack_starts(r, step) || stack_length(o) == 0 || stack_length(o) > STACK_STEPS)
 			return step;
 		step += stack_length(o);
 	}

@@ -3,8 +3,8 @@
  * stack.h - temporary memory of a thread: regions of 64 KiB (PAGE_STACK) from which objects are cut one after the
  * other and given back all at once, by a reset to a mark. A region is an extent of exactly one region of the
  * heap, so that the low bits of a handle say where in it an object lies, and the page map entry of its first page
- * whose it is. Before each object stands its own handle: by that alone it is known to be one, under this
- * generation, and of what length. Each reset takes the next generation, so that handles of what was reset stay
+ * whose it is. Before each object stands its own handle, and the region has a bit for each place where one starts: so it
+ * is known to be one, under this generation, and of what length. Each reset takes the next generation, so that handles of what was reset stay
  * stale where the place is given out again.
  *
  * A mark is the handle of the newest object at that time: as long as this one is live nothing below it was reset.
@@ -19,6 +19,7 @@
 #define SHM_STACK_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "arena.h"
 #include "stop_point.h"
@@ -26,7 +27,7 @@
 #include "words.h"
 
 #define STACK_STEPS   (1u << STACK_STEP_BITS) /* of 16 bytes in a region */
-#define STACK_BOTTOM  5u /* where the region's object of no bytes starts; the next one follows */
+#define STACK_BOTTOM  261u /* where the region's object of no bytes starts; the next one follows */
 #define STACK_NOTES   64u /* so many notes have room where objects have none */
 #define STACK_OBJECTS (STACK_STEPS - 1 - 2 * STACK_NOTES) /* objects end here, notes before the region's end */
 #define STACK_REGIONS_MAX 256u /* of one thread, and no more than a sixteenth of the arena */
@@ -51,6 +52,17 @@ static inline uint32_t stack_length(const struct stack_object *o)
 	return (uint32_t)atomic_load_explicit(&o->steps, memory_order_relaxed);
 }
 
+static inline bool stack_starts(const struct stack_region *r, uint64_t step)
+{
+	return atomic_load_explicit(&r->starts[step], memory_order_relaxed);
+}
+
+/* No object starts from a step up to another. Others look there at any time, by copying. */
+static inline void stack_clear_starts(struct stack_region *r, uint64_t from, uint64_t to)
+{
+	memset((uint8_t *)r->starts + from, 0, to - from);
+}
+
 /* Steps of an object with what stands before it; for 0 bytes, which there is no object of, more than there are. */
 static inline uint64_t stack_steps(uint64_t size)
 {
@@ -65,6 +77,7 @@ static inline __attribute__((always_inline)) void stack_push(struct stack_region
 
 	atomic_store_explicit(&o->handle, handle, memory_order_relaxed);
 	atomic_store_explicit(&o->steps, steps, memory_order_relaxed);
+	atomic_store_explicit(&r->starts[stack_step(handle)], 1, memory_order_relaxed);
 	r->last = handle;
 	STOP_POINT(stack_object_written);
 	atomic_store_explicit(&r->next, handle + (uint32_t)steps, memory_order_release);
@@ -105,6 +118,7 @@ static inline void stack_lower(struct stack_region *r, uint64_t last, uint32_t e
 	if (atomic_load_explicit(&r->high, memory_order_relaxed) < top)
 		atomic_store_explicit(&r->high, top, memory_order_relaxed);
 	r->last = last;
+	stack_clear_starts(r, end, top);
 	next = ((next + (UINT64_C(1) << HANDLE_GEN_SHIFT)) & ~(uint64_t)(STACK_STEPS - 1)) | end;
 	atomic_store_explicit(&r->next, next, memory_order_release);
 }
@@ -125,7 +139,7 @@ static inline __attribute__((always_inline)) bool stack_reset_fast(const struct 
 	o = stack_object(r, stack_step(mark));
 	end = stack_step(mark) + (uint64_t)stack_length(o);
 	if (__builtin_expect(atomic_load_explicit(&o->handle, memory_order_relaxed) != mark ||
-				     end > stack_step(next) || r->kept >= end,
+				     !stack_starts(r, stack_step(mark)) || end > stack_step(next) || r->kept >= end,
 			     0))
 		return false;
 	if (end < stack_step(next))
@@ -147,7 +161,7 @@ static inline void *stack_ptr_fast(const struct arena *a, uint64_t handle)
 	    stack_step(handle) <= STACK_BOTTOM)
 		return NULL;
 	o = stack_object(r, stack_step(handle));
-	if (atomic_load_explicit(&o->handle, memory_order_relaxed) != handle ||
+	if (atomic_load_explicit(&o->handle, memory_order_relaxed) != handle || !stack_starts(r, stack_step(handle)) ||
 	    atomic_load_explicit(&o->steps, memory_order_relaxed) >> 32)
 		return NULL;
 	return (void *)(o + 1);

@@ -79,6 +79,7 @@ process_tests = \
 	%D%/stress/heap_fork \
 	%D%/stress/heap_kill \
 	%D%/stress/ring_kill \
+	%D%/stress/stack_kill \
 	%D%/stress/soak \
 	%D%/stress/ring_step
 

@@ -6,7 +6,7 @@
 #include "stack.h"
 
 #define SMALL_BYTES  1000u
-#define REGION_FULL  15000u /* four of these to a region */
+#define REGION_FULL  14000u /* four of these to a region */
 #define HEAP_BYTES   100000u
 #define LARGE_BYTES  300000u
 
