@@ -316,11 +316,8 @@ static int retain_in(struct arena *a, uint64_t first, uint64_t handle, struct th
 		return r;
 	STOP_POINT(hold_slot_taken);
 	r = confirm(a, first, handle);
-	if (r) {
-		STOP_POINT(hold_slot_late);
-		if (count_down(a, slot ? slot : empty))
-			hold_settle(a, first, t);
-	}
+	if (r && count_down(a, slot ? slot : empty))
+		hold_settle(a, first, t);
 	return r;
 }
 

@@ -147,7 +147,6 @@
 	X(hold_added, "a record is in a list, not said to be an extension") \
 	X(hold_slot_marked, "a hold is about to be taken, its regions are marked") \
 	X(hold_slot_taken, "a hold is taken, its record not looked at") \
-	X(hold_slot_late, "a hold came too late and is not taken back") \
 	X(hold_claimed, "a hold record is claimed and empty") \
 	X(hold_written, "a hold record is written, not live") \
 	X(hold_live, "a hold record is live, its object not held") \

@@ -153,6 +153,9 @@ void survivor_make_usual(void)
 	make_thing(UINT64_C(3) << 20, SHMA_SHARED, FATE_KEPT);
 	make_thing(40960, SHMA_SHARED, FATE_KEPT);
 	make_thing(40960, SHMA_PERSIST, FATE_KEPT);
+	make_thing(192, 0, FATE_KEPT);
+	if (shma_retain(self, thing_at(T_HELD)->handle))
+		broken("cannot hold");
 	note_label("small", T_NAMED, FATE_KEPT, true);
 	note_label("large", T_NAMED_LARGE, FATE_KEPT, true);
 	if (shma_publish(self, "small", thing_at(T_NAMED)->handle) ||
