@@ -149,8 +149,11 @@ static void others_full(void)
 	others();
 	r = hold_record_at(&self->arena, record_of(thing));
 	slot = atomic_load(&r->slots[0]);
-	for (uint32_t i = 1; i < HOLD_SLOTS; i++)
-		atomic_store(&r->slots[i], slot);
+	for (uint32_t i = 1; i < HOLD_SLOTS; i++) {
+		uint32_t empty = 0; /* else somebody else's, who holds it too */
+
+		atomic_compare_exchange_strong(&r->slots[i], &empty, slot);
+	}
 }
 
 static bool extended(void)
