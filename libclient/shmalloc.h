@@ -86,9 +86,26 @@ SHMA_API int shma_close(shma *a);
 #define SHMA_SHARED  0x02u /* others may take and free it */
 #define SHMA_PERSIST 0x04u /* outlives its owner; implies shared */
 #define SHMA_TEMP    0x08u /* hint: short-lived. In a SHMA_STACK_SCOPE of the thread it goes at its end, see there */
-#define SHMA_LARGE   0x10u /* hint: whole pages, whatever the size */
+#define SHMA_LARGE   0x10u /* hint: whole pages, whatever the size; large pages if the arena has any */
 /* Alignment in bytes: a power of two up to 2 MiB. */
 #define SHMA_ALIGN(bytes) ((unsigned)__builtin_ctzll(bytes) << 8)
+
+/*
+ * Where memory comes from, and what an object takes for both of alloc and free, in ns of one thread, with its size (see
+ * libclient/README.md for how that was measured):
+ *                                                                          64 B   4 KiB  1 MiB
+ *   no flags, SHMA_TEMP       to 1 MiB the thread's cache, filled from
+ *                             slabs; where no class serves, and above, pages  6.3    6.1    313
+ *   SHMA_ZERO                 the same, filled                                 18     83 40,000
+ *   SHMA_SHARED               the same, and offered                            14     14    322
+ *   SHMA_PERSIST              the same, the arena's                            49     44    351
+ *   SHMA_ALIGN(4096)          a class whose objects are aligned so, or pages  181     17    315
+ *   SHMA_LARGE                pages of its own; from 2 MiB on they begin with
+ *                             a large page in an arena of such                126    125    163
+ *   SHMA_TEMP in a scope      the thread's stack                              5.7    9.0    336
+ *   shma_stack_alloc()        the same, 64 of them and a reset                2.6
+ *   shma_log_write()          the log ring, a record each                      23    194 42,000
+ */
 
 /*
  * A new object of at least size bytes, 16-byte aligned, owned by this process and private to it.
@@ -157,50 +174,54 @@ SHMA_API int shma_release(shma *a, shma_handle h);
 /* ---- temporary memory of a thread ---- */
 
 /*
- * Each thread has a stack of its own in the arena, of regions of 64 KiB: memory that is given out from the top and goes
- * back by a reset to a mark, all at once. 16-byte aligned, contents undefined; 16 bytes more an object. Its handles
- * can be passed to others: shma_ptr(), shma_read() and shma_size() of any process take them, and say ESTALE once they
- * were reset, or their thread or process is gone. (Where the memory is another thread's each costs some system calls.)
- * Only shma_free() takes them besides, by the owner's process: the handle is stale from then on, the place goes with
- * the reset. Sharing, taking, resizing, publishing give -EPERM.
+ * Each thread has a stack in the arena, of regions of 64 KiB: memory that is given out from the top and goes back by a
+ * reset to a mark, all at once. 16-byte aligned, contents undefined; an object takes 16 bytes more. Its handle can be
+ * passed to others: shma_ptr(), shma_read() and shma_size() of any process take it, and say ESTALE once it was reset, or
+ * its thread or process is gone. (Of another thread's memory each costs some system calls.) Besides, only shma_free()
+ * takes it, in the owner's process: the handle is stale from then on, the place goes with the reset. Sharing, taking,
+ * resizing, publishing, persisting and packing are -EPERM.
  *
- * What is too large for a region (more than 16 KiB where the one in use has no room, or beyond 16 MiB or a sixteenth
- * of the arena in all) is an object of the heap, private to the process, and freed by the reset as well.
+ * What no region has room for is an object of the heap, private to the process, and freed by the reset as well: more
+ * than 16 KiB where the region in use is too full, all above 57 KiB, and what is beyond 16 MiB or a sixteenth of the
+ * arena in all.
  *
- * A thread's end gives all of it back, its process's death too. A forked child has none of it: marks of its parent's
- * mean nothing there. None of these calls may be made in a signal handler.
+ * A thread's end gives all of it back, and so does its process's death. A forked child has none of it: its parent's
+ * marks mean nothing there. None of these calls may be made in a signal handler: it may have come between the two halves
+ * of the same call. A program that writes beyond an object spoils its neighbour, which `arena check` tells.
  */
 
 /* A place on the stack of the thread that asked for it. */
 typedef uint64_t shma_mark;
 
-/* 0 with errno: EROFS, EUSERS, ENOMEM; it is no mark. */
+/* 0 with errno, which is no mark: EROFS, EUSERS, ENOMEM. */
 SHMA_API shma_mark shma_stack_mark(shma *a);
 /* ENOMEM, EDQUOT, EINVAL (size 0 or above the capacity), EROFS, EUSERS. */
 SHMA_API shma_handle shma_stack_alloc(shma *a, size_t size);
 /* By pointer, and in *h, unless h is NULL, the handle. */
 SHMA_API void *shma_stack_alloc_ptr(shma *a, size_t size, shma_handle *h);
 /* All that this thread was given since the mark goes back; the mark can be used again. Nothing happens, but errno is
- * set, if it is not a mark of this thread (EINVAL), or a reset to an earlier one has made it void (ESTALE). */
+ * set, if it is no mark of this thread (EINVAL), or a reset to an earlier one has made it void (ESTALE). */
 SHMA_API void shma_stack_reset(shma *a, shma_mark mark);
 
 /*
  *     SHMA_STACK_SCOPE(a) {
  *             char *text = shma_stack_alloc_ptr(a, 100, NULL);
- *             …
+ *             ...
  *     }
- * What the thread takes in the block goes back at its end, which is every way out of it: also return, goto, and break and
- * continue, both of which leave this block and no loop around it. (Not longjmp(): then an outer scope, or a reset.) Scopes may be nested.
+ * What the thread takes in the block goes back at its end, which is every way out of it: return, goto, break and
+ * continue too. (The last two leave this block alone, not a loop around it. longjmp() resets nothing: a scope or a reset
+ * further out does.) Scopes may be nested.
  *
- * In a scope shma_alloc() takes what is asked for with SHMA_TEMP, and with nothing else but SHMA_ZERO, from here: it may be freed before, in any order,
- * and goes at the end of the innermost scope at the latest. Between a mark and a reset without a scope, SHMA_TEMP
- * means nothing.
+ * In a scope shma_alloc() takes from here what is asked for with SHMA_TEMP and nothing else but SHMA_ZERO: it may be
+ * freed before, in any order, and goes at the end of the innermost scope at the latest. Elsewhere SHMA_TEMP means
+ * nothing, between a mark and a reset neither.
  */
 #define SHMA_STACK_SCOPE(a) SHMA_STACK_SCOPE_(a, __COUNTER__)
 #define SHMA_STACK_SCOPE_(a, n) SHMA_STACK_SCOPE_N_(a, n)
-#define SHMA_STACK_SCOPE_N_(a, n)                                                                                    \
-	for (struct shma_scope shma_scope_##n __attribute__((cleanup(shma_scope_end))) = shma_scope_begin(a),         \
-			       *shma_once_##n = &shma_scope_##n;                                                     \
+#define SHMA_STACK_SCOPE_N_(a, n)                                                                 \
+	for (struct shma_scope shma_scope_##n __attribute__((cleanup(shma_scope_end))) =          \
+		     shma_scope_begin(a),                                                         \
+		     *shma_once_##n = &shma_scope_##n;                                            \
 	     shma_once_##n; shma_once_##n = 0)
 
 /* What SHMA_STACK_SCOPE() is made of. */

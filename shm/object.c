@@ -60,17 +60,29 @@ static uint64_t alloc_small(struct arena *a, struct thread_block *t, uint32_t cl
 	return handle;
 }
 
+/* In an arena of large pages what is asked for as whole pages begins with one, if there is a place: then all of it but
+ * its tail is large pages. */
+static uint64_t take_pages(struct arena *a, struct thread_block *t, uint64_t pages,
+			   const struct object_want *want, int *err)
+{
+	uint64_t align = want->align > PAGE_SIZE ? want->align >> PAGE_SHIFT : 1, page = EXTENT_NONE;
+
+	if (want->large && pages >= EXTENT_ALIGN_MAX && (a->commit_huge || a->commit_by_touch))
+		page = extent_alloc(a, pages, EXTENT_ALIGN_MAX, RAW_PLAIN, &t->home_zone, err);
+	return page != EXTENT_NONE ? page : extent_alloc(a, pages, align, RAW_PLAIN, &t->home_zone, err);
+}
+
 static uint64_t alloc_large(struct arena *a, struct thread_block *t, uint64_t pages,
 			    const struct object_want *want, int *err)
 {
-	uint64_t align = want->align > PAGE_SIZE ? want->align >> PAGE_SHIFT : 1, page;
+	uint64_t page;
 	uint32_t gen, client = want->kind == OBJECT_PERSISTENT ? 0 : a->client;
 
 	if (!quota_allows(a, pages << PAGE_SHIFT, 1)) {
 		*err = -EDQUOT;
 		return 0;
 	}
-	page = extent_alloc(a, pages, align, RAW_PLAIN, &t->home_zone, err);
+	page = take_pages(a, t, pages, want, err);
 	if (page == EXTENT_NONE)
 		return 0;
 	if (want->zero)

@@ -160,7 +160,8 @@ static int grow(struct arena *a, struct thread_block *t)
 	r->number = under ? under->number + 1 : 0;
 	r->below = under ? page_of(a, under) + 1 : 0;
 	atomic_store_explicit(&r->base,
-			      under ? atomic_load_explicit(&under->base, memory_order_relaxed) + bytes_to(top_of(under))
+			      under ? atomic_load_explicit(&under->base, memory_order_relaxed) +
+					      bytes_to(top_of(under))
 				    : 0,
 			      memory_order_relaxed);
 	cell->stack = r;
@@ -261,8 +262,9 @@ static uint32_t end_of_mark(const struct stack_region *r, uint64_t mark)
 		       : 0;
 }
 
-/* The region of this thread that a mark is in; NULL: none. The lowest one's for a mark from before there was any. */
-static struct stack_region *find_region(const struct arena *a, const struct thread_block *t, uint64_t mark)
+/* The region of this thread that a mark is in; NULL: none. A mark from before there was any is in the lowest. */
+static struct stack_region *find_region(const struct arena *a, const struct thread_block *t,
+					uint64_t mark)
 {
 	struct stack_region *r = thread_cell(a)->stack, *under;
 
@@ -462,7 +464,7 @@ bool stack_view(const struct arena *a, uint64_t page, struct stack_view *ret)
 static uint32_t damage_in(const struct arena *a, uint64_t page, const struct stack_region *r)
 {
 	uint64_t next = atomic_load_explicit(&r->next, memory_order_relaxed);
-	uint64_t place = handle_make(a->tag, 0, page << PAGE_SHIFT), mask = (UINT64_C(1) << HANDLE_GEN_SHIFT) - 1;
+	uint64_t place = handle_make(a->tag, 0, page << PAGE_SHIFT), mask = GEN_ONE - 1;
 	uint32_t step = STACK_BOTTOM;
 
 	if (((next ^ place) & mask) >> STACK_STEP_BITS || stack_step(next) <= STACK_BOTTOM)
@@ -483,7 +485,7 @@ uint32_t stack_damage(const struct arena *a, uint64_t page, uint64_t *next)
 	struct stack_region *copy = malloc(STACK_REGION_BYTES);
 	uint32_t step = 0;
 
-	/* Copied from its beginning to its end, which is how it is not written: who was at work is looked at again. */
+	/* It is copied from its beginning to its end and not written so: who was at work is looked at again. */
 	if (copy && walk_copy_heap(a, page << PAGE_SHIFT, copy, STACK_REGION_BYTES)) {
 		*next = atomic_load_explicit(&copy->next, memory_order_relaxed);
 		step = damage_in(a, page, copy);

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stack.h - temporary memory of a thread: regions of 64 KiB (PAGE_STACK) from which objects are cut one after the
- * other and given back all at once, by a reset to a mark. A region is an extent of exactly one region of the
- * heap, so that the low bits of a handle say where in it an object lies, and the page map entry of its first page
- * whose it is. Before each object stands its own handle, and the region has a bit for each place where one starts: so it
- * is known to be one, under this generation, and of what length. Each reset takes the next generation, so that handles of what was reset stay
- * stale where the place is given out again.
+ * stack.h - temporary memory of a thread: regions of 64 KiB (PAGE_STACK) from which objects are cut one
+ * after the other and given back all at once, by a reset to a mark. A region is an extent of exactly one
+ * region of the heap, so that the low bits of a handle say where in it an object lies, and the page map
+ * entry of its first page whose it is. Before each object stands its own handle, and the region has a
+ * table of the places where one starts: so it is known to be one, under this generation, and of what
+ * length. Each reset takes the next generation, so that handles of what was reset stay stale where the
+ * place is given out again.
  *
- * A mark is the handle of the newest object at that time: as long as this one is live nothing below it was reset.
+ * A mark is the handle of the newest object at that time: as long as this one is live nothing below it
+ * was reset.
  *
- * Only its thread writes a region, with plain stores. Others read it by copying, as they do not know when it goes
- * back. What does not fit, and what no region can be had for, is the caller's to take from the heap: a note of it
- * lies on the stack as an object, and the caller frees it when the note is reset.
- * Crash: at any instant a region is its client's, and objects of the heap are too: all return with it. A thread
- * that ends gives its regions back; one that ends without its destructor leaves them to its process's end.
+ * Only its thread writes a region, with plain stores. Others read it by copying, as they do not know when
+ * it goes back. What does not fit, and what no region can be had for, is the caller's to take from the
+ * heap: a note of it lies on the stack as an object, and the caller frees it when the note is reset.
+ *
+ * Crash: at any instant a region is its client's, and objects of the heap are too: all return with it. A
+ * thread that ends gives its regions back; one that ends without its destructor leaves them to its
+ * process's end.
  */
 #ifndef SHM_STACK_H
 #define SHM_STACK_H
@@ -69,9 +73,10 @@ static inline uint64_t stack_steps(uint64_t size)
 	return ((size - 1) >> 4) + 2;
 }
 
-/* Crash: before next is raised, nothing; after, an object of a region of ours. PAIR(stack-next): what stands before
- * the object, then next. */
-static inline __attribute__((always_inline)) void stack_push(struct stack_region *r, uint64_t handle, uint64_t steps)
+/* Crash: before next is raised, nothing; after, an object of a region of ours. PAIR(stack-next): what
+ * stands before the object, then next. */
+static inline __attribute__((always_inline)) void stack_push(struct stack_region *r, uint64_t handle,
+							     uint64_t steps)
 {
 	struct stack_object *o = stack_object(r, stack_step(handle));
 
@@ -84,8 +89,8 @@ static inline __attribute__((always_inline)) void stack_push(struct stack_region
 }
 
 /* An object of the calling thread; 0: go the long way. */
-static inline __attribute__((always_inline)) uint64_t stack_alloc_fast(const struct arena *a, uint64_t size,
-								       void **ret)
+static inline __attribute__((always_inline)) uint64_t
+stack_alloc_fast(const struct arena *a, uint64_t size, void **ret)
 {
 	struct stack_region *r = thread_cell(a)->stack;
 	uint64_t steps = stack_steps(size), handle;
@@ -191,7 +196,8 @@ int stack_reset(struct arena *a, uint64_t mark, const struct stack_heap *heap);
 /* Gives back all of a thread that is in no call. */
 void stack_end(struct arena *a, struct thread_cell *cell);
 
-/* An object before its time: its handle is stale, the place waits for the reset. -EPERM: another client's; -ESTALE. */
+/* An object before its time: its handle is stale, the place waits for the reset. -EPERM: another
+ * client's; -ESTALE. */
 int stack_free(struct arena *a, uint64_t handle);
 /* Whether a handle of this arena leads to one, of whichever client; usable bytes. 0, -ESTALE. */
 int stack_look(const struct arena *a, uint64_t handle, uint64_t *bytes);
@@ -212,8 +218,8 @@ struct stack_view {
 };
 /* False: its memory is not there. */
 bool stack_view(const struct arena *a, uint64_t page, struct stack_view *ret);
-/* The step at which a region's objects do not follow each other up to its next; 0: they do. Steps that it cannot
- * read are fine: it is not damage where a region goes back meanwhile. What next was, as long as its thread resets nothing. */
+/* The step at which a region's objects do not follow each other up to its next; 0: they do, or its memory
+ * is not there, as where it goes back meanwhile. And what next was, which any reset changes. */
 uint32_t stack_damage(const struct arena *a, uint64_t page, uint64_t *next);
 
 #endif

@@ -862,6 +862,31 @@ START_TEST(a_read_of_what_its_owner_frees_meanwhile_is_whole_or_stale)
 }
 END_TEST
 
+/* As far as there is a place: then anywhere. */
+START_TEST(whole_pages_begin_with_a_large_one_where_the_arena_has_such)
+{
+	shma *big = heap_open(MIB(128), 0);
+	shma_handle h[40];
+	uint32_t n = 0;
+
+	big->arena.commit_huge = true;
+	ck_assert_uint_ne(shma_alloc(big, PAGE_SIZE, SHMA_LARGE), SHMA_NULL);
+	for (int i = 0; i < 4; i++) {
+		h[n] = shma_alloc(big, MIB(3), SHMA_LARGE);
+		ck_assert_uint_ne(h[n], SHMA_NULL);
+		ck_assert_uint_eq(handle_offset(h[n++]) % MIB(2), 0);
+	}
+	while (n < LENGTH(h) && (h[n] = shma_alloc(big, MIB(3), SHMA_LARGE)))
+		n++;
+	ck_assert_int_eq(errno, ENOMEM);
+	ck_assert_uint_ge(n, 128 / 4);
+	while (n)
+		ck_assert_int_eq(shma_free(big, h[--n]), 0);
+	big->arena.commit_huge = false;
+	heap_close(big);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("object");
@@ -895,6 +920,7 @@ int main(void)
 	tcase_add_test(t, a_resize_that_fails_leaves_the_object_as_it_was);
 	tcase_add_test(t, a_resized_object_stays_what_it_was_to_others);
 	tcase_add_test(t, reads_stop_at_the_end_of_the_object);
+	tcase_add_test(t, whole_pages_begin_with_a_large_one_where_the_arena_has_such);
 	tcase_add_test(t, a_read_of_what_its_owner_frees_meanwhile_is_whole_or_stale);
 	suite_add_tcase(s, t);
 	return run_suite(s);
