@@ -42,6 +42,8 @@ static int create_files(const struct registry *r, const struct state_record *rec
 		.numa_mode = t->numa_mode,
 		.huge_mode = t->huge_mode,
 		.numa_nodes = t->numa_nodes,
+		.debug_mode = t->debug_mode,
+		.debug_every = t->debug_every,
 	};
 
 	if (t->backing == BACKING_FILE) {

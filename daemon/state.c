@@ -62,12 +62,12 @@ int state_format(char text[STATE_TEXT_BYTES], const struct state_record *r)
 		     FIRST_LINE "name=%s\nphase=%s\nuuid=%s\ncreated=%llu\nuid=%u\ngid=%u\n"
 				"backing=%s\nmode=%o\ncapacity=%llu\nlog-capacity=%llu\n"
 				"client-quota=%llu\nlog-policy=%u\nnuma-mode=%u\nnuma-nodes=%llu\n"
-				"huge-mode=%u\nlog-clock=%u\n",
+				"huge-mode=%u\nlog-clock=%u\ndebug-mode=%u\ndebug-every=%u\n",
 		     r->name, phases[r->phase], uuid, (unsigned long long)r->created_ns, r->uid,
 		     r->gid, backings[t->backing], t->mode, (unsigned long long)t->capacity,
 		     (unsigned long long)t->log_capacity, (unsigned long long)t->client_quota,
 		     t->log_policy, t->numa_mode, (unsigned long long)t->numa_nodes, t->huge_mode,
-		     t->log_clock);
+		     t->log_clock, t->debug_mode, t->debug_every);
 	return n > 0 && n < STATE_TEXT_BYTES ? n : -EINVAL;
 }
 
@@ -144,6 +144,10 @@ static int take_terms(struct arena_terms *t, const char *key, const char *value)
 		return parse_u32(value, 10, &t->huge_mode);
 	if (strcmp(key, "log-clock") == 0)
 		return parse_u32(value, 10, &t->log_clock);
+	if (strcmp(key, "debug-mode") == 0)
+		return parse_u32(value, 10, &t->debug_mode);
+	if (strcmp(key, "debug-every") == 0)
+		return parse_u32(value, 10, &t->debug_every);
 	return 0;
 }
 

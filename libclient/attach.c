@@ -17,6 +17,8 @@
 #include "arena_file.h"
 #include "client.h"
 #include "connect.h"
+#include "debug_object.h"
+#include "debug_room.h"
 #include "recovery.h"
 #include "ring.h"
 #include "thread.h"
@@ -58,6 +60,9 @@ static int read_options(struct shma_options *to, const struct shma_options *from
 	if (from->struct_size < sizeof(size_t) || from->struct_size > 4096)
 		return -EINVAL;
 	memcpy(to, from, from->struct_size < sizeof(*to) ? from->struct_size : sizeof(*to));
+	if (to->debug < SHMA_DEBUG_OFF || to->debug > SHMA_DEBUG_SAMPLED ||
+	    (to->debug_every && to->debug != SHMA_DEBUG_SAMPLED))
+		return -EINVAL;
 	if (to->log_policy < SHMA_LOG_OVERWRITE || to->log_policy > SHMA_LOG_BLOCK)
 		return -EINVAL;
 	return to->log_clock < SHMA_LOG_EXACT || to->log_clock > SHMA_LOG_COARSE ? -EINVAL : 0;
@@ -79,6 +84,8 @@ static int create_embedded(const char *name, bool is_path, const struct shma_opt
 		.log_policy = (uint32_t)opt->log_policy,
 		.log_clock = (uint32_t)opt->log_clock,
 		.mode = opt->mode,
+		.debug_mode = (uint32_t)opt->debug,
+		.debug_every = opt->debug_every,
 	};
 
 	return arena_create(&config, files);
@@ -133,6 +140,8 @@ static int open_through_daemon(const char *name, unsigned flags, const struct sh
 		request.terms.log_policy = (uint32_t)opt->log_policy;
 		request.terms.log_clock = (uint32_t)opt->log_clock;
 		request.terms.mode = opt->mode;
+		request.terms.debug_mode = (uint32_t)opt->debug;
+		request.terms.debug_every = opt->debug_every;
 	}
 	fd = connect_daemon(opt->socket);
 	if (fd < 0)
@@ -201,6 +210,7 @@ static void detach(struct shma *s)
 			close(s->kept_fds[i]);
 	}
 	free(s->kept_fds);
+	debug_room_end(&s->arena);
 	arena_unmap_keep_files(&s->arena);
 	drop_files(&s->arena.files, other);
 	free(s);
@@ -342,6 +352,15 @@ int shma_open(shma **ret, const char *arena, unsigned flags, const struct shma_o
 	return r;
 }
 
+/* So that the process owns no more than the program knows of. */
+static void leave_quarantine(struct shma *s)
+{
+	struct thread_block *t = thread_peek(&s->arena);
+
+	if (s->arena.debug && t)
+		debug_object_release_all(&s->arena, t);
+}
+
 int shma_close(shma *s)
 {
 	int cancel;
@@ -358,6 +377,7 @@ int shma_close(shma *s)
 		thread_detach_arena(&s->arena);
 		detach(s);
 	} else {
+		leave_quarantine(s);
 		thread_detach_arena(&s->arena);
 		/* An open reserve in a shared block, a consumer's place: they bear our number. */
 		ring_recover_client(&s->arena, s->arena.client);

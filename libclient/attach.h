@@ -13,6 +13,8 @@ struct shma {
 	int *kept_fds;	     /* more descriptors of the life file: closing one would drop the life lock */
 	uint32_t kept_count;
 	struct shma *next;
+	_Atomic(shma_debug_fn) debug_fn; /* see shma_debug_handler() */
+	void *debug_context;
 };
 
 #endif

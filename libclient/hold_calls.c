@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "attach.h"
+#include "debug_calls.h"
 #include "hold.h"
 #include "object.h"
 #include "recovery.h"
@@ -16,10 +17,10 @@ int shma_retain(shma *s, shma_handle h)
 	if (r == -EPERM && object_kind_of(&s->arena, h, &owner) != OBJECT_FREE && owner &&
 	    recovery_of(&s->arena, owner, handle_offset(h)))
 		r = hold_retain(&s->arena, h);
-	return r;
+	return (int)debug_calls_end(s, h, DEBUG_CALL_RETAIN, r);
 }
 
 int shma_release(shma *s, shma_handle h)
 {
-	return hold_release(&s->arena, h);
+	return (int)debug_calls_end(s, h, DEBUG_CALL_RELEASE, hold_release(&s->arena, h));
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "attach.h"
+#include "debug_calls.h"
 #include "names.h"
 #include "object.h"
 #include "object_offered.h"
@@ -75,6 +76,7 @@ SLOW static uint64_t alloc_long(struct shma *s, size_t size, unsigned flags)
 	handle = object_alloc(&s->arena, &want, &err);
 	if (!handle && err == -ENOMEM && thread_is_client(&s->arena))
 		handle = alloc_of_the_dead(&s->arena, &want, &err);
+	debug_calls_end(s, handle, DEBUG_CALL_NONE, 0);
 	return handle ? handle : fail(err);
 }
 
@@ -123,7 +125,7 @@ SLOW static int free_slow(shma *s, shma_handle h)
 
 	if (r == -EPERM && owner_was_dead(s, h))
 		r = object_free(&s->arena, h);
-	return r;
+	return (int)debug_calls_end(s, h, DEBUG_CALL_FREE, r);
 }
 
 SLOW static int free_marking(shma *s, shma_handle h, _Atomic uint32_t *word, uint64_t w1);
@@ -157,9 +159,12 @@ FAST int shma_free(shma *s, shma_handle h)
 MIDDLE static void *alloc_ptr_slow(shma *s, size_t size, unsigned flags, shma_handle *h)
 {
 	uint64_t handle = flags & SHMA_SHARED ? shma_alloc(s, size, flags) : alloc_slow(s, size, flags);
+	int err;
 
 	if (h)
 		*h = handle;
+	if (handle && s->arena.debug)
+		return object_ptr(&s->arena, handle, &err);
 	/* What has just been given needs no check. */
 	return handle ? s->arena.heap + handle_offset(handle) : NULL;
 }
@@ -225,7 +230,7 @@ SLOW static void *ptr_slow(shma *s, shma_handle h)
 	if (!p)
 		p = object_ptr(&s->arena, h, &err);
 	if (!p)
-		errno = -err;
+		errno = -(int)debug_calls_end(s, h, DEBUG_CALL_PTR, err);
 	return p;
 }
 
@@ -252,7 +257,7 @@ FAST shma_handle shma_handle_of(shma *s, const void *start)
 
 int shma_share(shma *s, shma_handle h)
 {
-	return object_share(&s->arena, h);
+	return (int)debug_calls_end(s, h, DEBUG_CALL_SHARE, object_share(&s->arena, h));
 }
 
 int shma_take(shma *s, shma_handle h)
@@ -261,7 +266,7 @@ int shma_take(shma *s, shma_handle h)
 
 	if ((r == -EBUSY || r == -EPERM) && owner_was_dead(s, h))
 		r = object_take(&s->arena, h);
-	return r;
+	return (int)debug_calls_end(s, h, DEBUG_CALL_TAKE, r);
 }
 
 shma_handle shma_resize(shma *s, shma_handle h, size_t size)
@@ -269,12 +274,13 @@ shma_handle shma_resize(shma *s, shma_handle h, size_t size)
 	int err = 0;
 	uint64_t handle = object_resize(&s->arena, h, size, &err);
 
+	debug_calls_end(s, h, DEBUG_CALL_RESIZE, handle ? 0 : err);
 	return handle ? handle : fail(err);
 }
 
 ssize_t shma_read(shma *s, shma_handle h, size_t offset, void *to, size_t len)
 {
-	return object_read(&s->arena, h, offset, to, len);
+	return debug_calls_end(s, h, DEBUG_CALL_READ, object_read(&s->arena, h, offset, to, len));
 }
 
 size_t shma_size(shma *s, shma_handle h)
@@ -282,6 +288,7 @@ size_t shma_size(shma *s, shma_handle h)
 	int err = 0;
 	uint64_t bytes = object_size(&s->arena, h, &err);
 
+	debug_calls_end(s, h, DEBUG_CALL_SIZE, err);
 	return bytes ? bytes : fail(err);
 }
 
@@ -290,14 +297,18 @@ int shma_persist(shma *s, shma_handle h, shma_handle *cell)
 	int err = 0;
 	struct thread_block *t = thread_self(&s->arena, &err);
 
-	return t ? persist_object(&s->arena, t, h, (_Atomic uint64_t *)cell) : err;
+	if (t)
+		err = persist_object(&s->arena, t, h, (_Atomic uint64_t *)cell);
+	return (int)debug_calls_end(s, h, DEBUG_CALL_PERSIST, err);
 }
 
 int shma_publish(shma *s, const char *name, shma_handle h)
 {
 	int err = 0;
 
-	return thread_self(&s->arena, &err) ? names_publish(&s->arena, name, h) : err;
+	if (thread_self(&s->arena, &err))
+		err = names_publish(&s->arena, name, h);
+	return (int)debug_calls_end(s, h, DEBUG_CALL_PUBLISH, err);
 }
 
 shma_handle shma_lookup(shma *s, const char *name)

@@ -76,6 +76,8 @@ int protocol_terms_check(const struct arena_terms *t)
 		return -EINVAL;
 	if (t->numa_mode > NUMA_BIND || t->huge_mode > HUGE_ALWAYS || t->log_clock > SHMA_LOG_COARSE)
 		return -EINVAL;
+	if (t->debug_mode > SHMA_DEBUG_SAMPLED || (t->debug_every && t->debug_mode != SHMA_DEBUG_SAMPLED))
+		return -EINVAL;
 	if ((t->numa_mode == NUMA_BIND) != (t->numa_nodes != 0))
 		return -EINVAL;
 	return 0;

@@ -77,8 +77,10 @@ struct arena_terms {
 	uint32_t numa_mode;
 	uint32_t huge_mode;
 	uint32_t log_clock; /* SHMA_LOG_EXACT, SHMA_LOG_COARSE */
+	uint32_t debug_mode; /* SHMA_DEBUG_... */
+	uint32_t debug_every;
 };
-_Static_assert(sizeof(struct arena_terms) == 56, "arena terms");
+_Static_assert(sizeof(struct arena_terms) == 64, "arena terms");
 
 struct request {
 	struct protocol_head head;
@@ -87,7 +89,7 @@ struct request {
 	uint32_t client;	     /* attached: number */
 	struct arena_terms terms;
 	uint32_t descriptors;  /* present: ARENA_FD_... that come along; 0: may they? */
-	uint8_t reserved[108]; /* zeros */
+	uint8_t reserved[100]; /* zeros */
 };
 _Static_assert(sizeof(struct request) == 256, "request");
 
@@ -105,7 +107,7 @@ struct arena_info {
 	uint32_t daemon_client; /* the daemon's own number in it; 0: none */
 	uint32_t descriptors;	/* ARENA_FD_... that come with this reply */
 };
-_Static_assert(sizeof(struct arena_info) == 184, "arena info");
+_Static_assert(sizeof(struct arena_info) == 192, "arena info");
 
 struct daemon_status {
 	uint64_t started_ns; /* CLOCK_REALTIME */
@@ -124,7 +126,7 @@ struct daemon_status {
 };
 _Static_assert(sizeof(struct daemon_status) == 104, "daemon status");
 
-#define PROTOCOL_LOG_BYTES 208 /* a longer path is -ENAMETOOLONG */
+#define PROTOCOL_LOG_BYTES 200 /* a longer path is -ENAMETOOLONG */
 
 struct reply {
 	struct protocol_head head;

@@ -57,6 +57,13 @@ enum {
 			     * later than the one before: cheaper */
 };
 
+/* What is watched, see shma_debug_report(). */
+enum {
+	SHMA_DEBUG_OFF = 0,
+	SHMA_DEBUG_FULL = 1,   /* every object */
+	SHMA_DEBUG_SAMPLED = 2 /* one allocation in so many */
+};
+
 struct shma_options {
 	size_t struct_size;    /* sizeof(struct shma_options) */
 	uint64_t capacity;     /* bytes, 16 MiB to 16 TiB; 0: 1 GiB. Sparse: only what is used is taken */
@@ -66,6 +73,8 @@ struct shma_options {
 	unsigned mode;         /* permission bits of the arena's file; 0: 0600 */
 	const char *socket;    /* the daemon's; NULL: $SHMALLOC_SOCKET, else the default */
 	int log_clock;         /* SHMA_LOG_EXACT, SHMA_LOG_COARSE */
+	int debug;             /* SHMA_DEBUG_...: of a new arena, for its life */
+	uint32_t debug_every;  /* SHMA_DEBUG_SAMPLED: one allocation in so many; 0: 5000 */
 };
 
 /*
@@ -403,6 +412,94 @@ struct shma_stats {
 SHMA_API int shma_stats(shma *a, struct shma_stats *st);
 /* Text for an errno value (positive or negative) in this library's meaning. Never NULL. */
 SHMA_API const char *shma_strerror(int err);
+
+/* ---- debug arenas ---- */
+
+/*
+ * An arena made with options.debug, or by `shmctl-tool arena create --debug`, watches its objects; programs that use
+ * it need not be built anew. Around each object lie red zones; a freed one is filled, and its place not used again for
+ * a while. Overwritten bytes are found when the object is freed, by `shmctl-tool arena check`, and when the place is
+ * used again; a handle that is stale, by the call that is given it. What is found goes into the arena, where it stays
+ * (the last 127), and as a structured record of level 3 into its log; the call itself gives what it always gives.
+ *
+ * Where a call came from is known as file:line where SHMA_DEBUG_CALLS is defined before this header is included,
+ * else as module+offset.
+ */
+enum {
+	SHMA_DEBUG_DOUBLE_FREE = 1,
+	SHMA_DEBUG_USE_AFTER_FREE = 2, /* by a stale handle */
+	SHMA_DEBUG_OVERRUN = 3,        /* bytes behind the object are wrong … */
+	SHMA_DEBUG_UNDERRUN = 4,       /* … or before it */
+	SHMA_DEBUG_WRITTEN = 5,        /* written after it was freed */
+	SHMA_DEBUG_HEAD = 6            /* what is kept before the object is gone: nothing else is known */
+};
+
+struct shma_debug_point {
+	uint64_t time_ns; /* CLOCK_REALTIME; 0: not known, or not yet */
+	pid_t pid, tid;
+	char where[48]; /* "file.c:12", or "program+0x1234"; "": not known */
+};
+
+struct shma_debug_report {
+	int what;         /* SHMA_DEBUG_DOUBLE_FREE ... */
+	uint32_t count;   /* times it was seen */
+	shma_handle handle;
+	size_t size;      /* of the object; 0: not known */
+	int64_t at;       /* the wrong byte nearest to it, from its first */
+	uint32_t bytes;   /* so many are wrong; 0: it is about a handle */
+	const char *call; /* "shma_free"; "": found otherwise */
+	struct shma_debug_point allocated, freed, found;
+};
+
+/* What was found in this arena, by any process, dead or alive, in order; *cursor is 0 at first. 1; 0: no more;
+ * -EOPNOTSUPP: not a debug arena. Async-signal-safe. */
+SHMA_API int shma_debug_report(shma *a, uint64_t *cursor, struct shma_debug_report *ret);
+/* fn is called by whichever thread of this process finds something, at the end of the call that found it; it may use
+ * the arena. NULL: nobody is. -EOPNOTSUPP. */
+typedef void (*shma_debug_fn)(shma *a, const struct shma_debug_report *report, void *context);
+SHMA_API int shma_debug_handler(shma *a, shma_debug_fn fn, void *context);
+/* The calls that this thread makes come from here ("file:line", which must stay) until it says otherwise; what it
+ * said before. For wrappers, and the macros below. */
+SHMA_API const char *shma_debug_here(const char *where);
+
+#ifdef SHMA_DEBUG_CALLS
+#define SHMA_LINE__(line) #line
+#define SHMA_LINE_(line)  SHMA_LINE__(line)
+#define SHMA_HERE_        __FILE__ ":" SHMA_LINE_(__LINE__)
+
+#define SHMA_AT_(type, name, parameters, arguments)                                              \
+	static inline type name##_at_ parameters                                                  \
+	{                                                                                         \
+		const char *before_ = shma_debug_here(where_);                                    \
+		type result_ = name arguments;                                                    \
+		shma_debug_here(before_);                                                         \
+		return result_;                                                                   \
+	}
+
+SHMA_AT_(shma_handle, shma_alloc, (shma *a, size_t n, unsigned f, const char *where_), (a, n, f))
+SHMA_AT_(void *, shma_alloc_ptr, (shma *a, size_t n, unsigned f, shma_handle *h, const char *where_), (a, n, f, h))
+SHMA_AT_(int, shma_free, (shma *a, shma_handle h, const char *where_), (a, h))
+SHMA_AT_(int, shma_free_ptr, (shma *a, void *p, const char *where_), (a, p))
+SHMA_AT_(void *, shma_ptr, (shma *a, shma_handle h, const char *where_), (a, h))
+SHMA_AT_(size_t, shma_size, (shma *a, shma_handle h, const char *where_), (a, h))
+SHMA_AT_(shma_handle, shma_resize, (shma *a, shma_handle h, size_t n, const char *where_), (a, h, n))
+SHMA_AT_(ssize_t, shma_read, (shma *a, shma_handle h, size_t o, void *to, size_t n, const char *where_),
+	 (a, h, o, to, n))
+SHMA_AT_(int, shma_share, (shma *a, shma_handle h, const char *where_), (a, h))
+SHMA_AT_(int, shma_take, (shma *a, shma_handle h, const char *where_), (a, h))
+#undef SHMA_AT_
+
+#define shma_alloc(a, n, f)        shma_alloc_at_(a, n, f, SHMA_HERE_)
+#define shma_alloc_ptr(a, n, f, h) shma_alloc_ptr_at_(a, n, f, h, SHMA_HERE_)
+#define shma_free(a, h)            shma_free_at_(a, h, SHMA_HERE_)
+#define shma_free_ptr(a, p)        shma_free_ptr_at_(a, p, SHMA_HERE_)
+#define shma_ptr(a, h)             shma_ptr_at_(a, h, SHMA_HERE_)
+#define shma_size(a, h)            shma_size_at_(a, h, SHMA_HERE_)
+#define shma_resize(a, h, n)       shma_resize_at_(a, h, n, SHMA_HERE_)
+#define shma_read(a, h, o, to, n)  shma_read_at_(a, h, o, to, n, SHMA_HERE_)
+#define shma_share(a, h)           shma_share_at_(a, h, SHMA_HERE_)
+#define shma_take(a, h)            shma_take_at_(a, h, SHMA_HERE_)
+#endif
 
 #ifdef __cplusplus
 }

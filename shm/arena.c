@@ -82,7 +82,7 @@ static int map_files(struct arena *a)
 	}
 	low = ((uint64_t)a->reservation + ALIGNMENT - 1) & ~(ALIGNMENT - 1);
 	a->base = (char *)low;
-	a->heap = a->base + a->g.heap;
+	a->heap = a->user = a->base + a->g.heap;
 	a->header = (struct arena_header *)a->base;
 	a->pages = (struct page_entry *)(a->base + a->g.page_map);
 	a->words = a->heap + offsetof(struct slab_record, words);

@@ -35,6 +35,7 @@ struct zone_parts {
 struct arena {
 	struct arena_header *header;
 	char *heap; /* base of handles' offsets */
+	char *user; /* base of the offsets that small objects' bytes have: in a debug arena, behind their heads */
 	struct page_entry *pages;
 	char *words;	   /* of a slab record at the heap's beginning: base of their offsets */
 	uintptr_t entries; /* where the entry of the page at address 0 would lie */
@@ -70,6 +71,10 @@ struct arena {
 	void *reservation; /* what mmap gave; base is aligned inside it */
 	uint64_t reservation_size;
 	bool readonly;
+	enum debug_mode debug;
+	uint32_t debug_front;	   /* bytes before a small object's own */
+	uint32_t debug_every;	   /* of its header */
+	struct debug_room *_Atomic room; /* what this process has of a debug arena, see debug_room.h; NULL: nothing yet */
 	_Atomic uint64_t taken; /* times that this process took memory for pages: tells whether a call did */
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 	/* Hint, by shape: the slab record that this process claimed last, page of its block << 8 | its index there. */

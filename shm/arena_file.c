@@ -21,6 +21,7 @@
 
 #include "arena_file.h"
 #include "boot.h"
+#include "debug.h"
 #include "huge.h"
 #include "placement.h"
 #include "stop_point.h"
@@ -221,6 +222,7 @@ int arena_map(struct arena *a, struct arena_files files, bool readonly)
 		return r;
 	a->tag = h.tag;
 	a->tag_bits = (uint64_t)h.tag << HANDLE_TAG_SHIFT;
+	debug_apply(a, &h);
 	if (!readonly) {
 		r = boot_renew(a);
 		if (r) {

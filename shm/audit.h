@@ -12,7 +12,8 @@
 
 enum audit_severity {
 	AUDIT_INDEX, /* stale: what a death may leave behind, and use or a rebuild puts right */
-	AUDIT_TRUTH  /* damage: what no death may leave behind */
+	AUDIT_TRUTH, /* damage: what no death may leave behind */
+	AUDIT_MISUSE /* what a program has done to an object of its own: no repair undoes it */
 };
 
 /*
@@ -61,6 +62,10 @@ enum audit_severity {
 	X(HINT_SLAB, INDEX, "hint-slab", "a slab with free objects cannot be found by hints")      \
 	X(HINT_RECORD, INDEX, "hint-record", "a free record cannot be found by hints")             \
 	X(HIGH_WORD, INDEX, "high-word", "a client or thread word in use lies above the mark")     \
+	X(OVERRUN, MISUSE, "overrun", "bytes behind an object were overwritten")                   \
+	X(UNDERRUN, MISUSE, "underrun", "bytes before an object were overwritten")                 \
+	X(WRITTEN, MISUSE, "written-after-free", "a freed object's bytes were overwritten")        \
+	X(WATCHED_HEAD, MISUSE, "watched-head", "what is kept before an object was overwritten")   \
 	X(TOO_MANY, TRUTH, "too-many", "more findings than are kept")
 
 enum audit_what {

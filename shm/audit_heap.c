@@ -179,6 +179,11 @@ static void check_slab_objects(struct audit_run *run, const struct walk_slab *sl
 			continue;
 		}
 		check_object(run, slab->page, walk_object_offset(slab, i), state);
+		if (run->a->debug_front)
+			audit_watched(run, &(struct audit_watched){ .offset = walk_object_offset(slab, i),
+								    .bytes = slab->bytes,
+								    .front = run->a->debug_front,
+								    .state = state });
 		if (!whole)
 			check_object_memory(run, slab, i);
 		if (!has_owner(state) || audit_bit(seen, client))
@@ -366,6 +371,11 @@ static void check_large(struct audit_run *run, const struct walk_item *item)
 		return;
 	}
 	check_object(run, item->page, item->page << PAGE_SHIFT, state);
+	if (run->a->debug && pw1_front(item->w1))
+		audit_watched(run, &(struct audit_watched){ .offset = item->page << PAGE_SHIFT,
+							    .bytes = item->length << PAGE_SHIFT,
+							    .front = pw1_front(item->w1),
+							    .state = state });
 	if (has_owner(state))
 		audit_owned(run, state_client(state), item->page, item->w0);
 }

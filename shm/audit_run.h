@@ -92,6 +92,12 @@ int audit_item(void *run, const struct walk_item *item);
 bool audit_hinted(const struct audit_run *run, uint32_t row, uint64_t page);
 /* An object found held: its record is looked for. */
 void audit_held(struct audit_run *run, uint64_t handle, uint32_t state, uint64_t page);
+/* In a debug arena: a place of a watched object, of so many bytes, and its state word. */
+struct audit_watched {
+	uint64_t offset, bytes, front;
+	uint32_t state;
+};
+void audit_watched(struct audit_run *run, const struct audit_watched *w);
 /* An object found published: its name is looked for. */
 void audit_published(struct audit_run *run, uint64_t handle, uint64_t page);
 

@@ -8,6 +8,7 @@
 
 #include "boot.h"
 #include "clock.h"
+#include "debug.h"
 #include "geometry.h"
 #include "huge.h"
 #include "placement.h"
@@ -47,7 +48,8 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	uint64_t nodes = config->numa_nodes;
 	int r;
 
-	if (config->log_policy > 2 || config->log_clock > 1 || config->huge_mode > HUGE_PAGES_ALWAYS)
+	if (config->log_policy > 2 || config->log_clock > 1 || config->huge_mode > HUGE_PAGES_ALWAYS ||
+	    config->debug_mode >= DEBUG_MODES)
 		return -EINVAL;
 	r = placement_settle(config->numa_mode, &nodes);
 	if (r)
@@ -75,6 +77,9 @@ int format_header(struct arena_header *h, const struct arena_config *config)
 	h->numa_mode = config->numa_mode;
 	h->numa_nodes = nodes;
 	h->huge_mode = config->huge_mode;
+	h->debug_mode = config->debug_mode;
+	if (config->debug_mode == DEBUG_SAMPLED)
+		h->debug_every = config->debug_every ? config->debug_every : DEBUG_EVERY;
 	atomic_init(&h->log_policy, config->log_policy);
 	atomic_init(&h->log_clock, config->log_clock);
 	boot_note(h);
@@ -93,6 +98,8 @@ int format_arena(const struct arena_header *h, struct arena_files files)
 	/* All of the fixed part at once: its words are read by anyone without further question. */
 	if (!r)
 		r = arena_commit(&a, 0, h->geometry.name_entries);
+	if (!r && h->debug_mode)
+		r = arena_commit(&a, h->geometry.debug, sizeof(struct debug_area));
 	if (!r) {
 		memcpy(a.header, h, sizeof(*h));
 		r = zone_format(&a);
@@ -119,6 +126,7 @@ int format_check(const struct arena_header *h)
 	if (h->endian != LAYOUT_ENDIAN || h->version != LAYOUT_VERSION)
 		return -EPROTO;
 	if (h->header_size != sizeof(*h) || h->checksum != checksum(h) || h->tag < 1 || h->tag > 255 ||
+	    h->debug_mode >= DEBUG_MODES ||
 	    !geometry_believable(&h->geometry))
 		return -EUCLEAN;
 	return 0;

@@ -17,6 +17,8 @@ struct arena_config {
 	uint32_t mode;	     /* permission bits; 0: 0600 */
 	uint32_t numa_mode, huge_mode;
 	uint64_t numa_nodes;
+	uint32_t debug_mode;  /* enum debug_mode */
+	uint32_t debug_every; /* sampled: about one allocation in so many; 0: DEBUG_EVERY */
 };
 
 /* A header for a new arena. -EINVAL: sizes or policy out of bounds; -ENODEV: nodes that are not there. */

@@ -109,6 +109,7 @@ int geometry_compute(struct arena_geometry *g, uint64_t capacity, uint64_t ring_
 	g->client_areas = place(&end, CLIENTS_MAX * g->client_area_size);
 	g->holds = place(&end, geometry_regions(g) * PAGE_SIZE);
 	g->ring = place(&end, g->ring_size);
+	g->debug = place(&end, sizeof(struct debug_area));
 	g->heap = round_up(end, HUGE_PAGE);
 	g->file_size = g->heap + g->capacity;
 	return 0;

@@ -6,6 +6,7 @@
 
 #include "cache.h"
 #include "client.h"
+#include "debug_object.h"
 #include "extent.h"
 #include "hold_inside.h"
 #include "object.h"
@@ -50,6 +51,8 @@ static void free_object(struct arena *a, uint64_t index, uint64_t handle, struct
 	STOP_POINT(hold_object_freed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
+	if (o.front)
+		debug_object_freed(a, &o, handle, gen);
 	handle = handle_make(a->tag, gen, handle_offset(handle));
 	if (!o.small) {
 		extent_free(a, o.page);
@@ -347,7 +350,7 @@ static int begin(struct arena *a, const struct object *o, uint32_t state, uint64
 		return -EAGAIN;
 	STOP_POINT(hold_live);
 	/* Crash: before, ours, to return with us; after, the arena's, as long as somebody holds it. */
-	done = object_word_change(o, state, state_make(OBJECT_HELD, place, o->gen));
+	done = debug_object_open_up(a, o) && object_word_change(o, state, state_make(OBJECT_HELD, place, o->gen));
 	STOP_POINT(hold_begun);
 	if (done) {
 		object_word_account(a, state_owner(state), 0, o->bytes);

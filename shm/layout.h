@@ -5,7 +5,7 @@
  * An arena is one sparse file, mapped once by each process:
  *
  *   header | client words | thread words | name words | zones | class hints | hold bits | name entries
- *          | zone indexes | page map | client areas | hold records | log ring | heap
+ *          | zone indexes | page map | client areas | hold records | log ring | debug area | heap
  *
  * Nothing in it is a pointer. "Page" numbers and heap offsets count from the start of the heap;
  * every other offset counts from the start of the file.
@@ -91,7 +91,8 @@ enum raw_use {
 
 /*
  * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | slab kind, shape or use 36-47
- * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49
+ * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49; of a large
+ *                            object: 16ths of the bytes before its user's, - 1; 0: none (debug.h)
  * word 1, pages of slabs:    distance to head in pages 0-5 | slab record, heap offset, a multiple of 64,
  *                            6-43 | slab kind 55-62 | 1 at 63. Enough to find an object's state word; the
  *                            top nine bits are its kind's row in sizeclass_rows
@@ -558,6 +559,76 @@ struct thread_block {
 };
 _Static_assert(sizeof(struct thread_block) <= PAGE_SIZE, "thread block");
 
+/* ---- debug arenas, see debug.h ---- */
+
+enum debug_mode { DEBUG_OFF = 0, DEBUG_FULL = 1, DEBUG_SAMPLED = 2, DEBUG_MODES };
+
+#define DEBUG_WHERE_BYTES 40u
+
+/* One call: when, by whom, from where. */
+struct debug_point {
+	uint64_t ns; /* CLOCK_REALTIME; 0: there was no such call */
+	int32_t pid, tid;
+	uint32_t site; /* of its call stack; 0: none is kept */
+	uint32_t reserved;
+	char where[DEBUG_WHERE_BYTES]; /* file:line, or module+offset; NUL-padded */
+};
+_Static_assert(sizeof(struct debug_point) == 64, "debug point");
+
+/*
+ * Where a watched object begins; its user's bytes come `front` bytes later. INDEX over the state word, which says
+ * whether it is live. W: its allocator before anybody else knows the handle; who has freed it, while that is its own.
+ * R: anyone, by copying: believed if the sum is right, for what it is worth.
+ */
+struct debug_head {
+	uint64_t sum;	/* of all below up to zone, and of where it lies */
+	uint64_t size;	/* what was asked for */
+	uint32_t front; /* bytes from here to the user's */
+	uint32_t gen;	/* of the object's handle */
+	uint32_t freed; /* 0: live; else 1 | the generation that its place bears since << 16 */
+	uint32_t reserved;
+	struct debug_point allocated, released;
+	unsigned char zone[32]; /* red zone, on to the user's bytes */
+};
+_Static_assert(sizeof(struct debug_head) == 192, "debug head");
+
+enum debug_what {
+	DEBUG_NOTHING = 0,
+	DEBUG_DOUBLE_FREE = 1,
+	DEBUG_USE_AFTER_FREE = 2, /* by a stale handle */
+	DEBUG_OVERRUN = 3,	  /* written behind the end … */
+	DEBUG_UNDERRUN = 4,	  /* … or before the beginning: found at free */
+	DEBUG_WRITTEN = 5,	  /* written after it was freed: found when its place left quarantine, or later */
+	DEBUG_HEAD = 6,		  /* its head was overwritten: found at free */
+	DEBUG_WHATS
+};
+
+/* What was found. W: who found it, once, the ticket last; count: fetch_add by who finds the same again. R: anyone. */
+struct debug_report {
+	_Atomic uint64_t ticket; /* TRUTH. From 1; 0: empty, or being written */
+	_Atomic uint32_t count;	 /* times */
+	uint32_t what;
+	uint64_t sum; /* of all below */
+	uint64_t handle;
+	uint64_t size;	/* of the object; 0: not known */
+	int64_t at;	/* the wrong byte, from the object's first */
+	uint32_t bytes; /* so many are wrong; 0: that is not what it is about */
+	uint32_t call;	/* enum debug_call */
+	uint64_t reserved;
+	struct debug_point allocated, released, found;
+};
+_Static_assert(sizeof(struct debug_report) == 256, "debug report");
+
+#define DEBUG_REPORTS 127u
+
+/* An area of its own, for all its life; has memory if the arena is a debug arena of either form. */
+struct debug_area {
+	_Atomic uint64_t tickets; /* reports ever made. W: fetch_add. The last DEBUG_REPORTS of them are kept */
+	uint64_t reserved[31];
+	struct debug_report reports[DEBUG_REPORTS];
+};
+_Static_assert(sizeof(struct debug_area) % PAGE_SIZE == 0, "debug area");
+
 /* ---- names ---- */
 
 enum name_state {
@@ -648,6 +719,7 @@ struct arena_geometry {
 	uint64_t holds; /* a page a region */
 	uint64_t ring;
 	uint64_t ring_size;
+	uint64_t debug;
 	uint64_t heap;
 	uint64_t file_size;
 };
@@ -671,6 +743,8 @@ struct arena_header {
 	uint64_t client_quota; /* bytes; 0: none */
 	uint32_t numa_mode, huge_mode;
 	uint64_t numa_nodes;
+	uint32_t debug_mode;  /* enum debug_mode */
+	uint32_t debug_every; /* sampled: about one allocation in so many is watched */
 	uint64_t checksum; /* of all above, itself 0 */
 
 	/* Changing. */

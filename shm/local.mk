@@ -36,6 +36,8 @@ libshm_la_SOURCES = \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c \
 	%D%/fields.h %D%/fields.c \
+	%D%/debug.h %D%/debug.c %D%/debug_report.h %D%/debug_report.c \
+	%D%/debug_room.h %D%/debug_room.c %D%/debug_object.h %D%/debug_object.c \
 	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \
 	%D%/ring.h %D%/ring.c \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \
@@ -51,6 +53,7 @@ libshm_la_SOURCES = \
 	%D%/held.h %D%/held.c \
 	%D%/residence.h %D%/residence.c \
 	%D%/audit.h %D%/audit_run.h %D%/audit.c \
+	%D%/debug_audit.c \
 	%D%/audit_zone.c %D%/audit_heap.c %D%/audit_owner.c %D%/audit_name.c %D%/audit_hold.c \
 	%D%/repair.h %D%/repair_run.h %D%/repair.c \
 	%D%/repair_header.c %D%/repair_heap.c %D%/repair_log.c \

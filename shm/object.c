@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "debug_object.h"
 #include "extent.h"
 #include "object_offered.h"
 #include "object_word.h"
@@ -108,8 +109,7 @@ static uint32_t class_for(uint64_t size, uint64_t align)
 	return class;
 }
 
-static uint64_t alloc_once(struct arena *a, struct thread_block *t, const struct object_want *want,
-			   int *err)
+uint64_t object_alloc_plain(struct arena *a, struct thread_block *t, const struct object_want *want, int *err)
 {
 	if (want->size <= SIZECLASS_MAX_BYTES && !want->large) {
 		uint32_t class = class_for(want->size, want->align);
@@ -118,6 +118,12 @@ static uint64_t alloc_once(struct arena *a, struct thread_block *t, const struct
 			return alloc_small(a, t, class, want, err);
 	}
 	return alloc_large(a, t, (want->size + PAGE_SIZE - 1) >> PAGE_SHIFT, want, err);
+}
+
+static uint64_t alloc_once(struct arena *a, struct thread_block *t, const struct object_want *want, int *err)
+{
+	return a->debug == DEBUG_FULL || want->watched ? debug_object_alloc(a, t, want, err)
+						       : object_alloc_plain(a, t, want, err);
 }
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
@@ -133,6 +139,7 @@ uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 	}
 	handle = alloc_once(a, t, want, err);
 	if (!handle && (*err == -ENOMEM || *err == -EDQUOT)) {
+		debug_object_release_all(a, t);
 		cache_release_all(a, t); /* counts as owned; may empty slabs, and with them zones */
 		handle = alloc_once(a, t, want, err);
 	}
@@ -208,6 +215,8 @@ int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle)
 
 	if (r)
 		return r == -EPERM ? stack_free(a, handle) : r;
+	if (o.front)
+		return debug_object_free(a, t, handle, &o, state);
 	gen = (o.gen + (t->gen_step >> STATE_GEN_SHIFT)) & 0xffff;
 	r = object_word_step(a, &o, &state, claim_to_free, gen);
 	if (r)
@@ -229,6 +238,8 @@ int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle)
 
 static bool fits_in_place(const struct object *o, uint64_t size)
 {
+	if (o->front)
+		return false; /* a new head, and whoever kept the old handle is told */
 	if (size > o->bytes)
 		return false;
 	/* What is large is seldom worth copying for less than an eighth. */
@@ -246,10 +257,10 @@ static int copy_object(struct arena *a, uint64_t from, uint64_t to, uint64_t len
 	int64_t n;
 
 	if (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN) {
-		memcpy(a->heap + handle_offset(to), a->heap + handle_offset(from), len);
+		memcpy(a->heap + to, a->heap + from, len);
 		return 0;
 	}
-	n = arena_read(a, a->g.heap + handle_offset(from), a->heap + handle_offset(to), len);
+	n = arena_read(a, a->g.heap + from, a->heap + to, len);
 	if (n < 0)
 		return (int)n;
 	return (uint64_t)n == len ? 0 : -EUCLEAN; /* the file is cut off */
@@ -263,7 +274,7 @@ static void give_kind(struct arena *a, uint64_t handle, uint32_t state)
 	uint32_t now;
 
 	if (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN ||
-	    object_word_find_live(a, handle, &o, &now))
+	    object_word_find_live(a, handle, &o, &now) || !debug_object_open_up(a, &o))
 		return;
 	if (object_word_change(&o, now,
 			       state_make(state_kind(state), arenas ? 0 : a->client, o.gen)) &&
@@ -277,11 +288,16 @@ static uint64_t move(struct arena *a, uint64_t handle, const struct object *o, u
 		     uint64_t size, int *err)
 {
 	struct object_want want = { .size = size, .kind = OBJECT_PRIVATE };
-	uint64_t moved = object_alloc(a, &want, err);
+	uint64_t moved = object_alloc(a, &want, err), usable = object_usable(a, o, handle);
+	struct object to;
+	uint32_t now;
 
 	if (!moved)
 		return 0;
-	*err = copy_object(a, handle, moved, size < o->bytes ? size : o->bytes, state);
+	*err = object_word_find_live(a, moved, &to, &now);
+	if (!*err)
+		*err = copy_object(a, handle_offset(handle) + o->front, handle_offset(moved) + to.front,
+				   size < usable ? size : usable, state);
 	STOP_POINT(object_copied);
 	/* Crash: before, the old one as it was, and one of this client's; after, that one, which returns
 	 * with us: its handle was nobody's yet. */
@@ -315,7 +331,7 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 	if (fits_in_place(&o, size))
 		return handle;
 	/* Not what others may take or free at this moment. */
-	if (!o.small && size > SIZECLASS_MANY_BYTES && size < o.bytes &&
+	if (!o.small && !o.front && size > SIZECLASS_MANY_BYTES && size < o.bytes &&
 	    (state_kind(state) == OBJECT_PRIVATE || state_kind(state) == OBJECT_TAKEN)) {
 		uint64_t keep = (size + PAGE_SIZE - 1) >> PAGE_SHIFT;
 

@@ -130,7 +130,7 @@ static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct a
 /* The same of a size above SIZECLASS_TABLE_BYTES: not in the way of the small ones. */
 static inline uint64_t object_alloc_fast_large(struct arena *a, uint64_t size)
 {
-	struct thread_block *t = thread_peek(a);
+	struct thread_block *t = thread_fast(a);
 
 	if (!t || size <= SIZECLASS_TABLE_BYTES || size > SIZECLASS_MAX_BYTES)
 		return 0;
@@ -242,7 +242,7 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 								      uint64_t offset16, int *ret,
 								      struct object_place *at)
 {
-	struct thread_block *t = thread_peek(a);
+	struct thread_block *t = thread_fast(a);
 	uintptr_t entry = a->entries + ((uintptr_t)start >> PAGE_SHIFT) * sizeof(struct page_entry);
 	_Atomic uint32_t *words = NULL;
 	uint64_t index = 0, cache;
@@ -280,7 +280,7 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 static inline __attribute__((always_inline)) bool
 object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
 {
-	struct thread_block *t = thread_peek(a);
+	struct thread_block *t = thread_fast(a);
 	uint64_t steps = (size + 15) >> 4;
 	const struct cache_halves *slot;
 	struct cache *c;
@@ -345,7 +345,7 @@ static inline __attribute__((always_inline)) bool object_ptr_fast(const struct a
 				     handle_gen(handle),
 			     0))
 		return false;
-	*ret = a->heap + handle_offset(handle);
+	*ret = a->user + handle_offset(handle);
 	return true;
 }
 
@@ -356,10 +356,13 @@ struct object_want {
 	uint64_t align; /* bytes, a power of two; 0: 16 */
 	bool zero;
 	bool large;		/* whole pages */
+	bool watched;		/* one of those of a sampled arena, see debug.h */
 	enum object_kind kind; /* private, shared or persistent */
 };
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err);
+/* The same of an object that is not watched, and without a second try. */
+uint64_t object_alloc_plain(struct arena *a, struct thread_block *t, const struct object_want *want, int *err);
 int object_free(struct arena *a, uint64_t handle);
 /* The same by a thread that may be another one, and is in no call. */
 int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "debug_object.h"
 #include "geometry.h"
 #include "object.h"
 #include "object_word.h"
@@ -23,7 +24,12 @@ void *object_ptr(struct arena *a, uint64_t handle, int *err)
 	uint32_t state;
 
 	*err = find_to_look(a, handle, &o, &state);
-	return *err ? NULL : a->heap + handle_offset(handle);
+	return *err ? NULL : a->heap + handle_offset(handle) + o.front;
+}
+
+uint64_t object_usable(const struct arena *a, const struct object *o, uint64_t handle)
+{
+	return o->front ? debug_object_size(a, o, handle) : o->bytes;
 }
 
 uint64_t object_size(struct arena *a, uint64_t handle, int *err)
@@ -32,7 +38,7 @@ uint64_t object_size(struct arena *a, uint64_t handle, int *err)
 	uint32_t state;
 
 	*err = find_to_look(a, handle, &o, &state);
-	return *err ? 0 : o.bytes;
+	return *err ? 0 : object_usable(a, &o, handle);
 }
 
 enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *client)
@@ -56,22 +62,36 @@ int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to,
 {
 	struct object o;
 	uint32_t state;
+	uint64_t usable;
 	int64_t n;
 	int r = find_to_look(a, handle, &o, &state);
 
 	if (r)
 		return r;
-	if (offset >= o.bytes)
+	usable = object_usable(a, &o, handle);
+	if (offset >= usable)
 		return 0;
-	if (len > o.bytes - offset)
-		len = o.bytes - offset;
-	n = arena_read(a, a->g.heap + handle_offset(handle) + offset, to, len);
+	if (len > usable - offset)
+		len = usable - offset;
+	n = arena_read(a, a->g.heap + handle_offset(handle) + o.front + offset, to, len);
 	if (n < 0)
 		return n;
 	/* What was copied was the object's only if it is still live. PAIR(read): the copy, then the look. */
 	atomic_thread_fence(memory_order_acquire);
 	r = find_to_look(a, handle, &o, &state);
 	return r ? r : n;
+}
+
+/* In an arena with watched objects, whose bytes do not begin where their places do. */
+static uint64_t watched_handle(struct arena *a, uint64_t offset)
+{
+	uint64_t handle = object_containing(a, offset);
+	struct object o;
+	uint32_t state;
+
+	if (!handle || object_word_find_live(a, handle, &o, &state))
+		return 0;
+	return handle_offset(handle) + o.front == offset ? handle : 0;
 }
 
 uint64_t object_handle_of(struct arena *a, const void *start)
@@ -82,6 +102,8 @@ uint64_t object_handle_of(struct arena *a, const void *start)
 
 	if ((const char *)start < a->heap || offset >= a->g.capacity)
 		return 0;
+	if (a->debug)
+		return watched_handle(a, offset);
 	if (offset >> PAGE_SHIFT >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		arena_refresh(a);
 	if (slab_find(a, offset, &p) == 0) {

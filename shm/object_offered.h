@@ -39,7 +39,7 @@ object_offered_win(const struct arena *a, uint64_t handle, _Atomic uint32_t *wor
 	STOP_POINT(object_offered_marked);
 	/* Crash: before, its owner's; after, ours, to return with us. */
 	if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
-				     word, &seen, gen + cell->block->own + cell->block->gen_step,
+				     word, &seen, gen + cell->real->own + cell->real->gen_step,
 				     memory_order_acq_rel, memory_order_relaxed),
 			     0))
 		return OFFERED_NOT;

@@ -3,6 +3,7 @@
  * tests/model/object.pml, the words of publishing and unpublishing in tests/model/names.pml. */
 #include <errno.h>
 
+#include "debug_object.h"
 #include "object.h"
 #include "object_word.h"
 #include "stop_point.h"
@@ -15,6 +16,8 @@ static int share(struct arena *a, const struct object *o, uint32_t state, uint32
 		return 0;
 	if (!object_word_is_mine(a, state))
 		return -EPERM;
+	if (!debug_object_open_up(a, o))
+		return -ENOMEM;
 	return object_word_change(o, state, state_make(OBJECT_SHARED, a->client, gen)) ? 0
 										       : -EAGAIN;
 }
@@ -83,6 +86,8 @@ static int make_persistent(struct arena *a, const struct object *o, uint32_t sta
 		return -EBUSY;
 	if (!object_word_is_mine(a, state))
 		return -EPERM;
+	if (!debug_object_open_up(a, o))
+		return -ENOMEM;
 	return object_word_change(o, state, state_make(OBJECT_PERSISTENT, 0, gen)) ? 0 : -EAGAIN;
 }
 
@@ -97,6 +102,8 @@ static int publish(struct arena *a, const struct object *o, uint32_t state, uint
 		return -EBUSY;
 	if (state_kind(state) != OBJECT_PERSISTENT && !object_word_is_mine(a, state))
 		return -EPERM;
+	if (!debug_object_open_up(a, o))
+		return -ENOMEM;
 	return object_word_change(o, state, state_make(OBJECT_PUBLISHED, 0, gen)) ? 0 : -EAGAIN;
 }
 

@@ -21,7 +21,7 @@ static int no_start(uint32_t state, uint32_t gen)
 
 static int find_large(struct arena *a, uint64_t offset, struct object *o)
 {
-	uint64_t page = offset >> PAGE_SHIFT, w0, pages;
+	uint64_t page = offset >> PAGE_SHIFT, w0, w1, pages;
 
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return -EINVAL;
@@ -31,8 +31,10 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 	if (offset & (PAGE_SIZE - 1))
 		return no_start(pw0_state(w0), o->gen);
 	/* In other use by now, or damaged. */
-	pages = pw1_length(atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed));
-	if (pages > geometry_heap_pages(&a->g) - page)
+	w1 = atomic_load_explicit(&a->pages[page].w1, memory_order_relaxed);
+	pages = pw1_length(w1);
+	o->front = a->debug ? pw1_front(w1) : 0;
+	if (pages > geometry_heap_pages(&a->g) - page || o->front >= pages << PAGE_SHIFT)
 		return -ESTALE;
 	o->large = &a->pages[page].w0;
 	o->page = page;
@@ -62,7 +64,8 @@ static int find(struct arena *a, uint64_t handle, struct object *o)
 	o->page = p.head;
 	o->class = p.class;
 	o->bytes = sizeclass_table[p.class].bytes;
-	return 0;
+	o->front = a->debug_front;
+	return o->bytes > o->front ? 0 : -ESTALE;
 }
 
 /* The state word; -ESTALE unless it is live under the handle's generation. */

@@ -14,6 +14,7 @@ struct object {
 	_Atomic uint64_t *large; /* word 0 of its head's entry */
 	uint64_t page;		 /* of its extent's or slab's head */
 	uint64_t bytes;
+	uint64_t front; /* of them, before the user's: 0 but in a watched object, see debug.h */
 	uint32_t class;
 	uint32_t gen; /* of the handle */
 };
@@ -30,6 +31,8 @@ int object_word_mark(struct arena *a, const struct object *o);
 /* Ownership has gone from one client to another; 0: from, or to, none. */
 void object_word_account(struct arena *a, uint32_t from, uint32_t to, uint64_t bytes);
 bool object_word_is_mine(const struct arena *a, uint32_t state);
+/* What its user may use. */
+uint64_t object_usable(const struct arena *a, const struct object *o, uint64_t handle);
 
 /*
  * -EAGAIN: another process has changed the word since it was read. Then the word says something else, and

@@ -291,6 +291,7 @@ struct checking {
 	struct repair_run *r;
 	bool before;
 	uint64_t stale;
+	int misuse; /* of objects, which are nobody's to repair */
 };
 
 static void on_finding(void *context, const struct audit_finding *finding)
@@ -301,7 +302,8 @@ static void on_finding(void *context, const struct audit_finding *finding)
 	c->stale += finding->severity == AUDIT_INDEX;
 	if (c->before && watch->found)
 		watch->found(watch->context, finding);
-	if (!c->before)
+	c->misuse += finding->severity == AUDIT_MISUSE;
+	if (!c->before && finding->severity != AUDIT_MISUSE)
 		repair_note(c->r, REPAIR_STILL, finding->page, finding->handle, 0, 0, "%.150s",
 			    finding->text);
 }
@@ -325,6 +327,8 @@ static int check_after(struct repair_run *r)
 
 	atomic_store_explicit(&r->a.header->damaged, 0, memory_order_relaxed);
 	n = audit_arena(&r->a, false, on_finding, &c);
+	if (n >= 0)
+		n -= c.misuse;
 	if (n <= 0)
 		return n;
 	r->sum.left = (uint64_t)n;

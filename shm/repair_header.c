@@ -61,7 +61,7 @@ static bool heal_sizes(struct arena_header *h, uint64_t file_size, bool bytes)
 	const struct arena_geometry g = h->geometry;
 	const uint64_t capacities[] = { g.capacity, g.file_size - g.heap, file_size - g.heap,
 					g.zone_count * g.zone_pages << PAGE_SHIFT };
-	const uint64_t rings[] = { g.ring_size, g.heap - g.ring };
+	const uint64_t rings[] = { g.ring_size, g.debug - g.ring };
 
 	for (size_t c = 0; c < sizeof(capacities) / sizeof(capacities[0]); c++)
 		for (size_t n = 0; n < sizeof(rings) / sizeof(rings[0]); n++) {

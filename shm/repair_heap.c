@@ -447,7 +447,7 @@ static void take_large(struct repair_run *r, uint64_t page)
 			    "page %#llx: a large object, its entry of kind %u",
 			    (unsigned long long)page, pw0_kind(w0));
 	repair_claim(r, page, length, USE_LARGE);
-	repair_write_entry(r, page, pw0_large(pw0_state(w0)), pw1_extent(length, 0));
+	repair_write_entry(r, page, pw0_large(pw0_state(w0)), pw1_large(length, length == said ? pw1_front(word1(r, page)) : 0));
 	write_pieces(r, page, length);
 }
 

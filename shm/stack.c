@@ -338,7 +338,7 @@ static void free_of_ending(void *context, uint64_t handle)
 /* Not by thread_cell(): it may be another thread's, when the arena is detached. */
 void stack_end(struct arena *a, struct thread_cell *cell)
 {
-	struct ending e = {.a = a, .t = cell->block};
+	struct ending e = {.a = a, .t = cell->real};
 	const struct stack_heap heap = {.free = free_of_ending, .context = &e};
 
 	while (cell->stack) {

@@ -11,6 +11,7 @@
 
 #include "cache.h"
 #include "client.h"
+#include "debug_room.h"
 #include "extent.h"
 #include "quota.h"
 #include "recovery.h"
@@ -124,7 +125,7 @@ static void release_block(struct arena *a, struct thread_block *t)
 static void release_cell(struct arena *a, struct thread_cell *cell)
 {
 	stack_end(a, cell);
-	release_block(a, cell->block);
+	release_block(a, cell->real);
 }
 
 static void thread_end(void *arg)
@@ -134,11 +135,11 @@ static void thread_end(void *arg)
 
 	lock_process(&before);
 	for (uint32_t i = 0; i < THREAD_CELLS; i++) {
-		struct thread_block *t = table->cells[i].block;
+		struct thread_block *t = table->cells[i].real;
 
 		if (t && process.arenas[i])
 			release_cell(process.arenas[i], &table->cells[i]);
-		table->cells[i].block = NULL;
+		table->cells[i].block = table->cells[i].real = NULL;
 	}
 	*table->link = table->next;
 	if (table->next)
@@ -185,6 +186,7 @@ static void after_fork_child(void)
 			atomic_store_explicit(&process.arenas[i]->threads, 0, memory_order_relaxed);
 			atomic_store_explicit(&process.arenas[i]->recovering, false,
 					      memory_order_relaxed);
+			debug_room_unprotect_all(process.arenas[i]);
 		}
 	unlock_process(&before);
 }
@@ -231,9 +233,9 @@ void thread_detach_arena(struct arena *a)
 	for (struct cells_table *table = process.tables; table; table = table->next) {
 		struct thread_cell *cell = &table->cells[cell_index(a)];
 
-		if (cell->block)
+		if (cell->real)
 			release_cell(a, cell);
-		cell->block = NULL;
+		cell->block = cell->real = NULL;
 	}
 	process.arenas[cell_index(a)] = NULL;
 	process.is_client[cell_index(a)] = 0;
@@ -260,7 +262,7 @@ bool thread_is_client(const struct arena *a)
 /* The entry of no page: what it says is never what a cell remembers. */
 static const struct page_entry no_entry;
 
-static void enter_cell(struct thread_cell *cell, struct thread_block *t)
+static void enter_cell(const struct arena *a, struct thread_cell *cell, struct thread_block *t)
 {
 	cell->given = cell->handle = 0;
 	cell->marked = THREAD_MARKED_NONE;
@@ -268,7 +270,8 @@ static void enter_cell(struct thread_cell *cell, struct thread_block *t)
 	cell->stack_scopes = 0;
 	cell->entry = &no_entry;
 	cell->w1 = ~UINT64_C(0);
-	cell->block = t;
+	cell->real = t;
+	cell->block = a->debug ? NULL : t;
 }
 
 static int own_cells(void)
@@ -416,7 +419,7 @@ struct thread_block *thread_self(struct arena *a, int *err)
 	if (!t && !*err) {
 		t = make_block_somehow(a, err);
 		if (t)
-			enter_cell(thread_cell(a), t);
+			enter_cell(a, thread_cell(a), t);
 	}
 	restore_signals(&before);
 	return t;

@@ -13,7 +13,7 @@
 
 /* What a thread has of one arena, in private memory. */
 struct thread_cell {
-	struct thread_block *block; /* NULL: none yet, and nothing here is to be written */
+	struct thread_block *block; /* for fast paths. NULL: none yet, or a debug arena: each call goes the long way */
 	uint64_t given;		    /* the handle that shma_alloc() gave last */
 	/* The object that shma_handle_of() was asked for last: its handle, its page's entry, what word 1 said
 	 * there, its state word. See object.h. */
@@ -22,7 +22,7 @@ struct thread_cell {
 	uint64_t w1;
 	_Atomic uint32_t *word;
 	uint64_t marked; /* the region in which something on offer was freed last: it is marked */
-	uint64_t reserved;
+	struct thread_block *real; /* NULL: none yet, and nothing here is to be written */
 	/* Temporary memory, see stack.h: the region in use; one that is empty, to be used next; open scopes. */
 	struct stack_region *stack, *stack_spare;
 	uint64_t stack_scopes;
@@ -42,6 +42,12 @@ static inline struct thread_cell *thread_cell(const struct arena *a)
 
 /* This thread's block, or NULL if it has none yet. */
 static inline struct thread_block *thread_peek(const struct arena *a)
+{
+	return thread_cell(a)->real;
+}
+
+/* The same where a fast path may use it. */
+static inline struct thread_block *thread_fast(const struct arena *a)
 {
 	return thread_cell(a)->block;
 }

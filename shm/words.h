@@ -127,6 +127,17 @@ static inline uint64_t pw1_extent(uint64_t length, uint32_t next)
 	return length | (uint64_t)next << PW1_NEXT_SHIFT;
 }
 
+/* Of a large object: bytes before its user's. */
+static inline uint64_t pw1_front(uint64_t w1)
+{
+	return pw1_next(w1) ? ((uint64_t)pw1_next(w1) + 1) << 4 : 0;
+}
+
+static inline uint64_t pw1_large(uint64_t length, uint64_t front)
+{
+	return pw1_extent(length, front ? (uint32_t)(front >> 4) - 1 : 0);
+}
+
 static inline uint32_t pw1_dist(uint64_t w1)
 {
 	return (uint32_t)(w1 & PW1_DIST_MASK);

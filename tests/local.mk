@@ -33,6 +33,7 @@ unit_tests = \
 	%D%/unit/test_client \
 	%D%/unit/test_clock \
 	%D%/unit/test_damage \
+	%D%/unit/test_debug \
 	%D%/unit/test_drawer \
 	%D%/unit/test_emit \
 	%D%/unit/test_errors \
@@ -128,6 +129,7 @@ script_tests = \
 	%D%/cli/mortal_reuse.sh \
 	%D%/cli/mortal_stopped.sh \
 	%D%/cli/tool_arena.sh \
+	%D%/cli/debug_arena.sh \
 	%D%/cli/tool_check.sh \
 	%D%/cli/tool_daemon.sh \
 	%D%/cli/tool_log.sh \
@@ -163,6 +165,9 @@ check-soak: %D%/stress/soak$(EXEEXT) shmallocd$(EXEEXT)
 check_PROGRAMS += %D%/cli/log_fields %D%/cli/syslog_send
 %C%_cli_log_fields_LDADD = libclient.la
 %C%_cli_syslog_send_LDADD =
+
+check_PROGRAMS += %D%/cli/debug_arena
+%C%_cli_debug_arena_LDADD = libclient.la
 
 check_PROGRAMS += %D%/cli/daemon_peak
 %C%_cli_daemon_peak_LDADD = libclient.la

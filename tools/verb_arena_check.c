@@ -21,7 +21,7 @@
 struct findings {
 	struct audit_finding *at;
 	size_t count, room;
-	size_t damage;
+	size_t damage, misuse;
 	bool out_of_memory;
 };
 
@@ -30,6 +30,7 @@ static void keep(void *context, const struct audit_finding *finding)
 	struct findings *f = context;
 
 	f->damage += finding->severity == AUDIT_TRUTH;
+	f->misuse += finding->severity == AUDIT_MISUSE;
 	if (f->count == f->room) {
 		size_t room = f->room ? 2 * f->room : 64;
 		struct audit_finding *at = realloc(f->at, room * sizeof(*at));
@@ -47,7 +48,9 @@ static void keep(void *context, const struct audit_finding *finding)
 static void print_finding(struct emit *e, const struct audit_finding *f)
 {
 	emit_row(e);
-	emit_string(e, "severity", f->severity == AUDIT_TRUTH ? "damage" : "stale");
+	emit_string(e, "severity", f->severity == AUDIT_TRUTH    ? "damage"
+				  : f->severity == AUDIT_MISUSE ? "misuse"
+								: "stale");
 	emit_string(e, "what", audit_key(f->what));
 	if (f->page == AUDIT_NOWHERE)
 		emit_none(e, "page");
@@ -75,12 +78,14 @@ static int print(const struct call *call, const char *what, const struct finding
 	emit_begin(&e, stdout, call->json);
 	emit_string(&e, "arena", what);
 	emit_string(&e, "result",
-		    f->damage  ? "damaged"
-		    : f->count ? "sound, with stale indexes"
-			       : "sound");
+		    f->damage	 ? "damaged"
+		    : f->misuse	 ? "sound, with misused objects"
+		    : f->count	 ? "sound, with stale indexes"
+				 : "sound");
 	emit_bool(&e, "sound", f->damage == 0);
 	emit_u64(&e, "damage", f->damage);
-	emit_u64(&e, "stale", f->count - f->damage);
+	emit_u64(&e, "misuse", f->misuse);
+	emit_u64(&e, "stale", f->count - f->damage - f->misuse);
 	emit_real(&e, "seconds", (double)ns / 1e9, 3);
 	if (f->count || call->json) {
 		emit_table(&e, "findings", columns);
@@ -88,7 +93,7 @@ static int print(const struct call *call, const char *what, const struct finding
 			print_finding(&e, &f->at[i]);
 		emit_table_end(&e);
 	}
-	return tool_finish(&e, f->damage ? TOOL_DAMAGE : TOOL_OK);
+	return tool_finish(&e, f->damage || f->misuse ? TOOL_DAMAGE : TOOL_OK);
 }
 
 /* What the check itself says, or the tool's way of saying why there was none. */
@@ -210,7 +215,8 @@ static int print_repair(const struct call *call, const char *what, const struct 
 	emit_string(&e, "result", outcome(t, err));
 	emit_bool(&e, "sound", err == 0);
 	emit_u64(&e, "damage", t->findings.damage);
-	emit_u64(&e, "stale", t->findings.count - t->findings.damage);
+	emit_u64(&e, "misuse", t->findings.misuse);
+	emit_u64(&e, "stale", t->findings.count - t->findings.damage - t->findings.misuse);
 	emit_u64(&e, "repaired", t->sum.repaired);
 	emit_u64(&e, "lost_objects", t->sum.lost_objects);
 	emit_bytes(&e, "lost_bytes", t->sum.lost_bytes);

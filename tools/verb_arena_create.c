@@ -33,6 +33,21 @@ static int parse_numa(const char *value, struct arena_terms *terms)
 	return one_of(value, words, &terms->numa_mode);
 }
 
+/* Of both only one. */
+static int set_debug(struct arena_terms *terms, uint32_t mode, const char *every)
+{
+	uint64_t n = 0;
+	int r = every ? parse_size(every, &n) : 0;
+
+	if (!r && (terms->debug_mode || (every && !n)))
+		r = -EINVAL;
+	if (!r && n > UINT32_MAX)
+		r = -ERANGE;
+	terms->debug_mode = mode;
+	terms->debug_every = (uint32_t)n;
+	return r;
+}
+
 /* One option, if it was given. */
 static int parse_option(const char *name, const char *value, struct arena_terms *terms)
 {
@@ -64,6 +79,10 @@ static int parse_option(const char *name, const char *value, struct arena_terms 
 		return one_of(value, policies, &terms->log_policy);
 	if (!strcmp(name, "log-clock"))
 		return one_of(value, clocks, &terms->log_clock);
+	if (!strcmp(name, "debug"))
+		return set_debug(terms, SHMA_DEBUG_FULL, NULL);
+	if (!strcmp(name, "debug-sample"))
+		return set_debug(terms, SHMA_DEBUG_SAMPLED, value);
 	return parse_size(value, &terms->client_quota);
 }
 
@@ -118,6 +137,8 @@ static int create_embedded(const char *what, const struct arena_terms *terms)
 		.numa_mode = terms->numa_mode,
 		.huge_mode = terms->huge_mode,
 		.numa_nodes = terms->numa_nodes,
+		.debug_mode = terms->debug_mode,
+		.debug_every = terms->debug_every,
 	};
 	int r;
 

@@ -32,6 +32,8 @@ static const struct verb_option create_options[] = {
 	  false },
 	{ "log-clock", 0, "exact|coarse", "how records are timed; default exact", false },
 	{ "quota", 0, "SIZE", "that one client may own; default none", false },
+	{ "debug", 0, NULL, "watch all objects: red zones, quarantine, who allocated and freed them", false },
+	{ "debug-sample", 0, "N", "watch about one allocation in N, in pages of its own", false },
 	{ NULL, 0, NULL, NULL, false },
 };
 
@@ -104,6 +106,8 @@ const struct verb verb_table[] = {
 	  "what lies where, a character a group of pages", verb_arena_map },
 	{ "arena check", "NAME|PATH", 1, 1, check_options,
 	  "whether everything is owned by exactly one and every index is true", verb_arena_check },
+	{ "debug", "NAME|PATH", 1, 1, no_options,
+	  "what a debug arena found: object misused, where allocated, freed and misused, by whom", verb_debug },
 	{ "arena destroy", "NAME", 1, 1, no_options,
 	  "remove an arena; who is attached to it goes on until it ends", verb_arena_destroy },
 	{ "client list", "[NAME|PATH]", 0, 1, no_options,

@@ -40,7 +40,7 @@ sed -n 's/^  \([a-z][a-z ]*[a-z]\).*/\1/p' "$dir/help" >"$dir/verbs"
 count=0
 while read -r first second rest; do
 	case $first in
-	help | stats) verb=$first ;;
+	help | stats | debug) verb=$first ;;
 	*) verb="$first $second" ;;
 	esac
 	count=$((count + 1))
@@ -55,7 +55,7 @@ while read -r first second rest; do
 done <"$dir/verbs"
 wanted=0
 for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena destroy" \
-	"client list" "client deaths" \
+	"client list" "client deaths" debug \
 	stats "log put" "log tail" "log cat" "log policy" "log clock" "trace replay" help; do
 	grep -q "^  $verb" "$dir/help" || fail "no $verb in the usage"
 	wanted=$((wanted + 1))

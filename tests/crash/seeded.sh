@@ -137,7 +137,7 @@ defect book-in-place daemon/state.c "daemon destroys, arena in a file" '
 swap("	err = write_file(dir, temporary, text, (size_t)n);", "	err = write_file(dir, file, text, (size_t)n);")
 swap("	if (renameat(dir, temporary, dir, file) < 0 || fsync(dir) < 0)", "	if (fsync(dir) < 0)")' \
 	"the daemon's book is written over, not replaced"
-defect create-unbooked daemon/registry.c "daemon creates, arena in a file" '
+defect create-unbooked daemon/registry_create.c "daemon creates, arena in a file" '
 swap("	int err = file ? state_write(r->state_dir, record) : 0;", "	int err = 0;")' \
 	"the daemon makes a file of which its book says nothing"
 defect destroy-unbooked daemon/registry.c "daemon destroys, arena in a file" '
