@@ -144,7 +144,7 @@ defect destroy-unbooked daemon/registry.c "daemon destroys, arena in a file" '
 swap("	err = state_write(r->state_dir, &s->record);\n	if (err) {\n		s->record.phase = STATE_LIVE;\n		return err;\n	}\n", "")' \
 	"the daemon destroys an arena that its book calls live"
 defect life-left daemon/registry.c "daemon destroys, arena in shared memory" '
-swap("	if (!arena_file_path(r, record, path, sizeof path))\n		arena_unlink_life(path, record->uuid);\n", "")' \
+swap("	if (!registry_file_path(r, record, path, sizeof path))\n		arena_unlink_life(path, record->uuid);\n", "")' \
 	"the next daemon leaves one of an arena's two files"
 
 # build DIRECTORY [FILE]: the harness there; with the objects of the sound one but for that file.
