@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loaded into a daemon before the C library: a disk that fails and one that hangs. While the file $SHIM.eio exists
- * writes and syncs of files fail with EIO; while $SHIM.hang exists they do not return.
+ * writes and syncs of files fail with EIO; while $SHIM.hang exists they do not return. If $SHIM.spoil exists, the first
+ * block that is written has a bit changed before, as by a client that writes into it after its checksum was made; then
+ * the file is removed.
  */
 #undef _FILE_OFFSET_BITS /* the plain names, and those with 64, are defined below */
 #include <dlfcn.h>
@@ -10,6 +12,8 @@
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#define BLOCK_LEAST 2048 /* more than a header, in the test's rings */
 
 #pragma GCC visibility push(default)
 
@@ -34,11 +38,24 @@ static int fails(void)
 	return 1;
 }
 
+static void spoil(const struct iovec *parts, int count)
+{
+	char path[4096];
+
+	for (int i = 0; i < count && exists("spoil"); i++)
+		if (parts[i].iov_len > BLOCK_LEAST) {
+			((char *)parts[i].iov_base)[parts[i].iov_len / 2] ^= 1;
+			snprintf(path, sizeof path, "%s.spoil", getenv("SHIM"));
+			unlink(path);
+		}
+}
+
 #define WRITEV(name) \
 	ssize_t name(int fd, const struct iovec *parts, int count, off_t offset) \
 	{ \
 		ssize_t (*real)(int, const struct iovec *, int, off_t) = dlsym(RTLD_NEXT, #name); \
 \
+		spoil(parts, count); \
 		return fails() ? -1 : real(fd, parts, count, offset); \
 	}
 #define WRITE(name) \
