@@ -52,10 +52,12 @@ CLEANFILES += %D%/shmallocd.service
 daemon_unit_tests = \
 	tests/unit/test_protocol \
 	tests/unit/test_config \
+	tests/unit/test_store \
 	tests/unit/test_ship_pump
 
 tests_unit_test_protocol_LDADD = libclient.la $(CHECK_LIBS)
 tests_unit_test_ship_pump_LDADD = libshmallocd.la $(CHECK_LIBS)
+tests_unit_test_store_LDADD = libshmallocd.la $(CHECK_LIBS)
 tests_unit_test_config_LDADD = libshmallocd.la $(CHECK_LIBS)
 
 daemon_script_tests = \
@@ -68,6 +70,7 @@ daemon_script_tests = \
 	tests/cli/daemon_kill.sh \
 	tests/cli/daemon_drain.sh \
 	tests/cli/daemon_drain_kill.sh \
+	tests/cli/daemon_drain_spoilt.sh \
 	tests/cli/daemon_drain_errors.sh \
 	tests/cli/daemon_ship.sh \
 	tests/cli/daemon_ship_kill.sh \

@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define LAND_NS (UINT64_C(5) * 1000000000u) /* for what a dead drain has under way */
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -130,6 +133,20 @@ static enum segment_verdict judge(void *user, const struct segment_header *h, co
 	return memcmp(h->boot, ring->boot, sizeof h->boot) ? SEGMENT_GUESS : SEGMENT_TORN;
 }
 
+/*
+ * The kernel holds the lock of who wrote it as long as a write of his is under way, be he dead: so nothing lands behind
+ * what is scanned. A disk that hangs is not waited for.
+ */
+static void wait_for_landing(int fd)
+{
+	uint64_t until = clock_ns(CLOCK_MONOTONIC) + LAND_NS;
+	struct timespec nap = { .tv_nsec = 1000000 };
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0 && (errno == EWOULDBLOCK || errno == EINTR) &&
+	       clock_ns(CLOCK_MONOTONIC) < until)
+		nanosleep(&nap, NULL);
+}
+
 /* 1: it has a header, and is what the last drain wrote; 0: it is nothing; -errno. */
 static int scan_plain(struct store *s, uint64_t number, struct store_found *found)
 {
@@ -144,6 +161,7 @@ static int scan_plain(struct store *s, uint64_t number, struct store_found *foun
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
+	wait_for_landing(fd);
 	err = segment_scan_judged(fd, &scan, &calls);
 	if (!err && scan.spoilt) {
 		found->spoilt_number = number;
@@ -238,6 +256,8 @@ static int begin_file(struct store *s, int fd)
 	struct stat st;
 	int err;
 
+	/* For the next drain: see wait_for_landing(). Where files have no locks, it does not wait. */
+	flock(fd, LOCK_EX | LOCK_NB);
 	segment_header_make(&header, &s->ring, s->number, clock_ns(CLOCK_REALTIME));
 	err = write_all(fd, &header, sizeof header, 0);
 	if (!err && fstat(fd, &st) < 0)

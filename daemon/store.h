@@ -52,7 +52,8 @@ struct store_found {
  * What the drain before has written last: its last segment suffices, since a segment is begun only when all before
  * it is accounted for in the ring. Cuts its torn tail. A piece that is not what was gathered is one that was not
  * written to its end, if the ring still has it: so is all behind it, then, and it is cut there. If the ring is done
- * with it, it was changed while it was written, and stays: readers step over it and count its records.
+ * with it, it was changed while it was written, and stays: readers step over it and count its records. Waits until
+ * all is there that the drain before had under way, 5 s at most.
  */
 int store_scan(struct store *s, struct store_found *ret);
 

@@ -12,38 +12,26 @@ echo "SHMA_TEST_SEED=$SHMA_TEST_SEED"
 shim=$top_builddir/tests/cli/.libs/libdaemon_drain_shim.so
 reader=$top_builddir/tests/cli/segment_records
 
-# What the follower was told of as lost so far.
-losses()
-{
-	awk '{ lost += $7 } END { print lost + 0 }' "$work/followed"
-}
-
+# Whether the follower was told of losses: field 7.
 told()
 {
-	[ "$(losses)" -ge "$1" ]
-}
-
-spoil()
-{
-	touch "$work/shim.spoil"
-	eventually 10 test ! -e "$work/shim.spoil" || fail "no block was written"
+	grep -Eqm 1 '^([^ ]+ ){6}[1-9]' "$work/followed"
 }
 
 # spoilt FSYNC COMPRESS
 spoilt()
 {
-	configure 'io = epoll' "log-fsync = $1" "log-compress = $2" 'log-drain-ms = 200' 'log-retention = all'
+	configure 'io = epoll' "log-fsync = $1" "log-compress = $2" 'log-drain-ms = 200' 'log-segment-size = 1G'
 	PREFIX="env LD_PRELOAD=$shim SHIM=$work/shim" start --log-dir "$logs"
 	make_arena --log-policy block --log-size 256K
 	rm -f "$work/over"
 	"$reader" follow "$logs/$name" "$work/over" >"$work/followed" &
 	following=$!
 	pids+=("$following")
-	write 4 400
-	spoil
-	eventually 10 told 1 || fail "the follower stands before what was spoilt"
-	spoil
-	eventually 10 told "$(($(losses) + 1))" || fail "the follower stands before what was spoilt then"
+	write 4 100
+	touch "$work/shim.spoil"
+	eventually 10 test ! -e "$work/shim.spoil" || fail "no block was written"
+	eventually 10 told || fail "the follower stands before what was spoilt"
 	stop KILL
 	start --log-dir "$logs"
 	finish
