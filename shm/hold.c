@@ -16,6 +16,8 @@
 #include "thread.h"
 
 #define ATTEMPTS 64 /* each lost to somebody's success */
+/* Out of line, so that a fast path saves no registers for it. */
+#define COLD __attribute__((noinline, cold))
 
 /* ---- the end of an object ---- */
 
@@ -150,7 +152,7 @@ int hold_settle(struct arena *a, uint64_t index, struct thread_block *t)
 /* ---- slots ---- */
 
 /* Takes one off a slot of this client's. Whether it is empty now. */
-static bool count_down(struct arena *a, _Atomic uint32_t *slot)
+static inline bool count_down(struct arena *a, _Atomic uint32_t *slot)
 {
 	uint32_t seen = atomic_load_explicit(slot, memory_order_relaxed), to;
 
@@ -164,33 +166,45 @@ static bool count_down(struct arena *a, _Atomic uint32_t *slot)
 	return to == 0;
 }
 
-/* This client's slot in a record and its extensions; where there is none an empty one, if *empty is wanted. *last is
- * the end of the list. */
-static _Atomic uint32_t *find_slot(struct arena *a, uint64_t *index, _Atomic uint32_t **empty, uint64_t *last)
+/* Where a client's hold in an object is told, or is to be. */
+struct slot_place {
+	_Atomic uint32_t *slot; /* NULL: none is empty */
+	uint64_t index;		/* of its record */
+	uint64_t last;		/* record of the list that was looked at */
+	bool mine;		/* not an empty one */
+};
+
+/* In one record. */
+static inline bool look_for_slot(const struct arena *a, uint64_t index, struct slot_place *p)
 {
-	uint64_t at = *index, empty_at = HOLD_NONE;
+	struct hold_record *r = hold_record_at(a, index);
 
-	for (uint32_t links = 0; at != HOLD_NONE && links < HOLD_LINKS_MAX; links++) {
-		struct hold_record *r = hold_record_at(a, at);
-
-		for (uint32_t i = 0; i < HOLD_SLOTS; i++) {
-			uint32_t slot = atomic_load_explicit(&r->slots[i], memory_order_relaxed);
-
-			if (hold_slot_client(slot) == a->client) {
-				*index = at;
-				return &r->slots[i];
-			}
-			if (!slot && empty && !*empty) {
-				*empty = &r->slots[i];
-				empty_at = at;
-			}
+	p->last = index;
+#pragma GCC unroll 11
+	for (uint32_t i = 0; i < HOLD_SLOTS; i++)
+		if (hold_slot_client(atomic_load_explicit(&r->slots[i], memory_order_relaxed)) == a->client) {
+			*p = (struct slot_place){&r->slots[i], index, index, true};
+			return true;
 		}
-		*last = at;
-		at = hold_next(a, at);
+	for (uint32_t i = 0; i < HOLD_SLOTS && !p->slot; i++)
+		if (!atomic_load_explicit(&r->slots[i], memory_order_relaxed)) {
+			p->slot = &r->slots[i];
+			p->index = index;
+		}
+	return false;
+}
+
+/* This client's slot in a record or its extensions, or the first empty one. */
+static inline struct slot_place find_slot(const struct arena *a, uint64_t index)
+{
+	struct slot_place p = {.slot = NULL};
+
+	for (uint32_t links = 0; index != HOLD_NONE && links < HOLD_LINKS_MAX; links++) {
+		if (look_for_slot(a, index, &p))
+			break;
+		index = hold_next(a, index);
 	}
-	if (empty_at != HOLD_NONE)
-		*index = empty_at;
-	return NULL;
+	return p;
 }
 
 /* A free record at a place seen from a page, which becomes ours in the given state. */
@@ -218,7 +232,7 @@ static uint64_t claim(struct arena *a, uint64_t page, enum hold_state state, uin
 }
 
 /* One more record for a list, whose end is last. 0, also if somebody else was first. */
-static int extend(struct arena *a, uint64_t first, uint64_t last)
+static COLD int extend(struct arena *a, uint64_t first, uint64_t last)
 {
 	uint32_t place, none = 0;
 	int err = 0;
@@ -244,7 +258,7 @@ static int extend(struct arena *a, uint64_t first, uint64_t last)
 
 /* After a slot was counted up: whether that came in time. -ESTALE: the object is going, or gone; -EAGAIN: look it up
  * again. */
-static int confirm(struct arena *a, uint64_t first, uint64_t handle)
+static COLD int confirm(struct arena *a, uint64_t first, uint64_t handle)
 {
 	struct hold_record *r = hold_record_at(a, first);
 
@@ -265,63 +279,85 @@ static int confirm(struct arena *a, uint64_t first, uint64_t handle)
 	return -EAGAIN;
 }
 
+static COLD int confirm_or_undo(struct arena *a, uint64_t first, uint64_t handle, _Atomic uint32_t *slot)
+{
+	int r = confirm(a, first, handle);
+
+	if (r && count_down(a, slot))
+		hold_settle(a, first, thread_peek(a));
+	return r;
+}
+
 /* Counts a slot up, from empty or as it was. */
-static int count_up(struct arena *a, _Atomic uint32_t *slot, bool mine)
+static inline int count_up(struct arena *a, _Atomic uint32_t *slot, bool mine)
 {
 	uint32_t seen = mine ? atomic_load_explicit(slot, memory_order_relaxed) : 0;
 
 	if (mine && hold_slot_client(seen) != a->client)
 		return -EAGAIN;
-	if (hold_slot_count(seen) == HOLD_COUNT_MAX)
+	if (__builtin_expect(hold_slot_count(seen) == HOLD_COUNT_MAX, 0))
 		return -EOVERFLOW;
 	/* Crash: before, as it was; after, once more, found by our number in a region that is marked. */
-	return atomic_compare_exchange_strong_explicit(slot, &seen,
-						       hold_slot(a->client, hold_slot_count(seen) + 1),
-						       memory_order_seq_cst, memory_order_relaxed)
+	return __builtin_expect(atomic_compare_exchange_strong_explicit(
+					slot, &seen, hold_slot(a->client, hold_slot_count(seen) + 1),
+					memory_order_seq_cst, memory_order_relaxed),
+				1)
 		       ? 0
 		       : -EAGAIN;
 }
 
-/* Marks all that holding an object may make ours. */
-static int mark_all(struct arena *a, uint64_t first, uint64_t index, uint64_t handle)
+/* Marks all that holding an object may make ours. page: a small object's slab's head; HOLD_NONE: look it up. */
+static COLD int mark_all(struct arena *a, uint64_t first, uint64_t index, uint64_t handle, uint64_t page)
 {
+	uint64_t region = page / REGION_PAGES;
 	struct object o;
 	uint32_t state;
-	int r = object_word_find_live(a, handle, &o, &state);
+	int r;
 
-	if (!r)
-		r = object_word_mark(a, &o);
-	if (!r)
+	if (page != HOLD_NONE) {
+		r = client_mark_page(a, page);
+		if (!r)
+			thread_cell(a)->marked = region;
+	} else {
+		r = object_word_find_live(a, handle, &o, &state) ? 0 : object_word_mark(a, &o);
+	}
+	if (!r && first / HOLD_PAGE_RECORDS != region)
 		r = hold_mark(a, first);
 	return r || index == first ? r : hold_mark(a, index);
 }
 
 /* One more hold in a record that may be this object's. -EAGAIN: look it up again. */
-static int retain_in(struct arena *a, uint64_t first, uint64_t handle, struct thread_block *t)
+static inline __attribute__((always_inline)) int retain_in(struct arena *a, uint64_t first, uint64_t handle,
+							   uint64_t page)
 {
-	_Atomic uint32_t *empty = NULL, *slot;
-	uint64_t index = first, last = first;
+	struct slot_place p = find_slot(a, first);
 	int r;
 
-	slot = find_slot(a, &index, &empty, &last);
-	if (!slot && !empty) {
-		r = extend(a, first, last);
+	if (__builtin_expect(!p.slot, 0)) {
+		r = extend(a, first, p.last);
 		return r ? r : -EAGAIN;
 	}
-	if (!slot) {
-		r = mark_all(a, first, index, handle);
-		if (r)
-			return r;
+	if (!p.mine) {
+		/* The record of an object is mostly its region's, and so is that of its first holders. */
+		if (thread_cell(a)->marked != page / REGION_PAGES ||
+		    page / REGION_PAGES != first / HOLD_PAGE_RECORDS || p.index != first) {
+			r = mark_all(a, first, p.index, handle, page);
+			if (r)
+				return r;
+		}
 		STOP_POINT(hold_slot_marked);
 	}
-	r = count_up(a, slot ? slot : empty, slot != NULL);
-	if (r)
+	r = count_up(a, p.slot, p.mine);
+	if (__builtin_expect(r != 0, 0))
 		return r;
 	STOP_POINT(hold_slot_taken);
-	r = confirm(a, first, handle);
-	if (r && count_down(a, slot ? slot : empty))
-		hold_settle(a, first, t);
-	return r;
+	/* PAIR(hold-slot): the slot, then the head. */
+	if (__builtin_expect(hold_head_state(hold_head_load(hold_record_at(a, first))) == HOLD_LIVE &&
+				     atomic_load_explicit(&hold_record_at(a, first)->handle,
+							  memory_order_relaxed) == handle,
+			     1))
+		return 0;
+	return confirm_or_undo(a, first, handle, p.slot);
 }
 
 /* The owner's first: the object becomes the arena's. *state: what it was. */
@@ -382,79 +418,113 @@ static int retain_object(struct arena *a, uint64_t handle, struct thread_block *
 	index = hold_place(a, hold_home(handle), state_client(state));
 	if (!hold_page_there(a, index / HOLD_PAGE_RECORDS))
 		return -EUCLEAN;
-	return retain_in(a, index, handle, t);
+	return retain_in(a, index, handle, HOLD_NONE);
 }
 
-/* The record of a held small object, where all that leads there is told by two words; else HOLD_NONE. */
-static inline uint64_t find_fast(const struct arena *a, uint64_t handle)
+/* The record of a held small object, where all that leads there is told by two words, and in *page its slab's head;
+ * else HOLD_NONE. */
+static inline __attribute__((always_inline)) uint64_t find_fast(const struct arena *a, uint64_t handle,
+								uint64_t *page)
 {
 	struct object_place at;
 	uint32_t state;
 	uint64_t index;
 
-	if (!object_place_of(a, handle, &at))
+	if (__builtin_expect(!object_place_of(a, handle, &at), 0))
 		return HOLD_NONE;
 	state = atomic_load_explicit(at.word, memory_order_acquire);
-	if (state_kind(state) != OBJECT_HELD || state_gen(state) != handle_gen(handle))
+	if (__builtin_expect(state_kind(state) != OBJECT_HELD || state_gen(state) != handle_gen(handle), 0))
 		return HOLD_NONE;
+	*page = (handle_offset(handle) >> PAGE_SHIFT) - pw1_dist(at.w1);
 	index = hold_place(a, hold_home(handle), state_client(state));
-	return hold_page_there(a, index / HOLD_PAGE_RECORDS) ? index : HOLD_NONE;
+	return __builtin_expect(hold_page_there(a, index / HOLD_PAGE_RECORDS), 1) ? index : HOLD_NONE;
 }
 
-int hold_retain(struct arena *a, uint64_t handle)
+static COLD int retain_long(struct arena *a, uint64_t handle)
 {
 	int err = 0, r = -EAGAIN;
-	struct thread_block *t = thread_peek(a);
-	uint64_t index;
+	struct thread_block *t = thread_self(a, &err);
 
 	if (!t)
-		t = thread_self(a, &err);
-	if (!t)
 		return err;
-	index = find_fast(a, handle);
-	if (index != HOLD_NONE)
-		r = retain_in(a, index, handle, t);
 	for (int i = 0; r == -EAGAIN && i < ATTEMPTS; i++)
 		r = retain_object(a, handle, t);
 	return r == -EAGAIN ? -EBUSY : r;
 }
 
+int hold_retain(struct arena *a, uint64_t handle)
+{
+	struct thread_block *t = thread_peek(a);
+	uint64_t page = HOLD_NONE, index;
+	int r = -EAGAIN;
+
+	if (__builtin_expect(!t, 0))
+		return retain_long(a, handle);
+	index = find_fast(a, handle, &page);
+	if (__builtin_expect(index != HOLD_NONE, 1))
+		r = retain_in(a, index, handle, page);
+	return __builtin_expect(r == -EAGAIN, 0) ? retain_long(a, handle) : r;
+}
+
 /* ---- release ---- */
+
+/* Of an object that is not small, or not held. */
+static COLD int find_long(struct arena *a, uint64_t handle, uint64_t *index)
+{
+	struct object o;
+	uint32_t state;
+	int r = object_word_find_live(a, handle, &o, &state);
+
+	if (r)
+		return r;
+	if (state_kind(state) != OBJECT_HELD)
+		return -EPERM;
+	*index = hold_place(a, hold_home(handle), state_client(state));
+	return hold_page_there(a, *index / HOLD_PAGE_RECORDS) ? 0 : -EUCLEAN;
+}
+
+/* As hold_settle() finds most often: somebody else holds it. */
+static inline bool still_held(const struct arena *a, uint64_t index)
+{
+	const struct hold_record *r = hold_record_at(a, index);
+
+	if (hold_head_state(hold_head_load(r)) != HOLD_LIVE)
+		return false;
+	for (uint32_t i = 0; i < HOLD_SLOTS; i++)
+		if (atomic_load_explicit(&r->slots[i], memory_order_seq_cst))
+			return true;
+	return false;
+}
 
 int hold_release(struct arena *a, uint64_t handle)
 {
-	uint64_t index, first, last;
-	_Atomic uint32_t *slot;
-	struct object o;
-	uint32_t state;
-	int err = 0, r;
 	struct thread_block *t = thread_peek(a);
+	struct slot_place p;
+	uint64_t first, page;
+	int err = 0;
 
-	if (!t)
+	if (__builtin_expect(!t, 0)) {
 		t = thread_self(a, &err);
-	if (!t)
-		return err;
-	first = find_fast(a, handle);
-	if (first == HOLD_NONE) {
-		r = object_word_find_live(a, handle, &o, &state);
-		if (r)
-			return r;
-		if (state_kind(state) != OBJECT_HELD)
-			return -EPERM;
-		first = hold_place(a, hold_home(handle), state_client(state));
-		if (!hold_page_there(a, first / HOLD_PAGE_RECORDS))
-			return -EUCLEAN;
+		if (!t)
+			return err;
 	}
-	index = first;
-	slot = find_slot(a, &index, NULL, &last);
-	/* Who holds it keeps the record this object's. */
-	if (!slot)
+	first = find_fast(a, handle, &page);
+	if (__builtin_expect(first == HOLD_NONE, 0)) {
+		err = find_long(a, handle, &first);
+		if (err)
+			return err;
+	}
+	p = find_slot(a, first);
+	if (__builtin_expect(!p.slot || !p.mine, 0))
 		return -EPERM;
-	if (atomic_load_explicit(&hold_record_at(a, first)->handle, memory_order_relaxed) != handle)
+	/* Who holds it keeps the record this object's. */
+	if (__builtin_expect(atomic_load_explicit(&hold_record_at(a, first)->handle, memory_order_relaxed) != handle,
+			     0))
 		return -ESTALE;
-	if (count_down(a, slot)) {
+	if (count_down(a, p.slot)) {
 		STOP_POINT(hold_slot_emptied);
-		hold_settle(a, first, t);
+		if (!still_held(a, first))
+			hold_settle(a, first, t);
 	}
 	return 0;
 }

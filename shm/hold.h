@@ -60,17 +60,33 @@ bool hold_in_region(const struct arena *a, uint64_t region, uint32_t client);
 
 #define HOLD_NONE UINT64_MAX
 
-/* The number of the record at a place seen from a page. */
-uint64_t hold_place(const struct arena *a, uint64_t page, uint32_t place);
-/* Whether a page of the table has memory. */
-bool hold_page_there(const struct arena *a, uint64_t page);
-/* Takes memory for a page. -ENOMEM. */
-int hold_page_commit(struct arena *a, uint64_t page);
-
 static inline uint64_t hold_pages(const struct arena *a)
 {
 	return a->g.capacity >> REGION_SHIFT;
 }
+
+/* A page seen from another, that is full: far apart, and the same for all who look. */
+uint64_t hold_far_page(const struct arena *a, uint64_t page, uint32_t far);
+
+/* The number of the record at a place seen from a page. */
+static inline uint64_t hold_place(const struct arena *a, uint64_t page, uint32_t place)
+{
+	if (__builtin_expect(place >= HOLD_PAGE_RECORDS, 0))
+		page = hold_far_page(a, page, place / HOLD_PAGE_RECORDS);
+	return page * HOLD_PAGE_RECORDS + place % HOLD_PAGE_RECORDS;
+}
+
+/* Whether a page of the table has memory. */
+static inline bool hold_page_there(const struct arena *a, uint64_t page)
+{
+	const _Atomic uint64_t *bits = (const _Atomic uint64_t *)(void *)(a->base + a->g.hold_bits);
+
+	return page < hold_pages(a) &&
+	       (atomic_load_explicit(&bits[page / 64], memory_order_acquire) >> (page % 64) & 1);
+}
+
+/* Takes memory for a page. -ENOMEM. */
+int hold_page_commit(struct arena *a, uint64_t page);
 
 /* Of a record whose page has memory. */
 static inline struct hold_record *hold_record_at(const struct arena *a, uint64_t index)
@@ -85,7 +101,14 @@ static inline uint64_t hold_home(uint64_t handle)
 }
 
 /* The record after one in its list, or HOLD_NONE. What it says is checked. */
-uint64_t hold_next(const struct arena *a, uint64_t index);
+uint64_t hold_next_there(const struct arena *a, uint64_t index, uint32_t next);
+
+static inline uint64_t hold_next(const struct arena *a, uint64_t index)
+{
+	uint32_t next = atomic_load_explicit(&hold_record_at(a, index)->next, memory_order_acquire);
+
+	return __builtin_expect(next == 0, 1) ? HOLD_NONE : hold_next_there(a, index, next);
+}
 
 /* A record in use, copied, with its holders in all extensions counted. */
 struct hold_view {

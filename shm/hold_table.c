@@ -4,25 +4,16 @@
 
 #include "hold_inside.h"
 
-/* Pages of other regions, far apart, where the own one is full. Anything will do, as long as all agree. */
-uint64_t hold_place(const struct arena *a, uint64_t page, uint32_t place)
+uint64_t hold_far_page(const struct arena *a, uint64_t page, uint32_t far)
 {
-	uint64_t pages = hold_pages(a), step = (pages * 0x9e37 >> 16) | 1, far = place / HOLD_PAGE_RECORDS;
+	uint64_t pages = hold_pages(a), step = (pages * 0x9e37 >> 16) | 1;
 
-	if (far)
-		page = (page + far * step) % pages;
-	return page * HOLD_PAGE_RECORDS + place % HOLD_PAGE_RECORDS;
+	return (page + far * step) % pages;
 }
 
 static _Atomic uint64_t *bits_of(const struct arena *a, uint64_t page)
 {
 	return (_Atomic uint64_t *)arena_at(a, a->g.hold_bits) + page / 64;
-}
-
-bool hold_page_there(const struct arena *a, uint64_t page)
-{
-	return page < hold_pages(a) &&
-	       (atomic_load_explicit(bits_of(a, page), memory_order_acquire) >> (page % 64) & 1);
 }
 
 int hold_page_commit(struct arena *a, uint64_t page)
@@ -35,12 +26,11 @@ int hold_page_commit(struct arena *a, uint64_t page)
 	return r;
 }
 
-uint64_t hold_next(const struct arena *a, uint64_t index)
+uint64_t hold_next_there(const struct arena *a, uint64_t index, uint32_t next)
 {
-	uint32_t next = atomic_load_explicit(&hold_record_at(a, index)->next, memory_order_acquire);
 	uint64_t at;
 
-	if (next == 0 || next > HOLD_PLACES)
+	if (next > HOLD_PLACES)
 		return HOLD_NONE;
 	at = hold_place(a, index / HOLD_PAGE_RECORDS, next - 1);
 	return hold_page_there(a, at / HOLD_PAGE_RECORDS) ? at : HOLD_NONE;

@@ -341,6 +341,7 @@ static void act_as(uint32_t client)
 {
 	memset(arena->zones_marked, 0, 8 * geometry_words(arena->g.zone_count));
 	arena->client = client;
+	thread_cell(arena)->marked = THREAD_MARKED_NONE;
 }
 
 static void make_up_client(uint32_t client)
