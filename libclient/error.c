@@ -35,6 +35,7 @@ static const struct {
 	{ENODEV, "this machine has no such NUMA node, or the process may not use it"},
 	{EOPNOTSUPP, "its memory cannot be bound to NUMA nodes: the kernel refuses policies, or has none for "
 		     "such a file"},
+	{ENODATA, "the object is packed: shma_read() reads it, shma_unpack() makes it plain again"},
 	{EMFILE, "too many arenas or files are open in this process"},
 };
 

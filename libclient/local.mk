@@ -3,14 +3,15 @@
 # and tests; libshmalloc is the same with only shma_* exported.
 
 noinst_LTLIBRARIES += libclient.la
-libclient_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS)
+libclient_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS) $(ZSTD_CFLAGS) $(LZ4_CFLAGS)
 libclient_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
-libclient_la_LIBADD = libshm.la
+libclient_la_LIBADD = libshm.la $(ZSTD_LIBS) $(LZ4_LIBS)
 libclient_la_SOURCES = \
 	%D%/protocol.h %D%/protocol.c \
 	%D%/connect.h %D%/connect.c \
 	%D%/attach.h %D%/attach.c \
 	%D%/hold_calls.c %D%/debug_calls.h %D%/debug_calls.c \
+	%D%/packing.h %D%/packing.c %D%/pack_calls.h %D%/pack_calls.c \
 	%D%/object_calls.c %D%/stack_calls.h %D%/stack_calls.c %D%/log_inside.h %D%/log_calls.c %D%/kv_calls.c %D%/position_calls.c %D%/error.c
 
 # The files that a log is drained to: for the daemon and the tools, not in libshmalloc.

@@ -7,6 +7,7 @@
 #include "names.h"
 #include "object.h"
 #include "object_offered.h"
+#include "pack_calls.h"
 #include "persist.h"
 #include "recovery.h"
 #include "stack.h"
@@ -280,7 +281,9 @@ shma_handle shma_resize(shma *s, shma_handle h, size_t size)
 
 ssize_t shma_read(shma *s, shma_handle h, size_t offset, void *to, size_t len)
 {
-	return debug_calls_end(s, h, DEBUG_CALL_READ, object_read(&s->arena, h, offset, to, len));
+	int64_t n = object_read(&s->arena, h, offset, to, len);
+
+	return n == -ENODATA ? pack_read(s, h, offset, to, len) : debug_calls_end(s, h, DEBUG_CALL_READ, n);
 }
 
 size_t shma_size(shma *s, shma_handle h)
@@ -288,6 +291,8 @@ size_t shma_size(shma *s, shma_handle h)
 	int err = 0;
 	uint64_t bytes = object_size(&s->arena, h, &err);
 
+	if (err == -ENODATA)
+		bytes = pack_size(s, h, &err);
 	debug_calls_end(s, h, DEBUG_CALL_SIZE, err);
 	return bytes ? bytes : fail(err);
 }

@@ -242,6 +242,24 @@ struct shma_scope {
 SHMA_API struct shma_scope shma_scope_begin(shma *a);
 SHMA_API void shma_scope_end(struct shma_scope *scope); /* errno stays */
 
+/* ---- packed objects ---- */
+
+/*
+ * Compresses an object that is not in use: the packed one's handle takes the place of h, which goes stale, and is the
+ * caller's, shared or persistent as h was. level: 0 and below LZ4, the faster and looser the lower; 1 to 22 zstd's
+ * levels. It takes whole pages: what would not take one less stays as it is, and h is given back, as it is where the
+ * object is packed already, or watched, in a debug arena. Until the call returns nobody may write to the object. Whoever dies in it leaves the one or
+ * the other.
+ * Of a packed object shma_size() gives the bytes it had, shma_read() reads those (it unpacks the 128 KiB that they lie
+ * in), shma_ptr() and shma_resize() give ENODATA; all that is done with ownership and names is done as with any other.
+ * ESTALE; EPERM: another's object; EBUSY: published, or held by several; EINVAL: not a handle of this arena, or level;
+ * ENOMEM: no room for the packed one beside it; EDQUOT; EROFS. Not for a signal handler; safe after fork().
+ */
+SHMA_API shma_handle shma_pack(shma *a, shma_handle h, int level);
+/* The other way: a plain object of as many bytes, whose handle takes the place of h; h itself if it is plain. Alignment
+ * beyond a page is not kept. Errors as shma_pack(), and EUCLEAN: what is packed is damaged; h stays then. */
+SHMA_API shma_handle shma_unpack(shma *a, shma_handle h);
+
 /* ---- log ring ---- */
 
 struct shma_record {
@@ -402,6 +420,9 @@ struct shma_stats {
 	uint64_t extent_bytes;
 	uint64_t state_bytes; /* bookkeeping of slabs */
 	uint64_t log_capacity_bytes;
+	uint64_t packed_objects;
+	uint64_t packed_bytes;	 /* that they take, part of live_bytes */
+	uint64_t unpacked_bytes; /* that they would take */
 	uint64_t stack_bytes;	   /* regions of temporary memory, part of extent_bytes */
 	uint64_t stack_used_bytes; /* of them in use now, 16 bytes before each object included */
 	uint64_t stack_high_bytes; /* the most that one thread ever had in use, as far as living ones and those that ended

@@ -89,6 +89,9 @@ enum raw_use {
 	RAW_SLAB = 128
 };
 
+/* What a large object holds (in the class field); the same as long as it lives. */
+enum large_use { LARGE_PLAIN = 0, LARGE_PACKED = 1 /* a struct packed_header, and what follows it */ };
+
 /*
  * word 0: kind 0-3 | object kind 4-7 | client 8-19 | generation 20-35 | slab kind, shape or use 36-47
  * word 1, heads of extents:  length in pages 0-32 | next on the pending stack: page in zone + 1, 33-49; of a large
@@ -141,6 +144,24 @@ enum object_kind {
 
 #define STATE_CLIENT_SHIFT 4
 #define STATE_GEN_SHIFT 16
+
+/*
+ * A packed object begins so; then a word for each chunk: where its frame ends, in bytes from the object's start. The
+ * frames follow, in order, each complete in itself and with the sum of its contents: LZ4's or zstd's, by method.
+ * W: who packs, before anybody else knows the object. R: anyone; not trusted.
+ */
+struct packed_header {
+	uint64_t bytes;  /* of the plain object */
+	uint64_t check;  /* bytes, each bit inverted */
+	uint32_t chunks; /* of PACKED_CHUNK bytes, but for the last */
+	uint8_t method;	 /* enum packed_method */
+	uint8_t large;	 /* the plain one took whole pages */
+	uint8_t reserved[2];
+	uint64_t packed; /* bytes of all this */
+};
+_Static_assert(sizeof(struct packed_header) == 32, "packed header");
+enum packed_method { PACKED_LZ4 = 1, PACKED_ZSTD = 2 };
+#define PACKED_CHUNK (UINT64_C(128) << 10)
 
 /* Slab record: one slab's bookkeeping, in a state block. A multiple of 64 bytes, 64 + 64 x shape. */
 enum record_owner { RECORD_FREE = 0, RECORD_LIVE = 1, RECORD_BUSY = 2 /* | client << 4 */ };
@@ -271,15 +292,16 @@ struct cache {
 };
 _Static_assert(sizeof(struct cache) == 32, "cache");
 
-/* shma_persist(): what its recovery must undo. W: the thread; handle and cell before armed. */
+/* What the recovery of a thread must undo, or end. W: the thread; all else before armed. */
 struct persist_intent {
 	uint64_t handle;
 	uint64_t cell;	    /* heap offset */
 	uint64_t container; /* handle of the object that the cell lies in */
 	uint64_t old;	    /* what the cell held */
-	_Atomic uint32_t armed;
-	uint32_t reserved;
+	_Atomic uint32_t armed; /* enum intent_kind */
+	uint32_t gen;	    /* INTENT_REPLACE: under which handle's place becomes ours; cell is the new one's handle */
 };
+enum intent_kind { INTENT_NONE = 0, INTENT_PERSIST = 1 /* shma_persist() */, INTENT_REPLACE = 2 /* replace.h */ };
 
 /* ---- log ring, see RING.md ---- */
 

@@ -34,7 +34,7 @@ libshm_la_SOURCES = \
 	%D%/object.h %D%/object_offered.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
 	%D%/hold.h %D%/hold_inside.h %D%/hold_table.c %D%/hold.c %D%/hold_recover.c \
 	%D%/names.h %D%/names.c \
-	%D%/persist.h %D%/persist.c \
+	%D%/persist.h %D%/persist.c %D%/replace.h %D%/replace.c \
 	%D%/fields.h %D%/fields.c \
 	%D%/debug.h %D%/debug.c %D%/debug_report.h %D%/debug_report.c \
 	%D%/debug_room.h %D%/debug_room.c %D%/debug_object.h %D%/debug_object.c \

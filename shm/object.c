@@ -91,7 +91,9 @@ static uint64_t alloc_large(struct arena *a, struct thread_block *t, uint64_t pa
 	gen = pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed));
 	STOP_POINT(object_large_raw);
 	/* Crash: before, a raw extent of this client's; after, its object (or the arena's). */
-	atomic_store_explicit(&a->pages[page].w0, pw0_large(state_make(want->kind, client, gen)),
+	atomic_store_explicit(&a->pages[page].w0,
+			      pw0_large(state_make(want->kind, client, gen)) |
+				      (uint64_t)(want->packed ? LARGE_PACKED : LARGE_PLAIN) << PW0_CLASS_SHIFT,
 			      memory_order_release);
 	object_word_account(a, 0, client, pages << PAGE_SHIFT);
 	return handle_make(a->tag, gen, page << PAGE_SHIFT);
@@ -111,7 +113,7 @@ static uint32_t class_for(uint64_t size, uint64_t align)
 
 uint64_t object_alloc_plain(struct arena *a, struct thread_block *t, const struct object_want *want, int *err)
 {
-	if (want->size <= SIZECLASS_MAX_BYTES && !want->large) {
+	if (want->size <= SIZECLASS_MAX_BYTES && !want->large && !want->packed) {
 		uint32_t class = class_for(want->size, want->align);
 
 		if (class < CLASSES)
@@ -150,7 +152,7 @@ uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 
 /* Makes a live object ours to dispose of, under a new generation. -EPERM, -EBUSY. Modelled in
  * tests/model/object.pml. */
-static int claim_to_free(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
+int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
 	uint64_t expected, raw;
 
@@ -171,7 +173,7 @@ static int claim_to_free(struct arena *a, const struct object *o, uint32_t state
 		return object_word_change(o, state, state_make(OBJECT_PRIVATE, a->client, gen))
 			       ? 0
 			       : -EAGAIN;
-	expected = pw0_large(state);
+	expected = pw0_large(state) | o->use;
 	raw = pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN);
 	/* Crash: before, live; after, a raw extent of ours in regions that we have marked. */
 	return atomic_compare_exchange_strong_explicit(o->large, &expected, raw,
@@ -210,28 +212,36 @@ int object_free(struct arena *a, uint64_t handle)
 int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle)
 {
 	struct object o;
-	uint32_t state, gen;
+	uint32_t state;
 	int r = object_word_find_live(a, handle, &o, &state);
 
 	if (r)
 		return r == -EPERM ? stack_free(a, handle) : r;
 	if (o.front)
 		return debug_object_free(a, t, handle, &o, state);
-	gen = (o.gen + (t->gen_step >> STATE_GEN_SHIFT)) & 0xffff;
-	r = object_word_step(a, &o, &state, claim_to_free, gen);
-	if (r)
-		return r;
+	r = object_word_step(a, &o, &state, object_claim, object_next_gen(t, o.gen));
+	if (!r)
+		object_put_claimed(a, t, handle, &o, state);
+	return r;
+}
+
+uint32_t object_next_gen(const struct thread_block *t, uint32_t gen)
+{
+	return (gen + (t->gen_step >> STATE_GEN_SHIFT)) & 0xffff;
+}
+
+void object_put_claimed(struct arena *a, struct thread_block *t, uint64_t handle, const struct object *o, uint32_t state)
+{
 	STOP_POINT(object_freed);
 	/* PAIR(read): the new generation, then whatever comes to lie there. */
 	atomic_thread_fence(memory_order_release);
-	object_word_account(a, state_owner(state), 0, o.bytes);
-	if (!o.small) {
-		extent_free(a, o.page);
-		return 0;
+	object_word_account(a, state_owner(state), 0, o->bytes);
+	if (!o->small) {
+		extent_free(a, o->page);
+		return;
 	}
-	object_word_account(a, 0, a->client, o.bytes);
-	cache_push(a, t, o.class, handle_make(a->tag, gen, handle_offset(handle)));
-	return 0;
+	object_word_account(a, 0, a->client, o->bytes);
+	cache_push(a, t, o->class, handle_make(a->tag, object_next_gen(t, o->gen), handle_offset(handle)));
 }
 
 /* ---- resizing ---- */
@@ -326,6 +336,8 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 		*err = -EBUSY;
 	if (!*err && state_kind(state) != OBJECT_PERSISTENT && !object_word_is_mine(a, state))
 		*err = -EPERM;
+	if (!*err && o.use)
+		*err = -ENODATA; /* packed */
 	if (*err)
 		return 0;
 	if (fits_in_place(&o, size))

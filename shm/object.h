@@ -357,6 +357,7 @@ struct object_want {
 	bool zero;
 	bool large;		/* whole pages */
 	bool watched;		/* one of those of a sampled arena, see debug.h */
+	bool packed;		/* likewise, to hold what is packed */
 	enum object_kind kind; /* private, shared or persistent */
 };
 
@@ -369,6 +370,7 @@ int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle);
 int object_share(struct arena *a, uint64_t handle);
 int object_take(struct arena *a, uint64_t handle);
 uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err);
+/* These three: -ENODATA: it is packed, see replace.h. */
 void *object_ptr(struct arena *a, uint64_t handle, int *err);
 uint64_t object_size(struct arena *a, uint64_t handle, int *err);
 int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to, uint64_t len);
@@ -383,9 +385,16 @@ int object_publish_word(struct arena *a, uint64_t handle);
 int object_unpublish_word(struct arena *a, uint64_t handle);
 /* This client's object becomes persistent; 0 if it is persistent already. -EPERM, -EBUSY (published), -ESTALE. */
 int object_persist_word(struct arena *a, uint64_t handle);
+/* The two steps of freeing, for who puts another in its place. From this state, a live object becomes ours, free and in no
+ * cache, under another generation, that which follows at a free by this thread: -EAGAIN, it has changed; -EPERM; -EBUSY;
+ * -ENOMEM. Then it is put where free ones are; state: what it was. */
+struct object;
+uint32_t object_next_gen(const struct thread_block *t, uint32_t gen);
+int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32_t gen);
+void object_put_claimed(struct arena *a, struct thread_block *t, uint64_t handle, const struct object *o, uint32_t state);
 /* OBJECT_FREE when the handle is stale. */
 enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *client);
-/* The live object that holds a heap offset; 0: none does. */
+/* The live object that holds a heap offset; 0: none does, or it is packed. */
 uint64_t object_containing(struct arena *a, uint64_t heap_offset);
 
 #endif

@@ -18,12 +18,20 @@ static int find_to_look(struct arena *a, uint64_t handle, struct object *o, uint
 	return r == -EPERM ? 0 : r;
 }
 
+/* What is packed has other bytes than its users know. */
+static int find_plain(struct arena *a, uint64_t handle, struct object *o, uint32_t *state)
+{
+	int r = find_to_look(a, handle, o, state);
+
+	return r == 0 && o->use ? -ENODATA : r;
+}
+
 void *object_ptr(struct arena *a, uint64_t handle, int *err)
 {
 	struct object o;
 	uint32_t state;
 
-	*err = find_to_look(a, handle, &o, &state);
+	*err = find_plain(a, handle, &o, &state);
 	return *err ? NULL : a->heap + handle_offset(handle) + o.front;
 }
 
@@ -37,7 +45,7 @@ uint64_t object_size(struct arena *a, uint64_t handle, int *err)
 	struct object o;
 	uint32_t state;
 
-	*err = find_to_look(a, handle, &o, &state);
+	*err = find_plain(a, handle, &o, &state);
 	return *err ? 0 : object_usable(a, &o, handle);
 }
 
@@ -64,7 +72,7 @@ int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to,
 	uint32_t state;
 	uint64_t usable;
 	int64_t n;
-	int r = find_to_look(a, handle, &o, &state);
+	int r = find_plain(a, handle, &o, &state);
 
 	if (r)
 		return r;
@@ -180,5 +188,5 @@ uint64_t object_containing(struct arena *a, uint64_t heap_offset)
 			pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed)),
 			heap_offset);
 	}
-	return object_word_find_live(a, handle, &o, &state) ? 0 : handle;
+	return object_word_find_live(a, handle, &o, &state) || o.use ? 0 : handle;
 }

@@ -39,6 +39,7 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 	o->large = &a->pages[page].w0;
 	o->page = page;
 	o->bytes = pages << PAGE_SHIFT;
+	o->use = pw0_use(w0);
 	return 0;
 }
 
@@ -101,8 +102,8 @@ bool object_word_change(const struct object *o, uint32_t from, uint32_t to)
 	if (o->small)
 		return atomic_compare_exchange_strong_explicit(
 			o->small, &from, to, memory_order_acq_rel, memory_order_relaxed);
-	expected = pw0_large(from);
-	return atomic_compare_exchange_strong_explicit(o->large, &expected, pw0_large(to),
+	expected = pw0_large(from) | o->use;
+	return atomic_compare_exchange_strong_explicit(o->large, &expected, pw0_large(to) | o->use,
 						       memory_order_acq_rel, memory_order_relaxed);
 }
 

@@ -17,6 +17,7 @@ struct object {
 	uint64_t front; /* of them, before the user's: 0 but in a watched object, see debug.h */
 	uint32_t class;
 	uint32_t gen; /* of the handle */
+	uint64_t use; /* large: as pw0_use() gives it */
 };
 
 /* The object a handle names, and its state word; -ESTALE unless it is live under the handle's generation;

@@ -55,14 +55,14 @@ static void arm(struct persist_intent *intent, uint64_t handle, uint64_t cell, u
 	intent->old = old;
 	STOP_POINT(persist_noted);
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&intent->armed, 1, memory_order_relaxed);
+	atomic_store_explicit(&intent->armed, INTENT_PERSIST, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
 static void disarm(struct persist_intent *intent)
 {
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&intent->armed, 0, memory_order_relaxed);
+	atomic_store_explicit(&intent->armed, INTENT_NONE, memory_order_relaxed);
 }
 
 /* The cell's own value again, unless somebody has changed it since; its object may be gone, and another there. */
@@ -139,7 +139,7 @@ void persist_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 					.old = tb->intent.old};
 	uint32_t owner = 0;
 
-	if (atomic_load_explicit(&tb->intent.armed, memory_order_acquire) != 1)
+	if (atomic_load_explicit(&tb->intent.armed, memory_order_acquire) != INTENT_PERSIST)
 		return;
 	if (handle_tag(intent.handle) != a->tag || handle_offset(intent.handle) >= a->g.capacity)
 		return;

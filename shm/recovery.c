@@ -18,6 +18,7 @@
 #include "pagemap.h"
 #include "persist.h"
 #include "record.h"
+#include "replace.h"
 #include "ring.h"
 #include "slab.h"
 #include "span.h"
@@ -42,8 +43,10 @@ static int recover_threads(struct arena *a, uint32_t client)
 		if (thread_word_state(word) == THREAD_FREE || thread_word_client(word) != client)
 			continue;
 		t = client_thread_block(a, word, client);
-		if (t)
+		if (t) {
 			persist_recover(a, t, client);
+			replace_recover(a, t, client);
+		}
 		r = ring_recover_thread(a, i, t);
 		STOP_POINT(recovery_thread);
 		/* Crash: before, done again; after, the block is a raw extent in a marked region. */

@@ -427,6 +427,12 @@ static void write_pieces(struct repair_run *r, uint64_t page, uint64_t length)
 	}
 }
 
+/* What makes no sense is plain. */
+static uint64_t use_of(uint64_t w0)
+{
+	return pw0_class(w0) == LARGE_PACKED ? pw0_use(w0) : 0;
+}
+
 static void take_large(struct repair_run *r, uint64_t page)
 {
 	uint64_t w0 = word0(r, page), said = pw1_length(word1(r, page)), length = reach_of(r, page);
@@ -447,7 +453,8 @@ static void take_large(struct repair_run *r, uint64_t page)
 			    "page %#llx: a large object, its entry of kind %u",
 			    (unsigned long long)page, pw0_kind(w0));
 	repair_claim(r, page, length, USE_LARGE);
-	repair_write_entry(r, page, pw0_large(pw0_state(w0)), pw1_large(length, length == said ? pw1_front(word1(r, page)) : 0));
+	repair_write_entry(r, page, pw0_large(pw0_state(w0)) | use_of(w0),
+			   pw1_large(length, length == said ? pw1_front(word1(r, page)) : 0));
 	write_pieces(r, page, length);
 }
 

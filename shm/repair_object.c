@@ -53,7 +53,10 @@ void repair_word_set(const struct repair_word *w, uint32_t state)
 	if (w->slab)
 		atomic_store_explicit(w->slab, state, memory_order_release);
 	else
-		atomic_store_explicit(&w->entry->w0, pw0_large(state), memory_order_release);
+		atomic_store_explicit(&w->entry->w0,
+				      pw0_large(state) |
+					      pw0_use(atomic_load_explicit(&w->entry->w0, memory_order_relaxed)),
+				      memory_order_release);
 }
 
 static uint32_t freed(uint32_t state)

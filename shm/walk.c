@@ -86,6 +86,13 @@ static enum walk_problem judge_state(const struct arena *a, struct walk_item *it
 	return it->length == shape_block_pages(it->class_index) ? WALK_FINE : WALK_LENGTH;
 }
 
+static enum walk_problem judge_large(const struct arena *a, struct walk_item *it)
+{
+	enum walk_problem problem = judge_extent(a, it);
+
+	return !problem && it->class_index > LARGE_PACKED ? WALK_CLASS : problem;
+}
+
 /* One whole region. */
 static enum walk_problem judge_stack(const struct arena *a, struct walk_item *it)
 {
@@ -128,8 +135,8 @@ static enum walk_problem judge(const struct arena *a, struct walk_item *it)
 	case PAGE_FREE: return WALK_FINE;
 	case PAGE_RAW:
 	case PAGE_RETURNED:
-	case PAGE_LARGE:
 	case PAGE_LOG: return judge_extent(a, it);
+	case PAGE_LARGE: return judge_large(a, it);
 	case PAGE_STATE: return judge_state(a, it);
 	case PAGE_SLAB: return judge_slab(a, it);
 	case PAGE_SPAN: return judge_span(a, it);

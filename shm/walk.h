@@ -40,7 +40,7 @@ struct walk_item {
 	enum walk_problem problem;
 	enum object_kind object; /* PAGE_LARGE */
 	uint32_t client, generation;
-	uint32_t class_index; /* kind of a slab; shape of a state block, use of a raw extent */
+	uint32_t class_index; /* kind of a slab; shape of a state block, use of a raw extent or a large object */
 	uint64_t record;      /* PAGE_SLAB: heap offset of its record */
 	uint64_t span_head;   /* PAGE_SPAN: first page of the extent */
 };

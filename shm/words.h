@@ -106,6 +106,17 @@ static inline uint64_t pw0_large(uint32_t state)
 	       (uint64_t)state_gen(state) << PW0_GEN_SHIFT;
 }
 
+/* What a large object is besides: enum large_use, in its place in word 0. */
+static inline uint64_t pw0_use(uint64_t w0)
+{
+	return w0 & (uint64_t)((1u << PW0_CLASS_BITS) - 1) << PW0_CLASS_SHIFT;
+}
+
+static inline bool pw0_is_packed(uint64_t w0)
+{
+	return pw0_kind(w0) == PAGE_LARGE && pw0_class(w0) == LARGE_PACKED;
+}
+
 static inline uint32_t pw0_state(uint64_t w0)
 {
 	return state_make((enum object_kind)(w0 >> PW0_OBJECT_SHIFT & 0xf), pw0_client(w0), pw0_gen(w0));

@@ -50,6 +50,7 @@ unit_tests = \
 	%D%/unit/test_names \
 	%D%/unit/test_object \
 	%D%/unit/test_open \
+	%D%/unit/test_pack \
 	%D%/unit/test_parse \
 	%D%/unit/test_persist \
 	%D%/unit/test_placement \

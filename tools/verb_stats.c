@@ -27,6 +27,13 @@ static void print_totals(struct emit *e, const struct reach *r, const struct shm
 	emit_bytes(e, "extent_bytes", st->extent_bytes);
 	emit_bytes(e, "state_bytes", st->state_bytes);
 	emit_bytes(e, "log_capacity_bytes", st->log_capacity_bytes);
+	emit_u64(e, "packed_objects", st->packed_objects);
+	emit_bytes(e, "packed_bytes", st->packed_bytes);
+	emit_bytes(e, "unpacked_bytes", st->unpacked_bytes);
+	if (st->packed_bytes)
+		emit_real(e, "packed_ratio", (double)st->unpacked_bytes / (double)st->packed_bytes, 2);
+	else
+		emit_none(e, "packed_ratio");
 	emit_u64(e, "problems", d->problems);
 	emit_bytes(e, "stack_bytes", st->stack_bytes);
 	emit_bytes(e, "stack_used_bytes", st->stack_used_bytes);

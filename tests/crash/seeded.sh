@@ -89,7 +89,7 @@ defect unpublish-early names.c "unpublish, small" '
 swap("	int r = object_unpublish_word(a, f->handle);\n\n	if (r &&", "	int r;\n\n	swap_word(a, f->index, f->word, freed(f->word));\n	r = object_unpublish_word(a, f->handle);\n	if (r &&")' \
 	"the name goes before its object"
 defect persist-unarmed persist.c "persist, small" '
-swap("	atomic_store_explicit(&intent->armed, 1, memory_order_relaxed);", "	(void)0;")' \
+swap("	atomic_store_explicit(&intent->armed, INTENT_PERSIST, memory_order_relaxed);", "	(void)0;")' \
 	"shma_persist() does not arm its intent"
 defect thread-word thread.c "first call, alloc" '
 swap("thread_word(THREAD_CLAIMED, a->client, 0),\n			    memory_order_acq_rel", "thread_word(THREAD_CLAIMED, 0, 0),\n			    memory_order_acq_rel")' \
