@@ -4,6 +4,7 @@
 
 #include "attach.h"
 #include "debug_calls.h"
+#include "debug_sample.h"
 #include "names.h"
 #include "object.h"
 #include "object_offered.h"
@@ -74,9 +75,13 @@ SLOW static uint64_t alloc_long(struct shma *s, size_t size, unsigned flags)
 	if (flags & ~ALLOC_FLAGS)
 		return fail(-EINVAL);
 	look_after_the_dead(&s->arena);
+	if (s->arena.debug == DEBUG_SAMPLED)
+		want.watched = debug_sample_now(&s->arena, size);
 	handle = object_alloc(&s->arena, &want, &err);
 	if (!handle && err == -ENOMEM && thread_is_client(&s->arena))
 		handle = alloc_of_the_dead(&s->arena, &want, &err);
+	if (s->arena.debug == DEBUG_SAMPLED)
+		debug_sample_count(&s->arena, size);
 	debug_calls_end(s, handle, DEBUG_CALL_NONE, 0);
 	return handle ? handle : fail(err);
 }

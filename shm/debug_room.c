@@ -60,9 +60,9 @@ void debug_room_end(struct arena *a)
 
 static uint64_t bytes_max(const struct arena *a)
 {
-	uint64_t part = a->g.capacity / 64;
+	uint64_t part = a->g.capacity / 64, most = a->debug == DEBUG_FULL ? DEBUG_ROOM_MAX : DEBUG_ROOM_SAMPLED;
 
-	return part < DEBUG_ROOM_MAX ? part : DEBUG_ROOM_MAX;
+	return part < most ? part : most;
 }
 
 bool debug_room_keep(struct arena *a, uint64_t handle, uint64_t bytes)

@@ -18,6 +18,7 @@
 #include "debug.h"
 
 #define DEBUG_ROOM_MAX	   (UINT64_C(16) << 20) /* bytes in quarantine: a 64th of the arena, and at most this */
+#define DEBUG_ROOM_SAMPLED (UINT64_C(1) << 20) /* the same of samples */
 #define DEBUG_ROOM_ENTRIES 32768u
 #define DEBUG_GUARDS	   1024u /* protected runs of pages: each costs the kernel two more mappings */
 

@@ -37,7 +37,7 @@ libshm_la_SOURCES = \
 	%D%/persist.h %D%/persist.c %D%/replace.h %D%/replace.c \
 	%D%/fields.h %D%/fields.c \
 	%D%/debug.h %D%/debug.c %D%/debug_report.h %D%/debug_report.c \
-	%D%/debug_room.h %D%/debug_room.c %D%/debug_object.h %D%/debug_object.c \
+	%D%/debug_room.h %D%/debug_room.c %D%/debug_object.h %D%/debug_object.c %D%/debug_sample.h %D%/debug_sample.c \
 	%D%/ring_words.h %D%/ring_view.h %D%/ring_format.c \
 	%D%/ring.h %D%/ring.c \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \

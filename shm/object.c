@@ -124,8 +124,10 @@ uint64_t object_alloc_plain(struct arena *a, struct thread_block *t, const struc
 
 static uint64_t alloc_once(struct arena *a, struct thread_block *t, const struct object_want *want, int *err)
 {
-	return a->debug == DEBUG_FULL || want->watched ? debug_object_alloc(a, t, want, err)
-						       : object_alloc_plain(a, t, want, err);
+	uint64_t handle = a->debug == DEBUG_FULL || want->watched ? debug_object_alloc(a, t, want, err) : 0;
+
+	/* A sample takes more than the object would. */
+	return handle || a->debug == DEBUG_FULL ? handle : object_alloc_plain(a, t, want, err);
 }
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)

@@ -271,7 +271,8 @@ static void enter_cell(const struct arena *a, struct thread_cell *cell, struct t
 	cell->entry = &no_entry;
 	cell->w1 = ~UINT64_C(0);
 	cell->real = t;
-	cell->block = a->debug ? NULL : t;
+	cell->block = a->debug == DEBUG_FULL ? NULL : t;
+	cell->sample_left = 0;
 }
 
 static int own_cells(void)

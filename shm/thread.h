@@ -13,7 +13,7 @@
 
 /* What a thread has of one arena, in private memory. */
 struct thread_cell {
-	struct thread_block *block; /* for fast paths. NULL: none yet, or a debug arena: each call goes the long way */
+	struct thread_block *block; /* for fast paths. NULL: none yet, or each call is to go the long way */
 	uint64_t given;		    /* the handle that shma_alloc() gave last */
 	/* The object that shma_handle_of() was asked for last: its handle, its page's entry, what word 1 said
 	 * there, its state word. See object.h. */
@@ -26,7 +26,11 @@ struct thread_cell {
 	/* Temporary memory, see stack.h: the region in use; one that is empty, to be used next; open scopes. */
 	struct stack_region *stack, *stack_spare;
 	uint64_t stack_scopes;
-	uint64_t reserved2[5];
+	/* Sampled arenas, see debug_sample.h: objects until the next sample; allocations until it, while fast paths
+	 * are closed; a state of chance. */
+	uint32_t sample_left, sample_window;
+	uint64_t sample_random;
+	uint64_t reserved2[3];
 };
 _Static_assert(sizeof(struct thread_cell) == 128, "cache lines");
 

@@ -44,6 +44,9 @@ struct bench_peer peers[] = {
 	 .can = NEEDS_LOG | NEEDS_QUEUE,
 	 .no_heap = true,
 	 .own = true},
+	/* By name only: no bar is theirs. */
+	{.name = "shmalloc-debug", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .by_name = true},
+	{.name = "shmalloc-sampled", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .by_name = true},
 };
 const int npeers = (int)(sizeof(peers) / sizeof(peers[0]));
 
@@ -78,7 +81,7 @@ static void find_peers(void)
 		FILE *err;
 		int e;
 
-		peer->wanted = in_list(opt.peers, peer->name);
+		peer->wanted = in_list(opt.peers, peer->name) && (opt.peers || !peer->by_name);
 		if (!peer->wanted)
 			continue;
 		err = tmpfile();

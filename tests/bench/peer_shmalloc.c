@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Four peers:
+ * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Six peers:
  *  shmalloc         for a program that holds pointers, as a user of malloc does: shma_alloc_ptr() and
  *                   shma_free_ptr(), which finds the handle anew;
  *  shmalloc-of      the same by one call each: shma_alloc() and shma_ptr(); shma_handle_of() and shma_free(),
  *                   which checks the handle;
  *  shmalloc-handle  for a program that holds handles: it pays a checked shma_ptr() at each use;
- *  shmalloc-coarse  a log whose records have a coarse time.
+ *  shmalloc-coarse  a log whose records have a coarse time;
+ *  shmalloc-debug   as shmalloc, in a debug arena;
+ *  shmalloc-sampled as shmalloc, in an arena that watches one allocation in 5,000.
  */
 #include "peer.h"
 
@@ -123,12 +125,15 @@ static uint64_t arena_clients(void)
 
 static const char *arena_name;
 
+static int debug_mode;
+
 static int open_arena(shma **ret, const char *name, uint64_t capacity, int create)
 {
 	struct shma_options opt = {
 		.struct_size = sizeof(opt),
 		.capacity = capacity,
 		.log_policy = SHMA_LOG_BLOCK, /* while there is a consumer; else it overwrites */
+		.debug = debug_mode,
 	};
 
 	return shma_open(ret, name, SHMA_EMBEDDED | (create ? SHMA_CREATE | SHMA_EXCL : 0), &opt);
@@ -311,7 +316,12 @@ static const struct peer_ops handle_ops = {
 
 const struct peer_ops *peer_open(const struct peer_config *config, char *err, size_t err_size)
 {
-	int r = open_arena(&arena, config->arena, config->capacity, config->create);
+	int r;
+
+	debug_mode = !strcmp(config->variant, "shmalloc-debug")	    ? SHMA_DEBUG_FULL
+		     : !strcmp(config->variant, "shmalloc-sampled") ? SHMA_DEBUG_SAMPLED
+								    : SHMA_DEBUG_OFF;
+	r = open_arena(&arena, config->arena, config->capacity, config->create);
 
 	if (!r)
 		r = find_heap();

@@ -21,6 +21,7 @@ struct bench_peer {
 	bool one_size;	     /* a pool of objects of 128 bytes, no more */
 	bool no_heap;	     /* a log or a queue alone */
 	bool own;	     /* a form of use of shmalloc: to be judged */
+	bool by_name;	     /* takes part only if it is asked for */
 	bool wanted, present;
 	char version[80]; /* or why it is missing */
 };

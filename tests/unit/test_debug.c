@@ -547,6 +547,84 @@ START_TEST(at_random_nothing_is_found_and_nothing_lost)
 }
 END_TEST
 
+/* ---- samples ---- */
+
+static void setup_sampled(void)
+{
+	heap = open_debug(SHMA_DEBUG_SAMPLED, 200);
+}
+
+static bool is_watched(shma_handle h)
+{
+	struct object o;
+	uint32_t state;
+
+	ck_assert_int_eq(object_word_find_live(&heap->arena, h, &o, &state), 0);
+	return o.front != 0;
+}
+
+START_TEST(about_one_object_in_so_many_is_watched_and_all_work_alike)
+{
+	enum { COUNT = 40000 };
+	shma_handle *all = calloc(COUNT, sizeof(*all));
+	uint32_t watched = 0;
+
+	for (int i = 0; i < COUNT; i++) {
+		size_t size = 16 + (size_t)i % 500;
+		char *p;
+
+		all[i] = shma_alloc(heap, size, i % 7 ? 0 : SHMA_SHARED);
+		p = shma_ptr(heap, all[i]);
+		ck_assert_ptr_nonnull(p);
+		ck_assert_uint_eq((uintptr_t)p % 16, 0);
+		ck_assert_uint_eq(shma_handle_of(heap, p), all[i]);
+		ck_assert_uint_ge(shma_size(heap, all[i]), size);
+		memset(p, i, size);
+		watched += is_watched(all[i]);
+	}
+	ck_assert_uint_ge(watched, COUNT / 200 / 3);
+	ck_assert_uint_le(watched, COUNT / 200 * 3);
+	heap_check(&heap->arena);
+	for (int i = 0; i < COUNT; i++) {
+		char *p = shma_ptr(heap, all[i]);
+
+		ck_assert_int_eq(p[15], (char)i);
+		ck_assert_int_eq(i % 2 ? shma_free(heap, all[i]) : shma_free_ptr(heap, p), 0);
+	}
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+	last_of(0);
+	free(all);
+}
+END_TEST
+
+/* Of all that is done wrong, what is done to a sample is told; nothing is of others. */
+START_TEST(misuse_of_a_sample_is_told)
+{
+	struct shma_debug_report r;
+	shma_handle sample = 0;
+
+	while (!sample) {
+		shma_handle h = shma_alloc(heap, 100, SHMA_SHARED);
+
+		if (is_watched(h)) {
+			sample = h;
+			continue;
+		}
+		ck_assert_int_eq(shma_free(heap, h), 0);
+		ck_assert_int_eq(shma_free(heap, h), -ESTALE);
+		shma_alloc(heap, 100, 0); /* so that caches are refilled */
+	}
+	last_of(0);
+	((char *)shma_ptr(heap, sample))[100] = 1;
+	ck_assert_int_eq(shma_free(heap, sample), 0);
+	ck_assert_int_eq(last_of(1).what, SHMA_DEBUG_OVERRUN);
+	ck_assert_int_eq(shma_free(heap, sample), -ESTALE);
+	r = last_of(2);
+	ck_assert_int_eq(r.what, SHMA_DEBUG_DOUBLE_FREE);
+	ck_assert_uint_gt(r.freed.time_ns, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("debug");
@@ -574,6 +652,11 @@ int main(void)
 	tcase_add_test(tc, a_record_of_rubbish_is_no_report);
 	tcase_add_test(tc, other_arenas_have_no_reports);
 	tcase_add_test(tc, at_random_nothing_is_found_and_nothing_lost);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("sampled");
+	tcase_add_checked_fixture(tc, setup_sampled, teardown);
+	tcase_add_test(tc, about_one_object_in_so_many_is_watched_and_all_work_alike);
+	tcase_add_test(tc, misuse_of_a_sample_is_told);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
