@@ -59,7 +59,7 @@ static int take_group(struct segment_cursor *c, struct segment_file *file, struc
 		return 0;
 	}
 	segment_cursor_seen(c, file);
-	if (!segment_seen_look(c->seen, f->group.ring, fragment, &f->fresh)) {
+	if (!segment_seen_look(c->seen, f->group.life, fragment, &f->fresh)) {
 		c->stats.duplicates += fragment->records != 0;
 		c->lost += f->fresh.first && !skip ? fragment->lost : 0;
 		return 0;
@@ -67,7 +67,7 @@ static int take_group(struct segment_cursor *c, struct segment_file *file, struc
 	r = segment_group_load(file, &f->group);
 	if (r)
 		return r;
-	segment_seen_add(c->seen, f->group.ring, fragment, &f->fresh);
+	segment_seen_add(c->seen, f->group.life, fragment, &f->fresh);
 	c->stats.duplicates += !is_whole(fragment, &f->fresh);
 	c->stats.fragments++;
 	c->stats.payload_bytes += fragment->payload_bytes;

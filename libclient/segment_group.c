@@ -11,6 +11,7 @@ int segment_group_find(struct segment_file *f, uint64_t offset, struct segment_g
 	int r;
 
 	memcpy(g->ring, f->header.ring, sizeof(g->ring));
+	segment_life(&f->header, g->life);
 	g->offset = offset;
 	g->bytes = 0;
 	for (;;) {

@@ -7,7 +7,7 @@
 
 struct segment_group {
 	uint64_t number; /* of the segment; the reader's */
-	uint8_t ring[16];
+	uint8_t ring[16], life[16]; /* see segment_life() */
 	uint64_t offset, bytes;		  /* of all of it, in the plain segment */
 	struct segment_fragment fragment; /* the last, whose records these are */
 	unsigned char *data;		  /* loaded: its bytes */

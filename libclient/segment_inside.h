@@ -9,6 +9,14 @@
 
 /* ---- segment_make.c: what is believed of a header's bytes ---- */
 
+/* What blocks and laps are told by: the ring, and the boot in which it was used. After a power cut the file of a ring
+ * may be older than its segments, and laps come again with other records. */
+static inline void segment_life(const struct segment_header *h, uint8_t ret[16])
+{
+	for (unsigned i = 0; i < sizeof(h->ring); i++)
+		ret[i] = h->ring[i] ^ h->boot[i];
+}
+
 /* Checksum and all that the rest relies on. */
 bool segment_header_good(const struct segment_header *h);
 /* Likewise, but not the payload. Kinds that are not known are good: readers step over them. */

@@ -136,6 +136,7 @@ static int pass(void *context, const struct segment_header *h, const struct segm
 {
 	struct border *b = context;
 	struct segment_new fresh;
+	uint8_t life[16];
 
 	if (offset >= b->until || f->kind == SEGMENT_INDEX)
 		return 1;
@@ -144,8 +145,9 @@ static int pass(void *context, const struct segment_header *h, const struct segm
 		return 0;
 	if (b->next > b->until)
 		return 1;
+	segment_life(h, life);
 	if (f->kind == SEGMENT_OWN || f->kind == SEGMENT_SHARED)
-		segment_seen_add(b->c->seen, h->ring, f, &fresh);
+		segment_seen_add(b->c->seen, life, f, &fresh);
 	b->at = b->next;
 	return 0;
 }

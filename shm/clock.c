@@ -276,12 +276,13 @@ static uint64_t in_vain(uint64_t ticks)
 	return ~(ticks / MEASURE_LEAST);
 }
 
-/* By the system, and not before what was given. */
+/* By the system, and not before what was given: the clock is waited for, for as long as an epoch can be; a line that
+ * ends later is damaged. While one is being taken (epoch 0) its end means nothing; what was given before is near. */
 static uint64_t by_system(struct clock_line *line, uint64_t ticks)
 {
-	uint64_t now = clock_now(), end = line_end(line);
+	uint64_t now = clock_now(), end = line_end(line), most = line->epoch ? RATE_MOST + APART_NS : APART_NS;
 
-	if (now < end && end - now < APART_NS)
+	if (now < end && end - now < most)
 		now = end;
 	take_line(line, in_vain(ticks), now, 0);
 	return now;

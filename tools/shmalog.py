@@ -28,7 +28,7 @@ def fragments(path, data, closed):
     if head[0] != b"SHMALOG1" or head[-1] != crc32c(data[:252]):
         return print(f"{path}: no segment", file=sys.stderr)
     while at + 128 <= len(data):
-        f = dict(zip(NAMES, FRAGMENT.unpack_from(data, at)), ring=head[3])
+        f = dict(zip(NAMES, FRAGMENT.unpack_from(data, at)), ring=head[3] + head[9])
         f["end"] = at + 128 + f["bytes"]
         if f["magic"] != b"FRAG" or f["crc"] != crc32c(data[at:at + 124]) or f["end"] > len(data):
             break

@@ -250,6 +250,30 @@ START_TEST(points_of_another_boot_make_room)
 }
 END_TEST
 
+/* As when the clock was slewed, or the thread has come to a processor whose counter is behind. */
+START_TEST(a_line_that_ended_ahead_of_the_clock_is_not_gone_back_from)
+{
+	static const uint64_t ahead[] = { MS / 2, MS, 5 * MS, 90 * MS };
+
+	until_line(&writer);
+	for (size_t i = 0; by_ticks(&writer) && i < sizeof(ahead) / sizeof(ahead[0]); i++) {
+		uint64_t last = clock_now() + ahead[i], end = last, stamp;
+
+		writer.line = (struct clock_line){ .epoch = 1, .ns = last };
+		do {
+			stamp = clock_stamp(&writer, &header);
+			ck_assert_uint_ge(stamp, last);
+			last = stamp;
+		} while (clock_now() < end);
+		until_line(&writer);
+	}
+	/* Damage is no such line. */
+	writer.line = (struct clock_line){ .epoch = 1, .ns = clock_now() + 3600000 * MS };
+	if (by_ticks(&writer))
+		ck_assert_uint_lt(distance(&writer), CLOSE);
+}
+END_TEST
+
 START_TEST(who_may_not_write_reads_the_line_all_the_same)
 {
 	struct clock_line line = { 0 };
@@ -320,6 +344,7 @@ int main(void)
 	tcase_add_test(tests, a_damaged_line_is_seen_and_drawn_anew);
 	tcase_add_test(tests, a_line_that_the_clock_has_left_is_not_gone_by);
 	tcase_add_test(tests, points_of_another_boot_make_room);
+	tcase_add_test(tests, a_line_that_ended_ahead_of_the_clock_is_not_gone_back_from);
 	tcase_add_test(tests, who_may_not_write_reads_the_line_all_the_same);
 	tcase_add_test(tests, no_time_is_older_than_the_one_before_when_the_kind_changes);
 	tcase_add_test(tests, coarse_times_differ_and_lag_by_a_tick_at_most);
