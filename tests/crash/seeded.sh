@@ -33,6 +33,9 @@ swap("	if (slab_mark(a, r, head))\n		return false;\n", "	(void)head;\n")' \
 defect mark-span span.c "recovery, alloc, span" '
 swap("		client_mark(a, zone_first(a, zone));\n", "		if (zone == first)\n			client_mark(a, zone_first(a, zone));\n")' \
 	"a span marks its first zone only"
+defect stack-forgotten recovery.c "=stack, alloc, next region" '
+swap("		return stack_recover(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;\n", "		return 0;\n")' \
+	"temporary memory of the dead is not looked for"
 defect take-unmarked object_owner.c "=take" '
 swap("	if (object_word_mark(a, o))\n		return -ENOMEM;\n	/* Crash: before, as it was; after, ours, and", "	/* Crash: before, as it was; after, ours, and")' \
 	"an object is taken before its region is marked"
