@@ -356,6 +356,9 @@ START_TEST(it_can_only_be_looked_at)
 	ck_assert_int_eq(shma_publish(heap, "name", h), -EPERM);
 	ck_assert_uint_eq(shma_resize(heap, h, 200), SHMA_NULL);
 	ck_assert_int_eq(errno, EPERM);
+	errno = 0;
+	ck_assert_uint_eq(shma_pack(heap, h, 1), SHMA_NULL);
+	ck_assert_int_eq(errno, EPERM);
 	ck_assert_int_eq(shma_publish(heap, "root", root), 0);
 	ck_assert_int_eq(shma_persist(heap, h, shma_ptr(heap, root)), -EPERM);
 	ck_assert_int_eq(shma_persist(heap, root, shma_ptr(heap, h)), -EINVAL);
