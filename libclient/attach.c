@@ -19,6 +19,7 @@
 #include "connect.h"
 #include "debug_object.h"
 #include "debug_room.h"
+#include "map_file.h"
 #include "recovery.h"
 #include "ring.h"
 #include "thread.h"
@@ -44,6 +45,7 @@ static void after_fork(void)
  * thread_attach_arena(), which watches forks for a lock below this one: the last to ask locks first. */
 static void watch_forks(void)
 {
+	map_file_watch_forks(); /* its lock is taken under this one */
 	pthread_atfork(before_fork, after_fork, after_fork);
 }
 
@@ -372,6 +374,7 @@ int shma_close(shma *s)
 		unlock_attachments(cancel);
 		return 0;
 	}
+	map_file_close(s);
 	/* A forked child's slot is its parent's until its first call. */
 	if (s->arena.readonly || !thread_is_client(&s->arena)) {
 		thread_detach_arena(&s->arena);

@@ -12,6 +12,7 @@ struct shma {
 	int daemon_fd;	     /* its hang-up tells the daemon of our end; -1: embedded */
 	int *kept_fds;	     /* more descriptors of the life file: closing one would drop the life lock */
 	uint32_t kept_count;
+	struct map_table *_Atomic maps; /* files behind objects, see map_file.h; NULL: none */
 	struct shma *next;
 	_Atomic(shma_debug_fn) debug_fn; /* see shma_debug_handler() */
 	void *debug_context;

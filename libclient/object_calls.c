@@ -5,6 +5,7 @@
 #include "attach.h"
 #include "debug_calls.h"
 #include "debug_sample.h"
+#include "map_file.h"
 #include "names.h"
 #include "object.h"
 #include "object_offered.h"
@@ -131,6 +132,8 @@ SLOW static int free_slow(shma *s, shma_handle h)
 
 	if (r == -EPERM && owner_was_dead(s, h))
 		r = object_free(&s->arena, h);
+	if (r == 0 || r == -ESTALE)
+		map_file_forget(s, h);
 	return (int)debug_calls_end(s, h, DEBUG_CALL_FREE, r);
 }
 
@@ -233,6 +236,10 @@ SLOW static void *ptr_slow(shma *s, shma_handle h)
 	int err = 0;
 	void *p = stack_ptr_fast(&s->arena, h);
 
+	if (err == -EREMOTE)
+		p = map_file_ptr(s, h, &err);
+	else if (err == -ESTALE)
+		map_file_forget(s, h);
 	if (!p)
 		p = object_ptr(&s->arena, h, &err);
 	if (!p)
@@ -284,11 +291,24 @@ shma_handle shma_resize(shma *s, shma_handle h, size_t size)
 	return handle ? handle : fail(err);
 }
 
+SLOW static ssize_t read_slow(shma *s, shma_handle h, size_t offset, void *to, size_t len, int err)
+{
+	if (err == -EREMOTE)
+		return map_file_read(s, h, offset, to, len);
+	if (err == -ESTALE)
+		map_file_forget(s, h);
+	return err;
+}
+
 ssize_t shma_read(shma *s, shma_handle h, size_t offset, void *to, size_t len)
 {
 	int64_t n = object_read(&s->arena, h, offset, to, len);
 
-	return n == -ENODATA ? pack_read(s, h, offset, to, len) : debug_calls_end(s, h, DEBUG_CALL_READ, n);
+	if (n == -ENODATA)
+		return pack_read(s, h, offset, to, len);
+	if (__builtin_expect(n < 0, 0))
+		n = read_slow(s, h, offset, to, len, (int)n);
+	return debug_calls_end(s, h, DEBUG_CALL_READ, n);
 }
 
 size_t shma_size(shma *s, shma_handle h)
@@ -298,6 +318,8 @@ size_t shma_size(shma *s, shma_handle h)
 
 	if (err == -ENODATA)
 		bytes = pack_size(s, h, &err);
+	else if (err == -EREMOTE)
+		bytes = map_file_size(s, h, &err);
 	debug_calls_end(s, h, DEBUG_CALL_SIZE, err);
 	return bytes ? bytes : fail(err);
 }

@@ -260,6 +260,27 @@ SHMA_API shma_handle shma_pack(shma *a, shma_handle h, int level);
  * beyond a page is not kept. Errors as shma_pack(), and EUCLEAN: what is packed is damaged; h stays then. */
 SHMA_API shma_handle shma_unpack(shma *a, shma_handle h);
 
+/* ---- files ---- */
+
+/*
+ * A file as a read-only object that every process reads by its handle: *ret, and in *ret_len, unless ret_len is NULL,
+ * its size in bytes, which the object keeps. It is private to the caller, and shared, published, taken and freed like
+ * any other, but not resized (EROFS); it takes a page of the arena.
+ *
+ * Each process opens the file when it first uses the handle, by the path that it had when this was called, with its own
+ * rights (EACCES); it must be the same file, of the same size: ESTALE where it was removed, replaced or is of another
+ * size now. Who has it open reads on, removed or not. What is written into it is seen, as by any mapping.
+ *  - shma_ptr() maps it, read-only: bytes that were cut off since fault there (SIGBUS). The pointer is good until the
+ *    object is freed, by this process or as one of its later calls with the handle finds (ESTALE), or the arena closed.
+ *  - shma_read() never faults: -ENODATA if some of what is asked for was cut off since, -EIO if the disk fails.
+ *  - shma_size() opens nothing.
+ * A process keeps at most 1,024 such files open in one arena, ENFILE. A forked child has its parent's.
+ *
+ * -ENOENT, -EACCES, -EISDIR, -EINVAL (no regular file), -ENODATA (it is empty), -ENAMETOOLONG (above 4,031 bytes
+ * resolved), -EMFILE, and those of shma_alloc(). May wait for the file system.
+ */
+SHMA_API int shma_map_file(shma *a, const char *path, shma_handle *ret, size_t *ret_len);
+
 /* ---- log ring ---- */
 
 struct shma_record {

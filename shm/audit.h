@@ -36,6 +36,7 @@ enum audit_severity {
 	X(RECORD_LOST, TRUTH, "record-lost", "a record is in use, but no slab has it")             \
 	X(STATE_BLOCK, TRUTH, "state-block", "a state block's head disagrees with the page map")   \
 	X(STATE_WORD, TRUTH, "state-word", "an object's state word makes no sense")                \
+	X(MAPPED, TRUTH, "mapped", "an object that stands for a file does not say for which")      \
 	X(COMMIT, TRUTH, "commit", "an extent lies where no memory was taken")                     \
 	X(CLIENT, TRUTH, "client", "a client word makes no sense")                                 \
 	X(THREAD, TRUTH, "thread", "a thread word or its block makes no sense")                    \

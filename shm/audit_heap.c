@@ -2,6 +2,7 @@
 /* The heap: extents, slabs and their records, objects and their owners. */
 #include "audit_run.h"
 #include "hint.h"
+#include "mapped.h"
 #include "ring.h"
 #include "stack.h"
 
@@ -320,7 +321,7 @@ static uint32_t owner_of(const struct walk_item *item)
 {
 	if (item->kind == PAGE_RAW || item->kind == PAGE_LOG || item->kind == PAGE_STACK)
 		return item->client;
-	return item->kind == PAGE_LARGE && has_owner(pw0_state(item->w0)) ? item->client : 0;
+	return pw0_is_object(item->w0) && has_owner(pw0_state(item->w0)) ? item->client : 0;
 }
 
 /* Each later zone that an extent reaches into says so in its first entry, in a region that its
@@ -380,6 +381,17 @@ static void check_large(struct audit_run *run, const struct walk_item *item)
 		audit_owned(run, state_client(state), item->page, item->w0);
 }
 
+/* Out of a copy: its pages may go while it is looked at. */
+static void check_mapped(struct audit_run *run, const struct walk_item *item)
+{
+	struct mapped_description d;
+
+	check_large(run, item);
+	if (walk_copy_heap(run->a, item->page << PAGE_SHIFT, &d, sizeof(d)) && !mapped_valid(&d, item->page))
+		audit_note(run, AUDIT_MAPPED, spot_of(item), "page %#llx: no file is told of",
+			   (unsigned long long)item->page);
+}
+
 /* A returned extent on no stack is still its owner's, who was about to put it there. */
 static void check_returned(struct audit_run *run, const struct walk_item *item)
 {
@@ -425,6 +437,7 @@ static void check_by_kind(struct audit_run *run, const struct walk_item *item)
 	case PAGE_RAW: audit_owned(run, item->client, item->page, item->w0); break;
 	case PAGE_RETURNED: check_returned(run, item); break;
 	case PAGE_LARGE: check_large(run, item); break;
+	case PAGE_MAPPED: check_mapped(run, item); break;
 	case PAGE_SLAB: check_slab(run, item); break;
 	case PAGE_STATE: check_state_block(run, item); break;
 	case PAGE_SPAN: check_span(run, item); break;

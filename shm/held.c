@@ -33,7 +33,7 @@ static void count_extent(struct held *h, const struct walk_item *item, uint32_t 
 
 	if (item->problem)
 		return;
-	if (item->kind == PAGE_LARGE) {
+	if (pw0_is_object(item->w0)) {
 		count_state(&h->large, pw0_state(item->w0), client);
 		if (h->large.private_objects + h->large.shared_objects != before)
 			h->large_bytes += item->length << PAGE_SHIFT;

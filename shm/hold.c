@@ -44,7 +44,7 @@ static void free_object(struct arena *a, uint64_t index, uint64_t handle, struct
 		if (!object_word_change(&o, state, freed))
 			return;
 	} else {
-		w0 = pw0_large(state);
+		w0 = pw0_object(o.page_kind, state);
 		if (!atomic_compare_exchange_strong_explicit(o.large, &w0,
 							     pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN),
 							     memory_order_acq_rel, memory_order_relaxed))

@@ -76,6 +76,7 @@ enum page_kind {
 	PAGE_SPAN = 6,	   /* a later zone's piece of a large extent, live while its head covers it */
 	PAGE_LOG = 7,	   /* holds one large log record */
 	PAGE_STACK = 8,	   /* a region of a thread's temporary memory, owned by word 0's client */
+	PAGE_MAPPED = 9,   /* one object that stands for a file: as PAGE_LARGE, but it holds a mapped_file */
 	PAGE_KINDS
 };
 
@@ -196,6 +197,24 @@ struct state_block {
 	/* records follow, 64 + 64 x shape bytes each */
 };
 _Static_assert(sizeof(struct state_block) == 64, "state block");
+
+/*
+ * What the extent of an object that stands for a file begins with; the file's resolved path follows, and a zero.
+ * W: the maker, while raw. R: anyone, out of a copy, which is checked: another process may have written it.
+ */
+#define MAPPED_MAGIC 0x454c4946u
+#define MAPPED_PATH_MAX 4032u /* the zero included: both fill a page at most */
+struct mapped_file {
+	uint32_t magic;
+	uint32_t path_bytes; /* the zero included */
+	uint64_t page;	     /* where this itself lies */
+	uint64_t device, inode;
+	uint64_t size;	  /* bytes of the file, and of the object */
+	int64_t birth_ns; /* when the inode was made, CLOCK_REALTIME; 0: the file system does not tell */
+	int64_t mtime_ns; /* for who looks; it is not compared */
+	uint64_t check;	  /* of all the above and the path */
+};
+_Static_assert(sizeof(struct mapped_file) == 64, "mapped file");
 
 /* ---- zones ---- */
 

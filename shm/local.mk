@@ -30,7 +30,7 @@ libshm_la_SOURCES = \
 	%D%/cache.h %D%/cache.c \
 	%D%/thread.h %D%/thread.c \
 	%D%/stack.h %D%/stack.c \
-	%D%/object_word.h %D%/object_word.c \
+	%D%/object_word.h %D%/object_word.c %D%/mapped.h %D%/mapped.c \
 	%D%/object.h %D%/object_offered.h %D%/object.c %D%/object_owner.c %D%/object_look.c \
 	%D%/hold.h %D%/hold_inside.h %D%/hold_table.c %D%/hold.c %D%/hold_recover.c \
 	%D%/names.h %D%/names.c \

@@ -7,6 +7,7 @@
 #include "client.h"
 #include "debug_object.h"
 #include "extent.h"
+#include "mapped.h"
 #include "object_offered.h"
 #include "object_word.h"
 #include "pagemap.h"
@@ -89,10 +90,13 @@ static uint64_t alloc_large(struct arena *a, struct thread_block *t, uint64_t pa
 	if (want->zero)
 		memset(a->heap + (page << PAGE_SHIFT), 0, pages << PAGE_SHIFT);
 	gen = pw0_gen(atomic_load_explicit(&a->pages[page].w0, memory_order_relaxed));
+	if (want->file)
+		mapped_write(a, page, want->file, want->path);
 	STOP_POINT(object_large_raw);
 	/* Crash: before, a raw extent of this client's; after, its object (or the arena's). */
 	atomic_store_explicit(&a->pages[page].w0,
-			      pw0_large(state_make(want->kind, client, gen)) |
+			      pw0_object(want->file ? PAGE_MAPPED : PAGE_LARGE,
+					 state_make(want->kind, client, gen)) |
 				      (uint64_t)(want->packed ? LARGE_PACKED : LARGE_PLAIN) << PW0_CLASS_SHIFT,
 			      memory_order_release);
 	object_word_account(a, 0, client, pages << PAGE_SHIFT);
@@ -124,10 +128,11 @@ uint64_t object_alloc_plain(struct arena *a, struct thread_block *t, const struc
 
 static uint64_t alloc_once(struct arena *a, struct thread_block *t, const struct object_want *want, int *err)
 {
-	uint64_t handle = a->debug == DEBUG_FULL || want->watched ? debug_object_alloc(a, t, want, err) : 0;
+	bool full = a->debug == DEBUG_FULL && !want->file;
+	uint64_t handle = full || want->watched ? debug_object_alloc(a, t, want, err) : 0;
 
 	/* A sample takes more than the object would. */
-	return handle || a->debug == DEBUG_FULL ? handle : object_alloc_plain(a, t, want, err);
+	return handle || full ? handle : object_alloc_plain(a, t, want, err);
 }
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
@@ -175,7 +180,7 @@ int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32
 		return object_word_change(o, state, state_make(OBJECT_PRIVATE, a->client, gen))
 			       ? 0
 			       : -EAGAIN;
-	expected = pw0_large(state) | o->use;
+	expected = pw0_object(o->page_kind, state) | o->use;
 	raw = pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN);
 	/* Crash: before, live; after, a raw extent of ours in regions that we have marked. */
 	return atomic_compare_exchange_strong_explicit(o->large, &expected, raw,
@@ -332,6 +337,8 @@ uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err
 	if (!thread_self(a, err))
 		return 0;
 	*err = object_word_find_live(a, handle, &o, &state);
+	if (!*err && object_is_mapped(&o))
+		*err = -EROFS;
 	if (!*err && (size == 0 || size > a->g.capacity))
 		*err = -EINVAL;
 	if (!*err && (state_kind(state) == OBJECT_PUBLISHED || state_kind(state) == OBJECT_HELD))

@@ -359,6 +359,9 @@ struct object_want {
 	bool watched;		/* one of those of a sampled arena, see debug.h */
 	bool packed;		/* likewise, to hold what is packed */
 	enum object_kind kind; /* private, shared or persistent */
+	/* Not NULL: it stands for this file, and holds that and its path; size is a page. */
+	const struct mapped_file *file;
+	const char *path;
 };
 
 uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err);
@@ -370,7 +373,8 @@ int object_free_by(struct arena *a, struct thread_block *t, uint64_t handle);
 int object_share(struct arena *a, uint64_t handle);
 int object_take(struct arena *a, uint64_t handle);
 uint64_t object_resize(struct arena *a, uint64_t handle, uint64_t size, int *err);
-/* These three: -ENODATA: it is packed, see replace.h. */
+/* These three: -ENODATA: it is packed, see replace.h; -EREMOTE: it stands for a file, and its bytes do not lie in the
+ * arena, see mapped.h. */
 void *object_ptr(struct arena *a, uint64_t handle, int *err);
 uint64_t object_size(struct arena *a, uint64_t handle, int *err);
 int64_t object_read(struct arena *a, uint64_t handle, uint64_t offset, void *to, uint64_t len);

@@ -18,11 +18,13 @@ static int find_to_look(struct arena *a, uint64_t handle, struct object *o, uint
 	return r == -EPERM ? 0 : r;
 }
 
-/* What is packed has other bytes than its users know. */
+/* What is packed has other bytes than its users know, and of a file there are none here. */
 static int find_plain(struct arena *a, uint64_t handle, struct object *o, uint32_t *state)
 {
 	int r = find_to_look(a, handle, o, state);
 
+	if (r == 0 && object_is_mapped(o))
+		return -EREMOTE;
 	return r == 0 && o->use ? -ENODATA : r;
 }
 

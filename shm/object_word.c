@@ -26,7 +26,7 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 	if (page >= atomic_load_explicit(&a->pages_known, memory_order_relaxed))
 		return -EINVAL;
 	w0 = atomic_load_explicit(&a->pages[page].w0, memory_order_acquire);
-	if (pw0_kind(w0) != PAGE_LARGE) /* temporary, or free by now, or in other use */
+	if (!pw0_is_object(w0)) /* temporary, or free by now, or in other use */
 		return stack_look(a, handle_make(a->tag, o->gen, offset), &o->bytes) ? -ESTALE : -EPERM;
 	if (offset & (PAGE_SIZE - 1))
 		return no_start(pw0_state(w0), o->gen);
@@ -38,6 +38,7 @@ static int find_large(struct arena *a, uint64_t offset, struct object *o)
 		return -ESTALE;
 	o->large = &a->pages[page].w0;
 	o->page = page;
+	o->page_kind = pw0_kind(w0);
 	o->bytes = pages << PAGE_SHIFT;
 	o->use = pw0_use(w0);
 	return 0;
@@ -78,7 +79,7 @@ int object_word_load(const struct object *o, uint32_t *state)
 		*state = atomic_load_explicit(o->small, memory_order_acquire);
 	} else {
 		w0 = atomic_load_explicit(o->large, memory_order_acquire);
-		if (pw0_kind(w0) != PAGE_LARGE)
+		if (pw0_kind(w0) != o->page_kind)
 			return -ESTALE;
 		*state = pw0_state(w0);
 	}
@@ -102,8 +103,9 @@ bool object_word_change(const struct object *o, uint32_t from, uint32_t to)
 	if (o->small)
 		return atomic_compare_exchange_strong_explicit(
 			o->small, &from, to, memory_order_acq_rel, memory_order_relaxed);
-	expected = pw0_large(from) | o->use;
-	return atomic_compare_exchange_strong_explicit(o->large, &expected, pw0_large(to) | o->use,
+	expected = pw0_object(o->page_kind, from) | o->use;
+	return atomic_compare_exchange_strong_explicit(o->large, &expected,
+						       pw0_object(o->page_kind, to) | o->use,
 						       memory_order_acq_rel, memory_order_relaxed);
 }
 

@@ -15,10 +15,16 @@ struct object {
 	uint64_t page;		 /* of its extent's or slab's head */
 	uint64_t bytes;
 	uint64_t front; /* of them, before the user's: 0 but in a watched object, see debug.h */
+	enum page_kind page_kind; /* of a large one: PAGE_LARGE, PAGE_MAPPED */
 	uint32_t class;
 	uint32_t gen; /* of the handle */
 	uint64_t use; /* large: as pw0_use() gives it */
 };
+
+static inline bool object_is_mapped(const struct object *o)
+{
+	return !o->small && o->page_kind == PAGE_MAPPED;
+}
 
 /* The object a handle names, and its state word; -ESTALE unless it is live under the handle's generation;
  * -EINVAL; -EPERM: it is temporary memory, which has no such word and can only be looked at: its bytes are in o. */

@@ -32,7 +32,7 @@ static uint64_t owned_in_region(struct arena *a, uint64_t region, uint32_t clien
 			bytes += owned_in_slab(a, page, client);
 		else if (pw0_kind(w0) == PAGE_STACK && pw0_client(w0) == client)
 			bytes += (uint64_t)REGION_PAGES << PAGE_SHIFT;
-		else if (pw0_kind(w0) == PAGE_LARGE && state_owner(pw0_state(w0)) == client)
+		else if (pw0_is_object(w0) && state_owner(pw0_state(w0)) == client)
 			bytes += pw1_length(atomic_load_explicit(&a->pages[page].w1,
 								 memory_order_relaxed))
 				 << PAGE_SHIFT;

@@ -63,7 +63,7 @@ static bool unmake_large(struct arena *a, uint64_t page, uint64_t w0, uint32_t c
 {
 	uint32_t state = pw0_state(w0);
 
-	while (pw0_kind(w0) == PAGE_LARGE && state_owner(state) == client) {
+	while (pw0_is_object(w0) && state_owner(state) == client) {
 		uint64_t raw = pw0_make(PAGE_RAW, client, pw0_gen(w0) + 1, RAW_PLAIN);
 
 		/* Crash: before, its object, shared perhaps and being taken; after, its extent. */
@@ -89,6 +89,7 @@ static int recover_extent(struct arena *a, uint64_t page, uint64_t w0, uint32_t 
 			return 0;
 		return extent_reclaim_span(a, page);
 	case PAGE_LARGE:
+	case PAGE_MAPPED:
 		return unmake_large(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;
 	case PAGE_STACK:
 		return stack_recover(a, page, w0, client) ? extent_reclaim(a, page, client) : 0;
@@ -192,6 +193,7 @@ static bool page_holds(struct arena *a, uint64_t page, uint32_t client)
 	case PAGE_SLAB:
 		return slab_holds(a, page, client);
 	case PAGE_LARGE:
+	case PAGE_MAPPED:
 		return state_owner(pw0_state(w0)) == client;
 	case PAGE_SPAN:
 		return !zone_span_covered(a, page, atomic_load_explicit(&a->pages[page].w1,

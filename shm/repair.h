@@ -39,6 +39,7 @@ enum repair_result {
 	X(SLAB_LOST, LOST, "slab-lost", "a slab without its state words: its objects are gone")   \
 	X(CUT_OFF, LOST, "cut-off", "an object lay behind the end of the file: gone")             \
 	X(LARGE_CUT, LOST, "large-cut", "a large object reached over others: cut short")          \
+	X(MAPPED_LOST, LOST, "mapped-lost", "which file an object stood for is gone: a plain one") \
 	X(NAME_LOST, LOST, "name-lost", "a name whose object is gone: removed")                   \
 	X(UNNAMED, LOST, "unnamed", "a published object whose name is gone: kept as persistent")  \
 	X(LOG_LOST, LOST, "log-lost", "log records that could not be read: gone")                 \

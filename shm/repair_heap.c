@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mapped.h"
 #include "record.h"
 #include "repair_run.h"
 #include "zone.h"
@@ -396,7 +397,7 @@ static bool large_stays(const struct repair_run *r, uint64_t page)
 		return false;
 	if (lasts(state))
 		return true;
-	return pw0_kind(w0) == PAGE_LARGE &&
+	return pw0_is_object(w0) &&
 	       (state_kind(state) >= OBJECT_KINDS ||
 		(state_kind(state) == OBJECT_HELD &&
 		 !repair_held(r, handle_make(r->a.tag, state_gen(state), page << PAGE_SHIFT), state)) ||
@@ -433,9 +434,21 @@ static uint64_t use_of(uint64_t w0)
 	return pw0_class(w0) == LARGE_PACKED ? pw0_use(w0) : 0;
 }
 
+/* An object that stands for a file says so itself: if its page does not say which it is one like others, of a page. */
+static enum page_kind kind_of_large(const struct repair_run *r, uint64_t page, uint64_t w0)
+{
+	struct mapped_description d;
+
+	if (pw0_kind(w0) != PAGE_LARGE &&
+	    walk_copy_heap(&r->a, page << PAGE_SHIFT, &d, sizeof(d)) && mapped_valid(&d, page))
+		return PAGE_MAPPED;
+	return PAGE_LARGE;
+}
+
 static void take_large(struct repair_run *r, uint64_t page)
 {
 	uint64_t w0 = word0(r, page), said = pw1_length(word1(r, page)), length = reach_of(r, page);
+	enum page_kind kind;
 
 	if (!repair_in_file(r, page, length)) {
 		repair_note(r, REPAIR_CUT_OFF, page, 0, 1, said << PAGE_SHIFT,
@@ -448,12 +461,16 @@ static void take_large(struct repair_run *r, uint64_t page)
 			    "page %#llx: a large object of %llu pages has %llu now",
 			    (unsigned long long)page, (unsigned long long)said,
 			    (unsigned long long)length);
-	if (pw0_kind(w0) != PAGE_LARGE)
+	kind = kind_of_large(r, page, w0);
+	if (pw0_kind(w0) == PAGE_MAPPED && kind != PAGE_MAPPED)
+		repair_note(r, REPAIR_MAPPED_LOST, page, 0, 1, length << PAGE_SHIFT,
+			    "page %#llx: of a file that it does not tell", (unsigned long long)page);
+	else if (pw0_kind(w0) != kind)
 		repair_note(r, REPAIR_LARGE, page, 0, 1, length << PAGE_SHIFT,
 			    "page %#llx: a large object, its entry of kind %u",
 			    (unsigned long long)page, pw0_kind(w0));
 	repair_claim(r, page, length, USE_LARGE);
-	repair_write_entry(r, page, pw0_large(pw0_state(w0)) | use_of(w0),
+	repair_write_entry(r, page, pw0_object(kind, pw0_state(w0)) | (kind == PAGE_LARGE ? use_of(w0) : 0),
 			   pw1_large(length, length == said ? pw1_front(word1(r, page)) : 0));
 	write_pieces(r, page, length);
 }
@@ -479,7 +496,7 @@ static void judge(struct repair_run *r, uint64_t page, struct rest *rest)
 
 	if (!walk_read(&r->a, page, &item) || item.kind == PAGE_FREE)
 		return;
-	if (item.kind == PAGE_LARGE && !item.problem && !lasts(pw0_state(item.w0))) {
+	if (pw0_is_object(item.w0) && !item.problem && !lasts(pw0_state(item.w0))) {
 		r->sum.returned_objects++;
 		r->sum.returned_bytes += item.length << PAGE_SHIFT;
 	} else if (item.kind == PAGE_SLAB && !item.problem) {

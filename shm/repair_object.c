@@ -50,13 +50,14 @@ uint32_t repair_word_get(const struct repair_word *w)
 /* Crash: each word is right before or after; what it was decides, with its name, the same again. */
 void repair_word_set(const struct repair_word *w, uint32_t state)
 {
-	if (w->slab)
+	uint64_t w0;
+
+	if (w->slab) {
 		atomic_store_explicit(w->slab, state, memory_order_release);
-	else
-		atomic_store_explicit(&w->entry->w0,
-				      pw0_large(state) |
-					      pw0_use(atomic_load_explicit(&w->entry->w0, memory_order_relaxed)),
-				      memory_order_release);
+		return;
+	}
+	w0 = atomic_load_explicit(&w->entry->w0, memory_order_relaxed);
+	atomic_store_explicit(&w->entry->w0, pw0_object(pw0_kind(w0), state) | pw0_use(w0), memory_order_release);
 }
 
 static uint32_t freed(uint32_t state)

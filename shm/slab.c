@@ -517,7 +517,7 @@ bool slab_rescan(struct arena *a, uint32_t class)
 		}
 		if (r)
 			length = sizeclass_table[class].pages;
-		else if (pw0_kind(w0) == PAGE_LARGE || pw0_kind(w0) == PAGE_RAW)
+		else if (pw0_is_object(w0) || pw0_kind(w0) == PAGE_RAW)
 			length = pagemap_length(w0, atomic_load_explicit(&a->pages[page].w1,
 									 memory_order_relaxed));
 		page += length ? length : 1;

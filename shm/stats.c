@@ -109,13 +109,13 @@ static void count_extent(struct count *c, const struct walk_item *item)
 
 	c->st->extents++;
 	c->st->extent_bytes += bytes;
-	if (item->kind == PAGE_LARGE)
+	if (pw0_is_object(item->w0))
 		count_object(c, pw0_state(item->w0), bytes);
 	if (pw0_is_packed(item->w0) && kind_counts(item->object))
 		count_packed(c, item);
 	if (!c->d)
 		return;
-	client = item->kind == PAGE_LARGE ? client_of(c, pw0_state(item->w0))
+	client = pw0_is_object(item->w0) ? client_of(c, pw0_state(item->w0))
 					  : &c->d->clients[item->client];
 	client->extents++;
 	client->extent_bytes += bytes;

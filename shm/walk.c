@@ -135,6 +135,7 @@ static enum walk_problem judge(const struct arena *a, struct walk_item *it)
 	case PAGE_FREE: return WALK_FINE;
 	case PAGE_RAW:
 	case PAGE_RETURNED:
+	case PAGE_MAPPED:
 	case PAGE_LOG: return judge_extent(a, it);
 	case PAGE_LARGE: return judge_large(a, it);
 	case PAGE_STATE: return judge_state(a, it);
@@ -156,7 +157,7 @@ bool walk_read(const struct arena *a, uint64_t page, struct walk_item *it)
 	it->client = pw0_client(it->w0);
 	it->generation = pw0_gen(it->w0);
 	it->class_index = pw0_class(it->w0);
-	if (it->kind == PAGE_LARGE)
+	if (pw0_is_object(it->w0))
 		it->object = state_kind(pw0_state(it->w0));
 	it->problem = judge(a, it);
 	if (it->problem)
@@ -375,7 +376,7 @@ bool walk_object(const struct arena *a, uint64_t heap_offset, struct walk_object
 	if (pw0_kind(w0) == PAGE_SLAB)
 		return pw1_dist(w1) <= page &&
 		       slab_object(a, page - pw1_dist(w1), heap_offset, ret);
-	if (!walk_read(a, page, &item) || item.kind != PAGE_LARGE || item.problem)
+	if (!walk_read(a, page, &item) || !pw0_is_object(item.w0) || item.problem)
 		return false;
 	ret->state = pw0_state(item.w0);
 	ret->bytes = item.length << PAGE_SHIFT;

@@ -38,7 +38,7 @@ struct walk_item {
 	uint64_t w0, w1;	 /* the entry, as read; 0 for a free run */
 	enum page_kind kind;	 /* PAGE_FREE: a run of free pages, never taken ones included */
 	enum walk_problem problem;
-	enum object_kind object; /* PAGE_LARGE */
+	enum object_kind object; /* PAGE_LARGE, PAGE_MAPPED */
 	uint32_t client, generation;
 	uint32_t class_index; /* kind of a slab; shape of a state block, use of a raw extent or a large object */
 	uint64_t record;      /* PAGE_SLAB: heap offset of its record */

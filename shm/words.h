@@ -98,12 +98,23 @@ static inline uint64_t pw0_make(enum page_kind kind, uint32_t client, uint32_t g
 	       (uint64_t)(gen & 0xffff) << PW0_GEN_SHIFT | (uint64_t)class << PW0_CLASS_SHIFT;
 }
 
-/* A large object's word 0 holds a state word: kind, client and generation lie together. */
-static inline uint64_t pw0_large(uint32_t state)
+/* Whether an extent is one object: word 0 is its state word. */
+static inline bool pw0_is_object(uint64_t w0)
 {
-	return (uint64_t)PAGE_LARGE | (uint64_t)state_kind(state) << PW0_OBJECT_SHIFT |
+	return pw0_kind(w0) == PAGE_LARGE || pw0_kind(w0) == PAGE_MAPPED;
+}
+
+/* A large object's word 0 holds a state word: kind, client and generation lie together. */
+static inline uint64_t pw0_object(enum page_kind kind, uint32_t state)
+{
+	return (uint64_t)kind | (uint64_t)state_kind(state) << PW0_OBJECT_SHIFT |
 	       (uint64_t)state_client(state) << PW0_CLIENT_SHIFT |
 	       (uint64_t)state_gen(state) << PW0_GEN_SHIFT;
+}
+
+static inline uint64_t pw0_large(uint32_t state)
+{
+	return pw0_object(PAGE_LARGE, state);
 }
 
 /* What a large object is besides: enum large_use, in its place in word 0. */

@@ -46,6 +46,7 @@ unit_tests = \
 	%D%/unit/test_hold \
 	%D%/unit/test_interleave \
 	%D%/unit/test_liveness \
+	%D%/unit/test_map_file \
 	%D%/unit/test_log_seen \
 	%D%/unit/test_names \
 	%D%/unit/test_object \
@@ -92,6 +93,7 @@ thread_tests = \
 	%D%/unit/test_drawer \
 	%D%/unit/test_hold \
 	%D%/unit/test_liveness \
+	%D%/unit/test_map_file \
 	%D%/unit/test_names \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_reader \

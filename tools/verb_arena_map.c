@@ -19,7 +19,7 @@
 #define LABEL_WIDTH   12
 
 /* What a page is used for, as the picture tells it. */
-enum map_kind { MAP_SLAB, MAP_LARGE, MAP_RAW, MAP_STATE, MAP_LOG, MAP_STACK, MAP_BAD, MAP_KINDS };
+enum map_kind { MAP_SLAB, MAP_LARGE, MAP_RAW, MAP_STATE, MAP_LOG, MAP_STACK, MAP_FILE, MAP_BAD, MAP_KINDS };
 
 static const struct {
 	const char *name; /* for JSON */
@@ -33,6 +33,7 @@ static const struct {
 	[MAP_STATE] = { "state", 'b', 'B', "36", "bookkeeping of small objects" },
 	[MAP_LOG] = { "log", 'g', 'G', "35", "large log records" },
 	[MAP_STACK] = { "stack", 't', 'T', "37", "temporary memory of threads" },
+	[MAP_FILE] = { "mapped", 'f', 'F', "34", "stand for files" },
 	[MAP_BAD] = { "bad", 'x', 'X', "31", "makes no sense" },
 };
 
@@ -114,6 +115,7 @@ static enum map_kind kind_of(const struct walk_item *item)
 	case PAGE_STATE: return MAP_STATE;
 	case PAGE_LOG: return MAP_LOG;
 	case PAGE_STACK: return MAP_STACK;
+	case PAGE_MAPPED: return MAP_FILE;
 	default: return MAP_RAW;
 	}
 }

@@ -44,7 +44,7 @@ static void print_pages(struct emit *e, const struct stats_detail *d)
 {
 	static const char *const kinds[PAGE_KINDS] = { "free", "raw",	"returned", "large",
 						       "slab", "state", "span",	    "log",
-						       "stack" };
+						       "stack", "mapped" };
 	static const char *const columns[] = { "kind", "pages", NULL };
 
 	emit_table(e, "pages", columns);

@@ -69,7 +69,8 @@ static void census_page(struct arena *a, struct census *c, uint64_t page)
 	switch (pw0_kind(w0)) {
 	case PAGE_RAW: c->raw += pw1_length(w1); break;
 	case PAGE_RETURNED: c->returned++; break;
-	case PAGE_LARGE: c->large += pw1_length(w1); break;
+	case PAGE_LARGE:
+	case PAGE_MAPPED: c->large += pw1_length(w1); break;
 	case PAGE_SLAB:
 		c->slab += sizeclass_entries(pw1_class(w1)) == 1 ? sizeclass_table[pw1_class(w1)].pages : 1;
 		if (pw1_dist(w1) == 0)

@@ -44,6 +44,7 @@ enum fate {
 struct thing {
 	uint64_t handle, bytes;
 	uint32_t seed;
+	bool file; /* it stands for a file, this program */
 	enum fate fate;
 };
 
@@ -132,6 +133,7 @@ struct thread_block *my_block(void);
 /* ---- objects, names and records that the account knows ---- */
 
 uint32_t note_thing(uint64_t handle, uint64_t bytes, enum fate fate);
+uint32_t note_file(uint64_t handle, uint64_t bytes, enum fate fate); /* one that stands for this program */
 uint32_t make_thing(uint64_t bytes, unsigned flags, enum fate fate);
 void drop_thing(uint32_t thing); /* frees it */
 void note_label(const char *name, uint32_t thing, enum fate fate, bool ties);
@@ -187,10 +189,10 @@ struct op {
 #define OP_AFTER(survive, name, path, prepare, run, took) \
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
-extern const struct op heap_ops[], single_ops[], resize_ops[], hand_ops[], stack_ops[], hold_ops[], log_ops[], life_ops[],
+extern const struct op heap_ops[], single_ops[], file_ops[], resize_ops[], hand_ops[], stack_ops[], hold_ops[], log_ops[], life_ops[],
 	daemon_ops[];
 /* Whether this process's operation got what it asked for, by whichever path. */
-bool heap_op_worked(void), single_op_worked(void), resize_op_worked(void), hand_op_worked(void), stack_op_worked(void), hold_op_worked(void),
+bool heap_op_worked(void), single_op_worked(void), file_op_worked(void), resize_op_worked(void), hand_op_worked(void), stack_op_worked(void), hold_op_worked(void),
 	log_op_worked(void), life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 

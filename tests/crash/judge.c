@@ -169,7 +169,7 @@ static void look_at_things(uint64_t mine, uint64_t my_bytes)
 		if (!look_at_thing(&acc->thing[i], i))
 			continue;
 		objects++;
-		bytes += shma_size(self, acc->thing[i].handle);
+		bytes += acc->thing[i].file ? PAGE_SIZE : shma_size(self, acc->thing[i].handle);
 	}
 	shma_stats(self, &st);
 	strays = st.live_objects - objects;

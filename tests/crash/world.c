@@ -60,16 +60,39 @@ struct thing *thing_at(uint32_t thing)
 	return &board->account.thing[thing];
 }
 
+static bool file_whole(const struct thing *t)
+{
+	char magic[4];
+
+	return shma_size(self, t->handle) == t->bytes &&
+	       shma_read(self, t->handle, 0, magic, sizeof(magic)) == sizeof(magic) &&
+	       memcmp(magic, "\177ELF", sizeof(magic)) == 0 && shma_ptr(self, t->handle);
+}
+
 bool thing_whole(const struct thing *t)
 {
-	const uint64_t *words = shma_ptr(self, t->handle);
+	const uint64_t *words;
 
+	if (t->file)
+		return file_whole(t);
+	words = shma_ptr(self, t->handle);
 	if (!words || shma_size(self, t->handle) < t->bytes)
 		return false;
 	for (uint64_t i = 0; i < t->bytes / 8; i += stride_of(t->bytes))
 		if (words[i] != word_of(t->seed, i))
 			return false;
 	return true;
+}
+
+uint32_t note_file(uint64_t handle, uint64_t bytes, enum fate fate)
+{
+	struct account *a = &board->account;
+
+	if (!handle || a->things == THINGS_MAX)
+		broken("cannot make an object of a file");
+	a->thing[a->things] =
+		(struct thing){ .handle = handle, .bytes = bytes, .seed = a->things, .file = true, .fate = fate };
+	return a->things++;
 }
 
 uint32_t note_thing(uint64_t handle, uint64_t bytes, enum fate fate)

@@ -328,7 +328,7 @@ static int strange_extent(void *context, const struct walk_item *item)
 	struct strange *s = context;
 	struct walk_slab slab;
 
-	if (item->kind == PAGE_LARGE)
+	if (pw0_is_object(item->w0))
 		strange_object(s, item->page << PAGE_SHIFT, item->length << PAGE_SHIFT,
 			       pw0_state(item->w0));
 	if (item->kind != PAGE_SLAB || !walk_slab(&self->arena, item, &slab))

@@ -468,6 +468,11 @@ static void free_large(void)
 	make_large(large, OBJECT_FREE);
 }
 
+static void map_nothing(void)
+{
+	*w0(large) = pw0_object(PAGE_MAPPED, pw0_state(*w0(large)));
+}
+
 static void uncommit(void)
 {
 	*index_byte(large, geometry_commit_bits(&a.g)) &=
@@ -886,6 +891,7 @@ static const struct breakage breakages[] = {
 	{ "a state block's shape", AUDIT_STATE_BLOCK, break_block },
 	{ "a state word's kind", AUDIT_STATE_WORD, break_state_kind },
 	{ "a large object free", AUDIT_STATE_WORD, free_large },
+	{ "an object of no file", AUDIT_MAPPED, map_nothing },
 	{ "memory not there", AUDIT_COMMIT, uncommit },
 	{ "a client word", AUDIT_CLIENT, break_client },
 	{ "a recoverer that does not exist", AUDIT_CLIENT, strange_recoverer },

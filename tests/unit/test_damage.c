@@ -56,7 +56,9 @@ static void any_name(char name[16])
 
 static void get_one(shma_handle *h)
 {
-	if (heap_below(3))
+	if (!heap_below(8))
+		shma_map_file(heap, "/proc/self/exe", h, NULL);
+	else if (heap_below(3))
 		*h = shma_alloc(heap, any_size(), any_flags());
 	else
 		shma_alloc_ptr(heap, any_size(), any_flags(), h);
@@ -208,7 +210,8 @@ static uint64_t any_page(enum page_kind kind, uint32_t class)
 
 static struct part any_entry(void)
 {
-	static const enum page_kind kinds[] = {PAGE_SLAB, PAGE_SLAB, PAGE_LARGE, PAGE_RAW, PAGE_STATE, PAGE_SPAN};
+	static const enum page_kind kinds[] = {PAGE_SLAB, PAGE_SLAB, PAGE_LARGE, PAGE_RAW, PAGE_STATE, PAGE_SPAN,
+					       PAGE_MAPPED};
 	uint64_t known = atomic_load(&heap->arena.pages_known);
 	uint64_t page = heap_below(4) ? any_page(kinds[heap_below(LENGTH(kinds))], 0) : heap_below(known);
 

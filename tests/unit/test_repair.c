@@ -262,6 +262,11 @@ static void large_of_no_kind(void)
 	*w0(page_of(FIRST_LARGE)) = (*w0(page_of(FIRST_LARGE)) & ~UINT64_C(0xf)) | 12;
 }
 
+static void large_of_no_file(void)
+{
+	*w0(page_of(FIRST_LARGE)) = pw0_object(PAGE_MAPPED, pw0_state(*w0(page_of(FIRST_LARGE))));
+}
+
 static void large_turned_raw(void)
 {
 	*w0(page_of(FIRST_LARGE)) = (*w0(page_of(FIRST_LARGE)) & ~UINT64_C(0xf)) | PAGE_RAW;
@@ -449,6 +454,7 @@ static const struct damage {
 	{ "a named object's state word", state_of_named, REPAIR_PUBLISHED, 0, 0 },
 	{ "a named object's state word wiped", wipe_state_of_named, REPAIR_PUBLISHED, 0, 0 },
 	{ "a large object of no kind", large_of_no_kind, REPAIR_LARGE, 0, 0 },
+	{ "a large object of no file", large_of_no_file, REPAIR_MAPPED_LOST, 0, 0 },
 	{ "a large object that says raw", large_turned_raw, REPAIR_LARGE, 0, 0 },
 	{ "a large object over others", large_over_others, ANY, 0, 0 },
 	{ "a piece of a large object lost", lose_piece, ANY, 0, 0 },
