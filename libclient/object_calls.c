@@ -236,12 +236,12 @@ SLOW static void *ptr_slow(shma *s, shma_handle h)
 	int err = 0;
 	void *p = stack_ptr_fast(&s->arena, h);
 
+	if (!p)
+		p = object_ptr(&s->arena, h, &err);
 	if (err == -EREMOTE)
 		p = map_file_ptr(s, h, &err);
 	else if (err == -ESTALE)
 		map_file_forget(s, h);
-	if (!p)
-		p = object_ptr(&s->arena, h, &err);
 	if (!p)
 		errno = -(int)debug_calls_end(s, h, DEBUG_CALL_PTR, err);
 	return p;

@@ -287,7 +287,7 @@ struct nonsense {
 START_TEST(nonsense_is_handed_on_and_left_after_one_page)
 {
 	const struct nonsense cases[] = {
-		{ "kind", 9, 1, WALK_KIND },
+		{ "kind", PAGE_KINDS, 1, WALK_KIND },
 		{ "kind 15", 15, 1, WALK_KIND },
 		{ "no length", pw0_make(PAGE_RAW, 1, 0, 0), 0, WALK_LENGTH },
 		{ "too long", pw0_make(PAGE_RAW, 1, 0, 0), UINT32_MAX, WALK_LENGTH },
