@@ -364,7 +364,7 @@ static int64_t read_fully(int fd, uint64_t offset, char *to, uint64_t len)
 		if (n < 0)
 			return -errno;
 		if (n == 0)
-			return -ENODATA;
+			return -EIO;
 		done += (uint64_t)n;
 	}
 	return (int64_t)done;
@@ -496,7 +496,7 @@ int shma_map_file(struct shma *s, const char *path, shma_handle *ret, size_t *re
 	r = fd < 0 ? fd : 0;
 	if (fd >= 0 && file.size == 0) {
 		close(fd);
-		r = -ENODATA;
+		r = -EINVAL;
 	} else if (fd >= 0) {
 		r = make(s, fd, &file, whole, ret);
 	}

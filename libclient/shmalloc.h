@@ -272,11 +272,11 @@ SHMA_API shma_handle shma_unpack(shma *a, shma_handle h);
  * size now. Who has it open reads on, removed or not. What is written into it is seen, as by any mapping.
  *  - shma_ptr() maps it, read-only: bytes that were cut off since fault there (SIGBUS). The pointer is good until the
  *    object is freed, by this process or as one of its later calls with the handle finds (ESTALE), or the arena closed.
- *  - shma_read() never faults: -ENODATA if some of what is asked for was cut off since, -EIO if the disk fails.
+ *  - shma_read() never faults: -EIO if some of what is asked for was cut off since, or the disk fails.
  *  - shma_size() opens nothing.
  * A process keeps at most 1,024 such files open in one arena, ENFILE. A forked child has its parent's.
  *
- * -ENOENT, -EACCES, -EISDIR, -EINVAL (no regular file), -ENODATA (it is empty), -ENAMETOOLONG (above 4,031 bytes
+ * -ENOENT, -EACCES, -EISDIR, -EINVAL (no regular file, or an empty one), -ENAMETOOLONG (above 4,031 bytes
  * resolved), -EMFILE, and those of shma_alloc(). May wait for the file system.
  */
 SHMA_API int shma_map_file(shma *a, const char *path, shma_handle *ret, size_t *ret_len);
