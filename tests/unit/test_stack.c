@@ -528,6 +528,35 @@ START_TEST(a_thread_that_ends_gives_all_of_it_back)
 }
 END_TEST
 
+/* What goes to the heap is watched there, whoever frees it. */
+START_TEST(in_a_debug_arena_it_goes_the_same_ways)
+{
+	struct shma_options opt = {.struct_size = sizeof(opt), .capacity = MIB(64), .debug = SHMA_DEBUG_FULL};
+	char name[64], path[128];
+	shma *usual = heap;
+	pthread_t thread;
+
+	snprintf(name, sizeof(name), "test-stack-%d", (int)getpid());
+	ck_assert_int_eq(arena_path(path, sizeof(path), name), 0);
+	ck_assert_int_eq(shma_open(&heap, name, SHMA_CREATE | SHMA_EXCL | SHMA_EMBEDDED, &opt), 0);
+	ck_assert_int_eq(arena_unlink(path), 0);
+	SHMA_STACK_SCOPE(heap) {
+		take(100, 1);
+		take(LARGE, 2);
+		ck_assert_uint_ne(shma_alloc(heap, LARGE, SHMA_TEMP), SHMA_NULL);
+		ck_assert_uint_eq(heap_stats(heap).live_objects, 2);
+	}
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+	atomic_store(&board->stop, 1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, work_and_end, NULL), 0);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+	ck_assert_uint_eq(regions(), 1);
+	heap_close(heap);
+	heap = usual;
+}
+END_TEST
+
 static void *free_of_another(void *arg)
 {
 	ck_assert_ptr_ne(shma_ptr(heap, *(shma_handle *)arg), NULL);
@@ -752,6 +781,7 @@ int main(void)
 	tcase_add_test(t, an_inner_scope_takes_only_its_own_and_leaves_errno_alone);
 	tcase_add_test(t, short_lived_objects_go_with_the_scope_and_may_go_before);
 	tcase_add_test(t, a_thread_that_ends_gives_all_of_it_back);
+	tcase_add_test(t, in_a_debug_arena_it_goes_the_same_ways);
 	tcase_add_test(t, another_thread_of_the_process_may_look_at_it_and_free_it);
 	tcase_add_test(t, a_process_that_leaves_has_nothing_more);
 #ifndef __SANITIZE_THREAD__
