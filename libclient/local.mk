@@ -26,7 +26,8 @@ libsegment_la_SOURCES = \
 	%D%/segment_scan.c %D%/segment_seen.c %D%/segment_compress.c \
 	%D%/segment_group.h %D%/segment_group.c %D%/segment_feed.c \
 	%D%/segment_walk.h %D%/segment_walk.c %D%/segment_merge.h %D%/segment_merge.c \
-	%D%/segment_cursor.h %D%/segment_cursor.c %D%/segment_open.c
+	%D%/segment_cursor.h %D%/segment_cursor.c %D%/segment_open.c \
+	%D%/snapshot.h %D%/snapshot_write.c %D%/snapshot_read.c
 
 include_HEADERS = %D%/shmalloc.h
 pkgconfigdir = $(libdir)/pkgconfig

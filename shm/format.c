@@ -131,3 +131,20 @@ int format_check(const struct arena_header *h)
 		return -EUCLEAN;
 	return 0;
 }
+
+int format_reissue(struct arena_header *h, const char *name, enum arena_backing backing)
+{
+	int r = format_pid_namespace(&h->pidns_dev, &h->pidns_ino);
+
+	if (!r && getrandom(h->uuid, sizeof(h->uuid), 0) != (ssize_t)sizeof(h->uuid))
+		r = -EAGAIN;
+	if (r)
+		return r;
+	memset(h->name, 0, sizeof(h->name));
+	strncpy(h->name, name, sizeof(h->name) - 1);
+	h->created_ns = clock_real();
+	h->backing = backing;
+	h->numa_mode = 0; /* nobody has asked the kernel for policies; its zones stay where they are told to be */
+	h->checksum = checksum(h);
+	return 0;
+}

@@ -28,6 +28,8 @@ int format_header(struct arena_header *h, const struct arena_config *config);
 int format_arena(const struct arena_header *h, struct arena_files files);
 /* Whether a header may be believed: -EUCLEAN, -EPROTO (another version or byte order). */
 int format_check(const struct arena_header *h);
+/* The header of another arena with the same contents: its own name and identity, of this machine. */
+int format_reissue(struct arena_header *h, const char *name, enum arena_backing backing);
 /* The pid namespace of this process. */
 int format_pid_namespace(uint64_t *dev, uint64_t *ino);
 

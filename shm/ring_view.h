@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ring_view.h - the parts of the ring in this process's mapping, and the steps that its files share.
- * Only ring*.c include it.
+ * Only ring*.c include it, and the snapshot.
  */
 #ifndef SHM_RING_VIEW_H
 #define SHM_RING_VIEW_H

@@ -38,6 +38,7 @@ shmctl_tool_SOURCES = \
 	%D%/verb_arena_list.c \
 	%D%/verb_arena_map.c \
 	%D%/verb_arena_show.c \
+	%D%/verb_arena_snapshot.c %D%/verb_arena_restore.c \
 	%D%/verb_debug.c %D%/verb_client_list.c %D%/verb_client_deaths.c \
 	%D%/deaths.h %D%/deaths.c \
 	%D%/verb_log_cat.c \

@@ -103,6 +103,8 @@ int verb_arena_show(const struct call *call);
 int verb_arena_map(const struct call *call);
 int verb_arena_check(const struct call *call);
 int verb_debug(const struct call *call);
+int verb_arena_snapshot(const struct call *call);
+int verb_arena_restore(const struct call *call);
 int verb_arena_destroy(const struct call *call);
 int verb_client_list(const struct call *call);
 int verb_client_deaths(const struct call *call);

@@ -37,6 +37,15 @@ static const struct verb_option create_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option snapshot_options[] = {
+	{ "level", 0, "N", "of zstd, 1 to 19; default 3", false },
+	{ "stop", 0, NULL, "stop all clients meanwhile: what is in it is of one instant", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+static const struct verb_option restore_options[] = {
+	{ "mode", 0, "OCTAL", "permission bits; default 600", false },
+	{ NULL, 0, NULL, NULL, false },
+};
 static const struct verb_option check_options[] = {
 	{ "repair", 0, NULL,
 	  "make it whole again, and say what is lost; nobody may be attached", false },
@@ -108,6 +117,10 @@ const struct verb verb_table[] = {
 	  "whether everything is owned by exactly one and every index is true", verb_arena_check },
 	{ "debug", "NAME|PATH", 1, 1, no_options,
 	  "what a debug arena found: object misused, where allocated, freed and misused, by whom", verb_debug },
+	{ "arena snapshot", "NAME|PATH FILE", 2, 2, snapshot_options,
+	  "what outlives its makers, and the log, into a file, while clients work", verb_arena_snapshot },
+	{ "arena restore", "FILE NAME|PATH", 2, 2, restore_options, "a new arena of a snapshot, with the same handles",
+	  verb_arena_restore },
 	{ "arena destroy", "NAME", 1, 1, no_options,
 	  "remove an arena; who is attached to it goes on until it ends", verb_arena_destroy },
 	{ "client list", "[NAME|PATH]", 0, 1, no_options,
