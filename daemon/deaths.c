@@ -17,6 +17,7 @@
 #include "fields.h"
 #include "held.h"
 #include "msg.h"
+#include "profile.h"
 #include "ring.h"
 
 #define FOLDER	      "deaths"
@@ -24,6 +25,8 @@
 #define RECORDS	      50u
 #define RECORD_BYTES  512u
 #define REGIONS	      65536u /* looked at for one report: 4 GiB of heap, some 10 ms */
+#define PLACES	      256u   /* stacks of calls that are told apart */
+#define PLACES_TOLD   10u
 #define FULL_A_SECOND 16u    /* reports; more at once tell neither objects nor records */
 
 static struct {
@@ -38,6 +41,18 @@ int deaths_open(int state_dir)
 		return -errno;
 	deaths.folder = openat(state_dir, FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return deaths.folder < 0 ? -errno : 0;
+}
+
+static void print_text(FILE *f, const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c < ' ' || c == 0x7f || c == '\\')
+			fprintf(f, "\\x%02x", c);
+		else
+			fputc(c, f);
+	}
 }
 
 /* ---- how it ended ---- */
@@ -110,19 +125,74 @@ static void print_held(FILE *f, struct arena *a, uint32_t client)
 	free(h);
 }
 
-/* ---- what it logged ---- */
+/* ---- by which calls, where the arena is profiled ---- */
 
-static void print_text(FILE *f, const char *text, size_t len)
+struct place {
+	uint32_t site;
+	double bytes, objects;
+};
+
+static void add_object(struct place *places, uint32_t *count, const struct profile_object *o)
 {
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)text[i];
+	double weight = profile_weight(o->size, o->rate);
+	uint32_t i = 0;
 
-		if (c < ' ' || c == 0x7f || c == '\\')
-			fprintf(f, "\\x%02x", c);
-		else
-			fputc(c, f);
+	while (i < *count && places[i].site != o->site)
+		i++;
+	if (i == PLACES)
+		return;
+	if (i == *count)
+		places[(*count)++] = (struct place){ .site = o->site };
+	places[i].objects += weight;
+	places[i].bytes += weight * (double)o->size;
+}
+
+static int more_bytes(const void *left, const void *right)
+{
+	const struct place *a = left, *b = right;
+
+	return a->bytes < b->bytes ? 1 : a->bytes > b->bytes ? -1 : 0;
+}
+
+static void print_frames(FILE *f, const struct arena *a, uint32_t site)
+{
+	struct profile_stack stack;
+	struct profile_binary b;
+
+	if (!profile_stack(a, site, &stack))
+		return;
+	for (uint32_t i = 0; i < stack.count; i++) {
+		if (stack.modules[i] == PROFILE_NONE || !profile_binary(a, stack.modules[i], &b))
+			memset(&b, 0, sizeof(b));
+		fprintf(f, "frame=%" PRIx64 " ", stack.offsets[i]);
+		for (uint32_t k = 0; k < b.id_bytes; k++)
+			fprintf(f, "%02x", b.id[k]);
+		fprintf(f, "%s ", b.id_bytes ? "" : "-");
+		print_text(f, b.path, strlen(b.path));
+		fputc('\n', f);
 	}
 }
+
+static void print_calls(FILE *f, struct arena *a, uint32_t client, uint32_t incarnation)
+{
+	struct place *places = calloc(PLACES, sizeof(*places));
+	struct profile_object o;
+	uint32_t at = 0, count = 0;
+
+	fprintf(f, "profiled=%d\n", profile_rate(a) != 0);
+	while (places && profile_next(a, &at, &o))
+		if (o.client == client && o.incarnation_low == (incarnation & 0xffff))
+			add_object(places, &count, &o);
+	if (count)
+		qsort(places, count, sizeof(*places), more_bytes);
+	for (uint32_t i = 0; i < count && i < PLACES_TOLD; i++) {
+		fprintf(f, "call=%.0f %.0f\n", places[i].bytes, places[i].objects);
+		print_frames(f, a, places[i].site);
+	}
+	free(places);
+}
+
+/* ---- what it logged ---- */
 
 static void print_record(FILE *f, const struct ring_entry *e)
 {
@@ -178,6 +248,7 @@ static void print_report(FILE *f, struct served *s, uint32_t client, const struc
 	print_end(f, view, pidfd);
 	if (in_full(now)) {
 		print_held(f, &s->arena, client);
+		print_calls(f, &s->arena, client, view->incarnation);
 		print_records(f, &s->arena, client, view->pid);
 	}
 	fprintf(f, "end\n");

@@ -12,6 +12,7 @@ libclient_la_SOURCES = \
 	%D%/attach.h %D%/attach.c \
 	%D%/map_file.h %D%/map_file.c %D%/hold_calls.c %D%/debug_calls.h %D%/debug_calls.c \
 	%D%/packing.h %D%/packing.c %D%/pack_calls.h %D%/pack_calls.c \
+	%D%/profile_calls.h %D%/profile_calls.c %D%/profile_binaries.h %D%/profile_binaries.c \
 	%D%/object_calls.c %D%/stack_calls.h %D%/stack_calls.c %D%/log_inside.h %D%/log_calls.c %D%/kv_calls.c %D%/position_calls.c %D%/error.c
 
 # The files that a log is drained to: for the daemon and the tools, not in libshmalloc.

@@ -11,6 +11,7 @@
 #include "object_offered.h"
 #include "pack_calls.h"
 #include "persist.h"
+#include "profile_calls.h"
 #include "recovery.h"
 #include "stack.h"
 #include "stack_calls.h"
@@ -76,6 +77,7 @@ SLOW static uint64_t alloc_long(struct shma *s, size_t size, unsigned flags)
 	if (flags & ~ALLOC_FLAGS)
 		return fail(-EINVAL);
 	look_after_the_dead(&s->arena);
+	profile_heed(s);
 	if (s->arena.debug == DEBUG_SAMPLED)
 		want.watched = debug_sample_now(&s->arena, size);
 	handle = object_alloc(&s->arena, &want, &err);
@@ -85,6 +87,22 @@ SLOW static uint64_t alloc_long(struct shma *s, size_t size, unsigned flags)
 		debug_sample_count(&s->arena, size);
 	debug_calls_end(s, handle, DEBUG_CALL_NONE, 0);
 	return handle ? handle : fail(err);
+}
+
+/* While the arena is profiled. What was refused is not counted. */
+MIDDLE static uint64_t alloc_profiled(struct shma *s, size_t size, unsigned flags)
+{
+	uint64_t from = profile_call_begins(s);
+	uint64_t handle = flags ? 0 : object_alloc_upto(&s->arena, size, SIZECLASS_TABLE_BYTES / 16);
+
+	if (!handle && flags == 0)
+		handle = object_alloc_fast_large(&s->arena, size);
+	if (!handle)
+		handle = alloc_long(s, size, flags);
+	profile_call_ends(s, from);
+	if (handle)
+		profile_count(s, handle, size);
+	return handle;
 }
 
 /* What is short-lived, from the stack in a scope; else as if nothing was said. Above 64 KiB there is a cache as well, or
@@ -99,6 +117,8 @@ MIDDLE static uint64_t alloc_slow(struct shma *s, size_t size, unsigned flags)
 			handle = shma_alloc(s, size, flags & ~SHMA_TEMP);
 		return handle;
 	}
+	if (profile_is_on(s))
+		return alloc_profiled(s, size, flags);
 	if (flags == 0)
 		handle = object_alloc_fast_large(&s->arena, size);
 	return handle ? handle : alloc_long(s, size, flags);
@@ -288,6 +308,9 @@ shma_handle shma_resize(shma *s, shma_handle h, size_t size)
 	uint64_t handle = object_resize(&s->arena, h, size, &err);
 
 	debug_calls_end(s, h, DEBUG_CALL_RESIZE, handle ? 0 : err);
+	profile_heed(s);
+	if (handle && handle != h && profile_is_on(s))
+		profile_count(s, handle, size);
 	return handle ? handle : fail(err);
 }
 

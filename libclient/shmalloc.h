@@ -400,6 +400,15 @@ SHMA_API int shma_log_policy(shma *a, int policy);
 /* Likewise how records are timed, from each thread's next one on. */
 SHMA_API int shma_log_clock(shma *a, int clock);
 
+/*
+ * From now on one allocation in so many bytes is sampled, with the stack of calls that led to it, in the arena, where it
+ * outlives the process: `shmctl-tool profile` shows which calls live memory comes from. 0: none any more. Of 1 KiB to
+ * 1 TiB; samples are rarer where a thread would take more than some one a millisecond, and are weighed by it. Other
+ * processes learn of it with a slow call at the latest, of which each few thousand allocations have one; one that only
+ * ever gets back what it has just freed may not. -EINVAL, -EROFS, -ENOMEM: no memory for the profile, 3.2 MiB.
+ */
+SHMA_API int shma_profile(shma *a, uint64_t bytes);
+
 struct shma_reader;
 #define SHMA_FROM_OLDEST 0x1u
 #define SHMA_FROM_NOW    0x2u

@@ -120,6 +120,15 @@ static int note_file(struct arena *a)
 	return 0;
 }
 
+void arena_allow_fast(struct arena *a, bool allowed)
+{
+	uint64_t steps = allowed ? SIZECLASS_TABLE_BYTES / 16 : 0;
+
+	atomic_store_explicit(&a->alloc_steps, steps, memory_order_relaxed);
+	atomic_store_explicit(&a->ptr_steps, geometry_heap_pages(&a->g) > PTR_PAGES ? 0 : steps,
+			      memory_order_relaxed);
+}
+
 int arena_map_files(struct arena *a, struct arena_files files, const struct arena_geometry *g, bool readonly)
 {
 	int r;
@@ -130,7 +139,7 @@ int arena_map_files(struct arena *a, struct arena_files files, const struct aren
 	a->g = *g;
 	a->ptr_end = (geometry_heap_pages(g) < PTR_PAGES ? geometry_heap_pages(g) : PTR_PAGES)
 		     << (PAGE_SHIFT - 4);
-	a->ptr_steps = geometry_heap_pages(g) > PTR_PAGES ? 0 : SIZECLASS_TABLE_BYTES / 16;
+	arena_allow_fast(a, true);
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
 	a->homes = a->kept_zones = 1;
 	a->home_zones[0] = UINT64_MAX;

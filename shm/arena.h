@@ -44,7 +44,10 @@ struct arena {
 	uint64_t record_mask; /* of a page map entry's word 1: offsets below addresses that are reserved */
 	/* Sizes to be had by pointer from a cache, in steps of 16 bytes; 0 where an offset in such steps does
 	 * not fit 32 bits, above 64 GiB. */
-	uint64_t ptr_steps;
+	_Atomic uint64_t ptr_steps;
+	/* The same of any cache; both 0 while the arena is profiled: no allocation goes the fast way then. W: any thread
+	 * that learns that it was switched. */
+	_Atomic uint64_t alloc_steps;
 	/* Heap offsets below which objects can be freed by pointer, in units of 16 bytes: to 64 GiB. */
 	uint64_t ptr_end;
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
@@ -80,6 +83,9 @@ struct arena {
 	/* Hint, by shape: the slab record that this process claimed last, page of its block << 8 | its index there. */
 	_Atomic uint64_t record_last[SHAPES + 1];
 };
+
+/* Whether allocations may go the fast way. */
+void arena_allow_fast(struct arena *a, bool allowed);
 
 /* Maps files of that geometry, whatever they hold; the view owns the descriptors from then on, unless it
  * fails. -EFBIG (RLIMIT_AS), -ENOMEM. */

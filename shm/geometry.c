@@ -71,6 +71,12 @@ uint64_t geometry_hint_summary(const struct arena_geometry *g, uint32_t row)
 	return geometry_hint_bits(g, HINT_ROWS) + 8 * (uint64_t)row;
 }
 
+uint64_t geometry_profile_bytes(void)
+{
+	return 2 * PAGE_SIZE + PROFILE_MODULES * sizeof(struct profile_module) +
+	       PROFILE_SITES * sizeof(struct profile_site) + PROFILE_SAMPLES * sizeof(struct profile_sample);
+}
+
 /* Appends a part of the given size on a page boundary. */
 static uint64_t place(uint64_t *end, uint64_t size)
 {
@@ -108,6 +114,7 @@ int geometry_compute(struct arena_geometry *g, uint64_t capacity, uint64_t ring_
 	g->page_map = place(&end, geometry_heap_pages(g) * sizeof(struct page_entry));
 	g->client_areas = place(&end, CLIENTS_MAX * g->client_area_size);
 	g->holds = place(&end, geometry_regions(g) * PAGE_SIZE);
+	g->profile = place(&end, geometry_profile_bytes());
 	g->ring = place(&end, g->ring_size);
 	g->debug = place(&end, sizeof(struct debug_area));
 	g->heap = round_up(end, HUGE_PAGE);

@@ -45,6 +45,9 @@ uint64_t geometry_purged_bits(const struct arena_geometry *g);
 uint64_t geometry_hint_bits(const struct arena_geometry *g, uint32_t row);
 uint64_t geometry_hint_summary(const struct arena_geometry *g, uint32_t row);
 
+/* Bytes of the profile's area. */
+uint64_t geometry_profile_bytes(void);
+
 /* ---- parts of one client's area ---- */
 
 static inline uint64_t geometry_regions(const struct arena_geometry *g)

@@ -5,7 +5,7 @@
  * An arena is one sparse file, mapped once by each process:
  *
  *   header | client words | thread words | name words | zones | class hints | hold bits | name entries
- *          | zone indexes | page map | client areas | hold records | log ring | debug area | heap
+ *          | zone indexes | page map | client areas | hold records | profile | log ring | debug area | heap
  *
  * Nothing in it is a pointer. "Page" numbers and heap offsets count from the start of the heap;
  * every other offset counts from the start of the file.
@@ -737,6 +737,84 @@ _Static_assert(sizeof(struct hold_record) == 64, "hold record");
 #define HOLD_PAGE_RECORDS 64u
 #define HOLD_PLACES 4096u
 
+/* ---- profile: which calls live memory comes from, see profile.h. INDEX, all of it: nothing else rests on it ---- */
+
+/*
+ * The profile's area, from arena_geometry.profile on; its memory is taken when a profile is first asked for:
+ *
+ *   profile header | modules | sites | samples
+ *
+ * Each entry begins with its word: state 0-1 | client 4-15 | incarnation, low bits 16-31 | change count 32-63.
+ * W: free or (of a sample) ready or (of any) busy with a client that is no more -> busy with us:
+ * compare-and-swap; then we alone write the rest, and last ready. R: anyone, the word before and after.
+ */
+#define PROFILE_MAGIC 0x464f5250u
+#define PROFILE_MODULES 256u
+#define PROFILE_SITES 4096u
+#define PROFILE_SAMPLES 32768u
+#define PROFILE_FRAMES 27u
+#define PROFILE_PATH_BYTES 208u
+#define PROFILE_LATENCIES 320u /* eight to a doubling of nanoseconds */
+
+enum profile_state { PROFILE_FREE = 0, PROFILE_BUSY = 1, PROFILE_READY = 2 };
+#define PROFILE_CLIENT_SHIFT 4
+#define PROFILE_INCARNATION_SHIFT 16
+#define PROFILE_CHANGE_SHIFT 32
+
+/* A program or library that a call came through. Stays. */
+struct profile_module {
+	_Atomic uint64_t word;
+	uint32_t id_bytes;
+	uint8_t id[20]; /* build-id */
+	char path[PROFILE_PATH_BYTES];
+	uint64_t reserved[2];
+};
+_Static_assert(sizeof(struct profile_module) == 256, "profile module");
+
+/* A stack of calls. Stays. */
+struct profile_site {
+	_Atomic uint64_t word;
+	uint64_t hash; /* of the frames */
+	_Atomic uint64_t samples;
+	_Atomic uint64_t bytes; /* estimated, of all that was ever allocated there. W: fetch_add */
+	uint32_t count;
+	uint32_t reserved;
+	/* Innermost first: module + 1 at 48-63, 0: unknown | offset in it 0-47. */
+	uint64_t frames[PROFILE_FRAMES];
+};
+_Static_assert(sizeof(struct profile_site) == 256, "profile site");
+
+/* An object that was sampled; live as long as its handle is. */
+struct profile_sample {
+	_Atomic uint64_t word; /* client and incarnation: the object's, at allocation */
+	_Atomic uint64_t handle;
+	_Atomic uint64_t size;
+	_Atomic uint64_t rate; /* mean bytes from one sample to the next, when it was taken */
+	_Atomic uint64_t time_ns; /* CLOCK_REALTIME */
+	_Atomic uint32_t site;
+	_Atomic int32_t pid;
+	uint64_t reserved[2];
+};
+_Static_assert(sizeof(struct profile_sample) == 64, "profile sample");
+
+/* What was allocated of a size class, estimated from samples. W: fetch_add, anyone. */
+struct profile_class {
+	_Atomic uint64_t objects_1024; /* objects x 1,024 */
+	_Atomic uint64_t bytes;
+};
+
+struct profile_header {
+	uint32_t magic; /* W: who took the area's memory, before arena_header.profile_ready */
+	uint32_t reserved;
+	_Atomic uint64_t since_ns; /* CLOCK_REALTIME, when it was switched on last */
+	/* W: fetch_add, anyone. Crash: one that is killed before is not counted. */
+	_Atomic uint64_t samples, lost_samples, lost_sites, lost_modules;
+	_Atomic uint64_t timed; /* calls in latencies */
+	struct profile_class classes[CLASSES + 1]; /* the last: of no class */
+	_Atomic uint64_t latencies[PROFILE_LATENCIES]; /* of shma_alloc() and its like, sampled */
+};
+_Static_assert(sizeof(struct profile_header) <= 2 * PAGE_SIZE, "profile header");
+
 /* ---- header ---- */
 
 /* Where everything is. W: the creator, before the file gets its name. R: anyone, checked at open. */
@@ -758,6 +836,7 @@ struct arena_geometry {
 	uint64_t client_areas;
 	uint64_t client_area_size;
 	uint64_t holds; /* a page a region */
+	uint64_t profile;
 	uint64_t ring;
 	uint64_t ring_size;
 	uint64_t debug;
@@ -804,6 +883,9 @@ struct arena_header {
 	_Atomic uint64_t stack_high;
 	/* W: the creator; then who first opens a file arena after a boot, under a lock on the file. */
 	_Atomic uint64_t boot_id[2];
+	/* Mean bytes from one sampled allocation to the next; 0: none is sampled. W: anyone allowed to write, live */
+	_Atomic uint64_t profile_rate;
+	_Atomic uint64_t profile_ready; /* 1: the profile's area has memory; stays. W: who took it */
 };
 _Static_assert(sizeof(struct arena_header) <= PAGE_SIZE, "arena header");
 

@@ -4,7 +4,7 @@
 noinst_LTLIBRARIES += libshm.la
 libshm_la_CPPFLAGS = $(SHM_CPPFLAGS) $(LIB_CPPFLAGS)
 libshm_la_CFLAGS = $(AM_CFLAGS) $(LIB_CFLAGS)
-libshm_la_LIBADD = $(NUMA_LIBS)
+libshm_la_LIBADD = $(NUMA_LIBS) -lm
 # Bottom layer first.
 libshm_la_SOURCES = \
 	%D%/stop_point.h %D%/layout.h %D%/words.h %D%/pagemap.h \
@@ -35,6 +35,7 @@ libshm_la_SOURCES = \
 	%D%/hold.h %D%/hold_inside.h %D%/hold_table.c %D%/hold.c %D%/hold_recover.c \
 	%D%/names.h %D%/names.c \
 	%D%/persist.h %D%/persist.c %D%/replace.h %D%/replace.c \
+	%D%/profile.h %D%/profile_inside.h %D%/profile.c %D%/profile_look.c \
 	%D%/fields.h %D%/fields.c \
 	%D%/debug.h %D%/debug.c %D%/debug_report.h %D%/debug_report.c \
 	%D%/debug_room.h %D%/debug_room.c %D%/debug_object.h %D%/debug_object.c %D%/debug_sample.h %D%/debug_sample.c \

@@ -113,18 +113,24 @@ static inline __attribute__((always_inline)) bool object_recall(const struct thr
 	return atomic_load_explicit(&cell->entry->w1, memory_order_acquire) == w1;
 }
 
-/* A small private object from the cache, or SHMA_NULL: go the long way, as objects above 64 KiB do. */
-static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct arena *a, uint64_t size)
+/* A small private object from the cache, or SHMA_NULL: go the long way, as objects above so many steps of 16 bytes do. */
+static inline __attribute__((always_inline)) uint64_t object_alloc_upto(struct arena *a, uint64_t size, uint64_t most)
 {
 	struct thread_cell *cell = thread_cell(a);
 	uint64_t steps = (size + 15) >> 4, handle;
 
 	/* A size of 0 leads to a cache that is always empty. */
-	if (__builtin_expect(!cell->block || steps > SIZECLASS_TABLE_BYTES / 16, 0))
+	if (__builtin_expect(!cell->block || steps > most, 0))
 		return 0;
 	handle = cache_pop_from(a, cache_at(cell->block, sizeclass_caches_by_size[steps]));
 	cell->given = handle;
 	return handle;
+}
+
+/* To 64 KiB; nothing where allocations are watched. */
+static inline __attribute__((always_inline)) uint64_t object_alloc_fast(struct arena *a, uint64_t size)
+{
+	return object_alloc_upto(a, size, atomic_load_explicit(&a->alloc_steps, memory_order_relaxed));
 }
 
 /* The same of a size above SIZECLASS_TABLE_BYTES: not in the way of the small ones. */
@@ -286,7 +292,7 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
 	struct cache *c;
 	uint64_t next;
 
-	if (__builtin_expect(!t || steps > a->ptr_steps, 0))
+	if (__builtin_expect(!t || steps > atomic_load_explicit(&a->ptr_steps, memory_order_relaxed), 0))
 		return false;
 	c = cache_at(t, sizeclass_caches_by_size[steps]);
 	next = atomic_load_explicit(&c->next, memory_order_relaxed);

@@ -265,6 +265,10 @@ static const struct page_entry no_entry;
 static void enter_cell(const struct arena *a, struct thread_cell *cell, struct thread_block *t)
 {
 	cell->given = cell->handle = 0;
+	cell->profile_left = 0;
+	cell->profile_random = 0;
+	cell->profile_when = 0;
+	cell->profile_calls = cell->profile_rarer = 0;
 	cell->marked = THREAD_MARKED_NONE;
 	cell->stack = cell->stack_spare = NULL;
 	cell->stack_scopes = 0;

@@ -30,7 +30,13 @@ struct thread_cell {
 	 * are closed; a state of chance. */
 	uint32_t sample_left, sample_window;
 	uint64_t sample_random;
-	uint64_t reserved2[3];
+	/* Profile, see libclient/profile_calls.h: bytes until the next sample; its own random numbers; when the last one
+	 * was, in 2^18 ns; calls, of which few are timed; by how many bits samples are rarer than the arena asks for. */
+	int64_t profile_left;
+	uint64_t profile_random;
+	uint32_t profile_when;
+	uint16_t profile_calls;
+	uint16_t profile_rarer;
 };
 _Static_assert(sizeof(struct thread_cell) == 128, "cache lines");
 

@@ -41,7 +41,7 @@ unit_tests = \
 	%D%/unit/test_fields \
 	%D%/unit/test_geometry \
 	%D%/unit/test_handler \
-	%D%/unit/test_held \
+	%D%/unit/test_held %D%/unit/test_profile \
 	%D%/unit/test_hint \
 	%D%/unit/test_hold \
 	%D%/unit/test_interleave \

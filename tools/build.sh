@@ -9,7 +9,7 @@ dir=${1:-build}
 [ $# -eq 0 ] || shift
 
 tools/packages.sh gcc libc6-dev make autoconf automake libtool pkgconf \
-	liburing-dev libnuma-dev libzstd-dev liblz4-dev libinih-dev libnats-dev check
+	liburing-dev libnuma-dev libzstd-dev liblz4-dev libdw-dev zlib1g-dev libinih-dev libnats-dev check
 
 [ -e configure ] || ./autogen.sh >/dev/null 2>&1 || ./autogen.sh >&2
 mkdir -p "$dir"

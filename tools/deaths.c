@@ -13,6 +13,9 @@ void death_free(struct death *d)
 	for (size_t i = 0; i < d->record_count; i++)
 		free(d->records[i].text);
 	free(d->records);
+	for (size_t i = 0; i < d->call_count; i++)
+		profile_place_free(&d->calls[i]);
+	free(d->calls);
 	free(d->sizes);
 	memset(d, 0, sizeof(*d));
 }
@@ -59,6 +62,50 @@ static int add_record(struct death *d, const char *text)
 	return 0;
 }
 
+static int add_call(struct death *d, const char *text)
+{
+	struct profile_place p = { .count = 0 }, *list;
+
+	if (sscanf(text, "%lf %lf", &p.bytes, &p.objects) != 2)
+		return 0;
+	list = grown(d->calls, d->call_count, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	d->calls = list;
+	list[d->call_count++] = p;
+	return 0;
+}
+
+static void read_id(struct profile_binary *b, const char *hex)
+{
+	unsigned byte;
+
+	while (b->id_bytes < sizeof(b->id) && sscanf(hex + 2 * b->id_bytes, "%2x", &byte) == 1)
+		b->id[b->id_bytes++] = (uint8_t)byte;
+}
+
+/* Of the call told last. */
+static int add_frame(struct death *d, const char *text)
+{
+	struct profile_place *p = d->call_count ? &d->calls[d->call_count - 1] : NULL;
+	struct profile_call call = { .offset = 0 }, *list;
+	char id[2 * sizeof(call.binary.id) + 1];
+	int at = 0;
+
+	if (!p || p->count == PROFILE_FRAMES ||
+	    sscanf(text, "%" SCNx64 " %40s%n", &call.offset, id, &at) != 2 || text[at] != ' ')
+		return 0;
+	if (strcmp(id, "-"))
+		read_id(&call.binary, id);
+	snprintf(call.binary.path, sizeof(call.binary.path), "%s", text + at + 1);
+	list = realloc(p->calls, (p->count + 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	p->calls = list;
+	list[p->count++] = call;
+	return 0;
+}
+
 static void keep_text(char *to, size_t size, const char *from)
 {
 	snprintf(to, size, "%s", from);
@@ -70,6 +117,10 @@ static int take_line(struct death *d, const char *key, const char *value)
 		return add_size(d, value, key[0] == 'l');
 	if (!strcmp(key, "record"))
 		return add_record(d, value);
+	if (!strcmp(key, "call"))
+		return add_call(d, value);
+	if (!strcmp(key, "frame"))
+		return add_frame(d, value);
 	if (!strcmp(key, "arena"))
 		keep_text(d->arena, sizeof(d->arena), value);
 	else if (!strcmp(key, "uuid"))
@@ -88,6 +139,8 @@ static int take_line(struct death *d, const char *key, const char *value)
 		d->attached_ns = strtoull(value, NULL, 10);
 	else if (!strcmp(key, "died"))
 		d->died_ns = strtoull(value, NULL, 10);
+	else if (!strcmp(key, "profiled"))
+		d->profiled = value[0] == '1';
 	else if (!strcmp(key, "whole")) {
 		d->counted = true;
 		d->whole = value[0] == '1';

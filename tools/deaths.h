@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "profile_sites.h"
+
 struct death_size {
 	uint64_t bytes; /* of one object; of large ones, of all together */
 	uint64_t private_objects, shared_objects, cached_objects;
@@ -19,6 +21,7 @@ struct death_record {
 	char *text; /* as printed: \xNN for what is no text */
 };
 
+/* What it held by call: profile_sites.h has the form. */
 struct death {
 	uint32_t client, incarnation;
 	char arena[64], uuid[40], command[160], ended[32];
@@ -29,7 +32,9 @@ struct death {
 	uint64_t objects, bytes; /* that programs had */
 	struct death_size *sizes;
 	struct death_record *records;
-	size_t size_count, record_count;
+	struct profile_place *calls; /* most bytes first; estimated from samples */
+	size_t size_count, record_count, call_count;
+	bool profiled; /* when it died */
 };
 
 /* The next whole report: 1, 0 at the end, -ENOMEM. To be freed after 1. */

@@ -25,8 +25,8 @@ libshmctl_la_SOURCES = \
 	%D%/nodes.h %D%/nodes.c
 
 bin_PROGRAMS += shmctl-tool
-shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS)
-shmctl_tool_LDADD = libshmctl.la libsegment.la libclient.la -lm
+shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS) $(DW_CFLAGS) $(ZLIB_CFLAGS)
+shmctl_tool_LDADD = libshmctl.la libsegment.la libclient.la $(DW_LIBS) $(ZLIB_LIBS) -lm
 shmctl_tool_SOURCES = \
 	%D%/shmctl-tool.c \
 	%D%/tool.h %D%/tool.c \
@@ -45,6 +45,7 @@ shmctl_tool_SOURCES = \
 	%D%/verb_log_policy.c \
 	%D%/verb_log_put.c \
 	%D%/verb_log_tail.c \
+	%D%/symbols.h %D%/symbols.c %D%/profile_sites.h %D%/profile_sites.c %D%/pprof.h %D%/pprof.c %D%/verb_profile.c \
 	%D%/verb_stats.c \
 	%D%/verb_trace_replay.c
 

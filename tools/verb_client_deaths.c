@@ -12,6 +12,7 @@ static const char *const columns[] = { "arena", "client", "pid",  "uid",     "co
 				       "died",	"since",  "live", "objects", "records", NULL };
 static const char *const held_columns[] = { "object_bytes", "private_objects", "shared_objects",
 					    "cached_objects", NULL };
+static const char *const call_columns[] = { "bytes", "objects", "calls", NULL };
 static const char *const record_columns[] = { "time", "level", "tid", "seq", "text", NULL };
 
 struct deaths {
@@ -80,6 +81,28 @@ static void print_held(struct emit *e, const struct death *d)
 	emit_table_end(e);
 }
 
+/* Estimated; nothing where the arena was not profiled. */
+static void print_calls(struct emit *e, const struct death *d)
+{
+	struct symbols *symbols = d->call_count ? symbols_open() : NULL;
+
+	emit_bool(e, "profiled", d->profiled);
+	emit_table(e, "held_by_call", call_columns);
+	for (size_t i = 0; i < d->call_count && symbols; i++) {
+		char *text = profile_place_resolve(&d->calls[i], symbols) ? NULL
+									  : profile_place_text(&d->calls[i], false);
+
+		emit_row(e);
+		emit_bytes(e, "bytes", (uint64_t)d->calls[i].bytes);
+		emit_u64(e, "objects", (uint64_t)d->calls[i].objects);
+		emit_string(e, "calls", text);
+		emit_row_end(e);
+		free(text);
+	}
+	emit_table_end(e);
+	symbols_close(symbols);
+}
+
 static void print_records(struct emit *e, const struct death *d)
 {
 	emit_table(e, "last_records", record_columns);
@@ -106,6 +129,7 @@ static void print_whole(struct emit *e, const struct death *d)
 	emit_bytes(e, "live", d->bytes);
 	emit_u64(e, "objects", d->objects);
 	print_held(e, d);
+	print_calls(e, d);
 	print_records(e, d);
 }
 

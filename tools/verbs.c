@@ -94,6 +94,14 @@ static const struct verb_option deaths_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option profile_options[] = {
+	{ "rate", 0, "SIZE", "from now on sample one allocation in SIZE bytes; 0: none; 512K costs little", false },
+	{ "client", 0, "PID", "of this process alone", false },
+	{ "collapsed", 0, NULL, "a line a stack, outermost call first, then bytes: for flame graphs", false },
+	{ "pprof", 0, "FILE", "write a profile that pprof reads", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
 static const struct verb_option replay_options[] = {
 	{ "arena", 0, "NAME", "in this arena; default: one of its own, gone afterwards", false },
 	{ "verify", 0, NULL,
@@ -129,6 +137,8 @@ const struct verb verb_table[] = {
 	  "processes that died: how, what they held, what they logged last", verb_client_deaths },
 	{ "stats", "NAME|PATH", 1, 1, no_options, "how full it is, by class, client, NUMA node and zone",
 	  verb_stats },
+	{ "profile", "NAME|PATH", 1, 1, profile_options,
+	  "which calls live memory comes from, estimated from samples, and how long allocations take", verb_profile },
 	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line; or syslog messages",
 	  verb_log_put },
 	{ "log tail", "NAME|PATH...", 1, NO_LIMIT, tail_options, "the last records that match", verb_log_tail },

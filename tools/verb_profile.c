@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verb_profile.c - which calls live memory comes from, how long allocations take; and how often one is sampled. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parse.h"
+#include "pprof.h"
+#include "reach.h"
+#include "sizeclass.h"
+
+static const char *const place_columns[] = { "live_bytes", "live_objects", "share", "samples", "allocated_bytes",
+					     "calls", NULL };
+static const char *const class_columns[] = { "class_bytes", "allocated_objects", "allocated_bytes", NULL };
+
+static int set_rate(const struct call *call, const char *text)
+{
+	uint64_t rate = 0;
+	shma *arena;
+	int code, err = strcmp(text, "0") ? parse_size(text, &rate) : 0;
+
+	if (err)
+		return tool_bad_value(call, "rate", err);
+	code = reach_attach(call, call->argv[0], 0, &arena);
+	if (code)
+		return code;
+	err = shma_profile(arena, rate);
+	shma_close(arena);
+	if (!err)
+		return TOOL_OK;
+	if (err == -EINVAL)
+		return tool_bad_value(call, "rate", err);
+	tool_errno(call->argv[0], err);
+	return TOOL_FAILED;
+}
+
+static int client_of(const struct call *call, const struct reach *r, uint32_t *ret)
+{
+	const char *text = call_option(call, "client");
+	struct client_record record;
+	uint64_t pid = 0;
+
+	*ret = 0;
+	if (!text)
+		return TOOL_OK;
+	if (parse_number(text, 1, INT32_MAX, &pid))
+		return tool_bad_value(call, "client", -EINVAL);
+	for (uint32_t i = 1; i < reach_client_count(r); i++)
+		if (reach_client_record(r, i, &record) && (uint64_t)record.pid == pid)
+			*ret = i;
+	if (*ret)
+		return TOOL_OK;
+	tool_error("%s: no process attached to it has this number", text);
+	return TOOL_FAILED;
+}
+
+static void print_latencies(struct emit *e, const struct profile_totals *t)
+{
+	static const struct {
+		const char *key;
+		double permille;
+	} points[] = { { "p50_ns", 500 }, { "p90_ns", 900 }, { "p99_ns", 990 }, { "p999_ns", 999 }, { "p9999_ns", 999.9 } };
+
+	emit_section(e, "latency");
+	emit_u64(e, "timed", t->timed);
+	for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++)
+		if (t->timed)
+			emit_u64(e, points[i].key, profile_latency_at(t, points[i].permille));
+		else
+			emit_none(e, points[i].key);
+	emit_section_end(e);
+}
+
+static void print_classes(struct emit *e, const struct profile_totals *t)
+{
+	emit_table(e, "classes", class_columns);
+	for (uint32_t i = 0; i <= CLASSES; i++) {
+		if (t->objects[i] < 1)
+			continue;
+		emit_row(e);
+		if (i < CLASSES)
+			emit_bytes(e, "class_bytes", sizeclass_table[i].bytes);
+		else
+			emit_none(e, "class_bytes");
+		emit_u64(e, "allocated_objects", (uint64_t)t->objects[i]);
+		emit_bytes(e, "allocated_bytes", (uint64_t)t->bytes[i]);
+		emit_row_end(e);
+	}
+	emit_table_end(e);
+}
+
+static void print_places(struct emit *e, const struct profile_places *p)
+{
+	emit_table(e, "sites", place_columns);
+	for (size_t i = 0; i < p->count; i++) {
+		char *text = profile_place_text(&p->list[i], false);
+
+		emit_row(e);
+		emit_bytes(e, "live_bytes", (uint64_t)p->list[i].bytes);
+		emit_u64(e, "live_objects", (uint64_t)p->list[i].objects);
+		emit_percent(e, "share", 100 * p->list[i].bytes / p->bytes);
+		emit_u64(e, "samples", p->list[i].samples);
+		emit_bytes(e, "allocated_bytes", (uint64_t)p->list[i].allocated);
+		emit_string(e, "calls", text);
+		emit_row_end(e);
+		free(text);
+	}
+	emit_table_end(e);
+}
+
+static int print(const struct call *call, const struct reach *r, const struct profile_places *p,
+		 const struct profile_totals *t)
+{
+	struct emit e;
+
+	emit_begin(&e, stdout, call->json);
+	emit_string(&e, "arena", r->name);
+	emit_bytes(&e, "rate", t->rate);
+	emit_time(&e, "since", t->since_ns);
+	emit_u64(&e, "samples", t->samples);
+	emit_u64(&e, "live_samples", p->samples);
+	emit_bytes(&e, "live_bytes", (uint64_t)p->bytes);
+	emit_u64(&e, "live_objects", (uint64_t)p->objects);
+	emit_u64(&e, "lost_samples", t->lost_samples);
+	emit_u64(&e, "lost_sites", t->lost_sites);
+	emit_u64(&e, "lost_modules", t->lost_modules);
+	print_latencies(&e, t);
+	print_classes(&e, t);
+	print_places(&e, p);
+	return tool_finish(&e, TOOL_OK);
+}
+
+static int print_collapsed(const struct profile_places *p)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		char *text = profile_place_text(&p->list[i], true);
+
+		if (text)
+			printf("%s %llu\n", text, (unsigned long long)p->list[i].bytes);
+		free(text);
+	}
+	return fflush(stdout) || ferror(stdout) ? TOOL_FAILED : TOOL_OK;
+}
+
+static int show(const struct call *call, struct reach *r)
+{
+	const char *file = call_option(call, "pprof");
+	struct profile_places places;
+	struct profile_totals *t = malloc(sizeof(*t));
+	uint32_t client;
+	int code = client_of(call, r, &client), err;
+
+	if (code == TOOL_OK && (!t || !profile_totals(&r->arena, t))) {
+		tool_error("%s: not profiled so far: shmctl-tool profile %s --rate 512K", r->name, r->name);
+		code = TOOL_FAILED;
+	}
+	if (code != TOOL_OK) {
+		free(t);
+		return code;
+	}
+	err = profile_places_count(&r->arena, client, &places);
+	if (!err && file)
+		err = pprof_write(file, &places, t, tool_now_ns());
+	if (err) {
+		tool_errno(file ? file : r->name, err);
+		code = TOOL_FAILED;
+	} else if (!file) {
+		code = call_option(call, "collapsed") ? print_collapsed(&places) : print(call, r, &places, t);
+	}
+	profile_places_free(&places);
+	free(t);
+	return code;
+}
+
+int verb_profile(const struct call *call)
+{
+	const char *rate = call_option(call, "rate");
+	struct reach r;
+	int code;
+
+	if (rate)
+		return set_rate(call, rate);
+	code = reach_open(call, call->argv[0], &r);
+	if (code)
+		return code;
+	code = show(call, &r);
+	reach_close(&r);
+	return code;
+}
