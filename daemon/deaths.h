@@ -13,6 +13,9 @@
  *   threads= regions= whole=0|1                         0: it held too much for all of it to be counted
  *   held=SIZE PRIVATE SHARED CACHED                     objects of SIZE bytes; cached: no program had them
  *   large=BYTES PRIVATE SHARED CACHED                   those of whole pages, bytes of all together
+ *   profiled=0|1                                        whether the arena was, when it died
+ *   call=BYTES OBJECTS                                  of one stack of calls, estimated; the most first
+ *   frame=OFFSET BUILD-ID|- PATH                        of it, innermost first; offset in hexadecimal
  *   record=TIME LEVEL TID SEQ TEXT                      the oldest first; \xNN for what is no text
  *   end
  */
