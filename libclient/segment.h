@@ -311,6 +311,10 @@ int segment_scan_number(const char *dir, uint64_t number, unsigned flags, struct
 int segment_scan_path(const char *path, unsigned flags, struct segment_scan *ret, segment_scan_fn *each,
 		      void *context);
 
+/* What a segment says of itself, by its index where it has one, else by its fragments' headers; spoilt ones are among
+ * its records. As segment_scan_number(). */
+int segment_summary(const char *dir, uint64_t number, struct segment_scan *ret);
+
 /* ---- what was seen: fragments by their key, for readers and for the drain that goes on after another ---- */
 
 struct segment_seen;

@@ -213,3 +213,26 @@ int segment_scan_path(const char *path, unsigned flags, struct segment_scan *ret
 
 	return scan_opened(segment_file_open_path(&f, path, &stats), &f, flags, ret, &calls);
 }
+
+int segment_summary(const char *dir, uint64_t number, struct segment_scan *ret)
+{
+	struct segment_scan_calls none = { .each = NULL };
+	struct segment_stats stats = { 0 };
+	struct segment_fragment end;
+	struct segment_file f;
+	uint64_t at;
+	int r = segment_file_open(&f, dir, number, &stats);
+
+	if (r || !segment_file_end(&f, &at, &end))
+		return scan_opened(r, &f, SEGMENT_SCAN_HEADERS, ret, &none);
+	*ret = (struct segment_scan){ .header = f.header,
+				      .size = f.size,
+				      .good = f.size,
+				      .closed = true,
+				      .records = end.records,
+				      .lost = end.lost,
+				      .time_min = end.time_min,
+				      .time_max = end.time_max };
+	segment_file_close(&f);
+	return 0;
+}

@@ -43,6 +43,7 @@ shmctl_tool_SOURCES = \
 	%D%/deaths.h %D%/deaths.c \
 	%D%/verb_log_cat.c \
 	%D%/verb_log_policy.c \
+	%D%/verb_log_status.c \
 	%D%/verb_log_put.c \
 	%D%/verb_log_tail.c \
 	%D%/symbols.h %D%/symbols.c %D%/profile_sites.h %D%/profile_sites.c %D%/pprof.h %D%/pprof.c %D%/verb_profile.c \

@@ -227,19 +227,21 @@ static void explain(const char *what, int err, const struct reply *reply)
 		tool_errno(what, err);
 }
 
-int reach_request(int fd, const struct request *request, struct reply *reply,
-		  struct arena_files *files, const char *what)
+static int answered(int r, const struct reply *reply, const char *what)
 {
-	int r;
-
-	memset(reply, 0, sizeof(*reply));
-	r = connect_call(fd, request, reply, files);
 	if (!r)
 		return TOOL_OK;
 	if (is_hang_up(r))
 		return hung_up();
 	explain(what, r, reply);
 	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
+}
+
+int reach_request(int fd, const struct request *request, struct reply *reply,
+		  struct arena_files *files, const char *what)
+{
+	memset(reply, 0, sizeof(*reply));
+	return answered(connect_call(fd, request, reply, files), reply, what);
 }
 
 /* A request with a name in it, checked here. */
@@ -368,15 +370,24 @@ int reach_log_directory(const struct call *call, const char *name, char path[REA
 {
 	struct request request;
 	struct reply reply;
-	int fd, code;
+	int fd, code, r;
 
 	code = named_request(&request, REQUEST_ARENA_LOG, name);
 	if (!code)
 		code = reach_daemon(call, &fd);
 	if (code)
 		return code;
-	code = reach_request(fd, &request, &reply, NULL, name);
+	memset(&reply, 0, sizeof(reply));
+	r = connect_call(fd, &request, &reply, NULL);
 	close(fd);
+	if (r == -ENAMETOOLONG) {
+		tool_error("%s: the path of the directory of its segments is longer than the %u bytes that the daemon can tell: "
+			   "they are left out; they can be read by that path",
+			   name, REACH_LOG_BYTES - 1);
+		path[0] = 0;
+		return TOOL_OK;
+	}
+	code = answered(r, &reply, name);
 	if (!code)
 		memcpy(path, reply.log_dir, REACH_LOG_BYTES);
 	return code;

@@ -39,7 +39,7 @@ int reach_request(int fd, const struct request *request, struct reply *reply,
 /* Attaches through the library: to write (SHMA_... flags), or to read the log. */
 int reach_attach(const struct call *call, const char *what, unsigned flags, shma **ret);
 
-/* Where the daemon drains an arena's log to; "": nowhere. */
+/* Where the daemon drains an arena's log to; "": nowhere, or its path is too long to be told, which is said. */
 #define REACH_LOG_BYTES PROTOCOL_LOG_BYTES
 int reach_log_directory(const struct call *call, const char *name, char path[REACH_LOG_BYTES]);
 

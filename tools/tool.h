@@ -111,6 +111,7 @@ int verb_client_deaths(const struct call *call);
 int verb_stats(const struct call *call);
 int verb_profile(const struct call *call);
 int verb_log_put(const struct call *call);
+int verb_log_status(const struct call *call);
 int verb_log_policy(const struct call *call);
 int verb_log_clock(const struct call *call);
 int verb_log_tail(const struct call *call);

@@ -102,7 +102,7 @@ start_daemon()
 {
 	SHMALLOC_SOCKET=$dir/d.sock
 	mkdir -p "$dir/state" "$dir/log"
-	"$SHMALLOCD" --socket "$SHMALLOC_SOCKET" --state-dir "$dir/state" --log-dir "$dir/log" \
+	"$SHMALLOCD" --socket "$SHMALLOC_SOCKET" --state-dir "$dir/state" --log-dir "${log_dir:-$dir/log}" \
 		>"$dir/ready" 2>"$dir/daemon.err" &
 	daemon_pid=$!
 	wait_for grep -q '^ready ' "$dir/ready" || { cat "$dir/daemon.err"; finish; }

@@ -61,6 +61,15 @@ for file in "$dir/log/$id"/*.log; do
 	out_lines 2
 done
 
+# How far it has come.
+waits_for_nothing() { "$SHMCTL" log status "$id" --json | grep -q '"waiting": 0[,}]'; }
+wait_for waits_for_nothing
+expect 0 log status "$id"
+out_has "^directory: *$dir/log/$id\$"
+expect 0 log status "$id" --json
+json_has "d['name'] == '$id' and d['written'] == d['records'] >= 100010 and d['lost'] == 0 and d['drained']"
+json_has "d['segments'] >= 1 and d['bytes'] > 100010 * 24 and d['damaged'] == 0 and d['shipped_segment'] is None"
+
 # Following while it is written, drained, and the ring goes round several times.
 "$SHMCTL" log tail "$id" -n 0 -f --grep '^[0-9]+$' >"$dir/out.follow" &
 tail_pid=$!
@@ -117,6 +126,19 @@ sys.exit(0 if len(set(numbers)) == len(numbers) and lost == missing else print(l
 		<"$dir/out" || fail "the account does not close"
 fi
 
+# The daemon is stopped: under block writers wait for it, until they are told otherwise; under overwrite they never do.
+expect 0 arena create "$id.stop" --size 64M --log-size 1M --log-policy block
+kill -STOP "$daemon_pid"
+seq 1 100000 | "$SHMCTL" --embedded log put "$id.stop" &
+put_pid=$!
+sleep 0.5
+kill -0 $put_pid 2>/dev/null || fail "a writer does not wait for a consumer that is stopped"
+expect 0 --embedded log policy "$id.stop" overwrite
+wait $put_pid || fail "log put while the daemon is stopped"
+seq 1 100000 | "$SHMCTL" --embedded log put "$id.stop" || fail "log put under overwrite while the daemon is stopped"
+kill -CONT "$daemon_pid"
+expect 0 arena destroy "$id.stop"
+
 # Without the daemon: by path; the name needs it.
 kill "$daemon_pid"
 wait "$daemon_pid"
@@ -127,6 +149,20 @@ out_has ' 250000$'
 expect 0 --embedded log tail "$id" -n 1
 out_has ' 250000$'
 expect 1 log cat "$dir/log/none/0000000000000001.log"
+# A directory whose path is too long for the daemon's answer: said, and the ring is shown.
+long=$dir/$(printf '%0200d' 0)
+mkdir "$long"
+rm -f "$dir/ready"
+log_dir=$long
+start_daemon
+expect 0 log tail "$id" -n 1
+out_has ' 250000$'
+err_has 'longer than the 199 bytes'
+expect 0 log status "$id" --json
+json_has "d['directory'] is None"
+kill "$daemon_pid"
+wait "$daemon_pid"
+daemon_pid=
 mkdir "$dir/empty"
 expect 0 log cat "$dir/empty"
 out_lines 0
