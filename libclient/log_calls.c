@@ -222,34 +222,35 @@ int shma_reader_open(shma *s, struct shma_reader **ret, unsigned flags)
 	return result;
 }
 
+#define SAME_PLACE(entry, record)                                                            \
+	_Static_assert(offsetof(struct ring_entry, entry) == offsetof(struct shma_record, record) && \
+			       sizeof(((struct ring_entry *)0)->entry) ==                         \
+				       sizeof(((struct shma_record *)0)->record),                 \
+		       #entry)
+SAME_PLACE(data, data);
+SAME_PLACE(len, len);
+SAME_PLACE(level, level);
+SAME_PLACE(pid, pid);
+SAME_PLACE(tid, tid);
+SAME_PLACE(dropped, dropped);
+SAME_PLACE(time_ns, time_ns);
+SAME_PLACE(seq, seq);
+SAME_PLACE(lost, lost);
+SAME_PLACE(late, late);
+SAME_PLACE(fields, fields);
+SAME_PLACE(block, priv[0]);
+SAME_PLACE(lap, priv[1]);
+SAME_PLACE(at, priv[2]);
+SAME_PLACE(unused, priv[3]);
+_Static_assert(sizeof(struct ring_entry) == sizeof(struct shma_record), "records");
+
 int shma_reader_next(struct shma_reader *r, struct shma_record *rec, int timeout_ms)
 {
-	struct ring_entry e;
-	int result = ring_reader_next(r->ring, &e, timeout_ms);
+	int result = ring_reader_next(r->ring, (struct ring_entry *)rec, timeout_ms);
 
-	if (result < 0)
-		return result;
-	if (!result) {
-		rec->lost = e.lost;
-		if (!r->s->arena.readonly && thread_peek(&r->s->arena))
-			recovery_tick(&r->s->arena);
-		return 0;
-	}
-	*rec = (struct shma_record){
-		.data = e.data,
-		.len = e.len,
-		.level = e.level,
-		.pid = e.pid,
-		.tid = e.tid,
-		.time_ns = e.time_ns,
-		.seq = e.seq,
-		.lost = e.lost,
-		.late = e.late,
-		.fields = e.fields,
-		.dropped = e.dropped,
-		.priv = { e.block, e.lap, e.at },
-	};
-	return 1;
+	if (!result && !r->s->arena.readonly && thread_peek(&r->s->arena))
+		recovery_tick(&r->s->arena);
+	return result;
 }
 
 void shma_reader_close(struct shma_reader *r)

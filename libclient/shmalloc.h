@@ -416,7 +416,8 @@ struct shma_reader;
 
 SHMA_API int shma_reader_open(shma *a, struct shma_reader **ret, unsigned flags);
 /* 1: a record; 0: none within timeout_ms (-1: wait for ever, 0: do not wait); -errno. One thread a
- * reader. Records come in order of time within a window of 10 ms. */
+ * reader. Records come in order of time within a window of 10 ms; by the coarse clock, those of several threads in
+ * order of their 4,096 ns. */
 SHMA_API int shma_reader_next(struct shma_reader *r, struct shma_record *rec, int timeout_ms);
 SHMA_API void shma_reader_close(struct shma_reader *r);
 /*

@@ -44,7 +44,7 @@ libshm_la_SOURCES = \
 	%D%/ring_lease.c %D%/ring_shared.c %D%/ring_large.c \
 	%D%/ring_bell.c %D%/ring_terms.c \
 	%D%/ring_position.h %D%/ring_position.c %D%/ring_source.h %D%/ring_source.c \
-	%D%/ring_reading.h %D%/ring_reader.c %D%/ring_reader_open.c %D%/ring_last.c %D%/ring_recover.c \
+	%D%/ring_reading.h %D%/ring_turn.h %D%/ring_reader.c %D%/ring_reader_open.c %D%/ring_last.c %D%/ring_recover.c \
 	%D%/ring_drain.h %D%/ring_piece.h %D%/ring_piece.c %D%/ring_drain.c \
 	%D%/ring_repair.h %D%/ring_repair.c \
 	%D%/recovery.h %D%/recovery.c \

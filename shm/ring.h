@@ -64,20 +64,22 @@ int ring_abort(struct arena *a, struct thread_block *tb, struct ring_open *open)
 #define RING_FROM_NOW 0x2u
 #define RING_CONSUMER 0x4u
 
+/* As struct shma_record has it, so that a reader fills in the caller's (libclient/log_calls.c compares the two). */
 struct ring_entry {
 	void *data; /* the reader's own copy, until the next call */
 	size_t len;
 	int level;
 	pid_t pid, tid;
+	uint32_t dropped; /* by its thread, right before it */
 	uint64_t time_ns; /* CLOCK_REALTIME */
 	uint64_t seq;
-	uint64_t lost;	  /* of all writers, dropped ones included, since the entry before */
-	uint32_t dropped; /* by its thread, right before it */
-	bool late;
-	bool fields; /* structured, see fields.h */
+	uint64_t lost; /* of all writers, dropped ones included, since the entry before */
+	int late;
+	int fields; /* structured, see fields.h */
 	/* What tells it from all others of the ring: block, lap, and byte of the block, in a shared one slot. */
-	uint32_t block, lap, at;
-};
+	uint64_t block, lap, at;
+	uint64_t unused;
+} __attribute__((may_alias));
 
 struct ring_reader;
 

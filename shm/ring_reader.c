@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ring_reading.h"
+#include "ring_turn.h"
 #include "stop_point.h"
 
 #define SETTLE_NS UINT64_C(3000)   /* a store arrives within this, and mostly a record in the making is done */
@@ -24,71 +25,36 @@
 #define BATCH_RECORDS 16u	   /* … that is, while so many came since the last */
 #define POLL_NS UINT64_C(1000000)  /* between looks where the bell cannot be armed */
 
+#define GRAIN_NS UINT64_C(4096)	   /* of the order by the coarse clock; a power of two */
+
 #define ROOM_PART 8u /* of the blocks, before waiting writers are woken while records keep coming */
+
+#define FUTURE_NS UINT64_C(1000000000) /* further ahead than this no record is by itself in order */
 
 #define BUFFER_BYTES ((size_t)4096)
 
-/* ---- heap of blocks by the time of their next record ---- */
+/* ---- runs ---- */
 
-static uint64_t key_at(const struct ring_reader *r, uint32_t at)
+/* The first block goes where the key of its next record belongs. */
+static void end_run(struct ring_reader *r)
 {
-	return r->sources[r->heap[at]].key;
+	if (r->run_until && r->heap_count)
+		ring_turn_sink(r, 0, r->heap[0]);
+	r->run_until = 0;
 }
 
-static void put_at(struct ring_reader *r, uint32_t at, uint32_t block)
+/* A thread's records stay in order, wherever they are: so the run ends where another block has one of its own. */
+static void begin_run(struct ring_reader *r, const struct ring_source *s)
 {
-	r->heap[at] = block;
-	r->sources[block].heap = at + 1;
-}
-
-static void swap_at(struct ring_reader *r, uint32_t x, uint32_t y)
-{
-	uint32_t block = r->heap[x];
-
-	put_at(r, x, r->heap[y]);
-	put_at(r, y, block);
-}
-
-static void rise(struct ring_reader *r, uint32_t at)
-{
-	while (at && key_at(r, at) < key_at(r, (at - 1) / 2)) {
-		swap_at(r, at, (at - 1) / 2);
-		at = (at - 1) / 2;
-	}
-}
-
-static void sink(struct ring_reader *r, uint32_t at)
-{
-	for (;;) {
-		uint32_t least = at;
-
-		for (uint32_t child = 2 * at + 1; child <= 2 * at + 2; child++)
-			if (child < r->heap_count && key_at(r, child) < key_at(r, least))
-				least = child;
-		if (least == at)
-			return;
-		swap_at(r, at, least);
-		at = least;
-	}
-}
-
-static void heap_add(struct ring_reader *r, uint32_t block)
-{
-	put_at(r, r->heap_count++, block);
-	rise(r, r->heap_count - 1);
-}
-
-static void heap_remove(struct ring_reader *r, uint32_t block)
-{
-	uint32_t at = r->sources[block].heap;
-
-	if (!at--)
+	if (s->shared || r->grain == UINT64_MAX)
 		return;
-	r->sources[block].heap = 0;
-	if (at != --r->heap_count) {
-		put_at(r, at, r->heap[r->heap_count]);
-		rise(r, at);
-		sink(r, r->sources[r->heap[at]].heap - 1);
+	r->run_until = s->key | ~r->grain;
+	for (uint32_t i = 1; i < r->heap_count; i++) {
+		const struct ring_source *other = &r->sources[r->heap[i].block];
+
+		if (other->key < r->run_until && (other->shared || (other->author.tid == s->author.tid &&
+								    other->author.pid == s->author.pid)))
+			r->run_until = other->key;
 	}
 }
 
@@ -168,7 +134,7 @@ static void sign(struct ring_reader *r)
 
 void ring_reading_list(struct ring_reader *r, uint32_t block)
 {
-	heap_remove(r, block); /* of the lap before */
+	ring_turn_remove(r, block); /* of the lap before */
 	if (!r->sources[block].listed)
 		r->active[r->active_count++] = block;
 	r->sources[block].listed = 1;
@@ -216,14 +182,23 @@ static bool refresh(struct ring_reader *r, uint32_t block)
 	struct ring_source *s = &r->sources[block];
 
 	if (!ring_source_update(s, r->a, &r->v, block, r->now)) {
-		heap_remove(r, block);
+		ring_turn_remove(r, block);
 		r->rescan = r->overtaken = true;
 		return false;
 	}
 	if (!s->heap && find(r, block))
-		heap_add(r, block);
+		ring_turn_add(r, block);
 	limit_by(r, s);
 	return !ring_source_finished(s, &r->v, block);
+}
+
+/*
+ * By the coarse clock records of two threads between the same two ticks have times that say nothing of each other.
+ * A thread's go together as far as its times do not differ by more than this: so blocks are read one behind another.
+ */
+static uint64_t grain_of(const struct arena *a)
+{
+	return ring_clock(a) == CLOCK_KIND_COARSE ? ~(GRAIN_NS - 1) : UINT64_MAX;
 }
 
 /* No record that is still to be written gets an older time. */
@@ -237,7 +212,9 @@ static void fill(struct ring_reader *r)
 	uint64_t tickets, dropped;
 	uint32_t kept = 0;
 
+	end_run(r);
 	r->now = now_of(r);
+	r->grain = grain_of(r->a);
 	tickets = atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
 	if (tickets != r->tickets || r->rescan) {
 		r->tickets = tickets;
@@ -280,7 +257,41 @@ static int make_buffer(struct ring_reader *r, size_t len)
 	return 0;
 }
 
-/* Goes on to the next record of the block, as far as the last fill knows. */
+/* ---- late ---- */
+
+/* Whether a record comes after younger ones: of anybody, as far as times say which was first; of its own thread. */
+static bool is_late(struct ring_reader *r, uint64_t key, pid_t pid, pid_t tid)
+{
+	struct ring_heard *h = &r->heard[(uint32_t)tid % RING_HEARD];
+	bool late = (key & r->grain) < (r->last & r->grain);
+
+	if (key > r->last)
+		r->last = key;
+	if (r->grain == UINT64_MAX)
+		return late;
+	late |= h->tid == tid && h->pid == pid && key < h->time;
+	if (h->tid != tid || h->pid != pid || key > h->time)
+		*h = (struct ring_heard){ .pid = pid, .tid = tid, .time = key };
+	return late;
+}
+
+/* Its next record, as far as the last fill knows, takes its turn. */
+static void take_turn(struct ring_reader *r, uint32_t block)
+{
+	struct ring_source *s = &r->sources[block];
+
+	if (!find(r, block)) {
+		ring_turn_remove(r, block);
+	} else if (s->key <= r->run_until) {
+		r->heap[0].key = s->key;
+	} else { /* younger than it was */
+		r->run_until = 0;
+		ring_turn_sink(r, 0, (struct ring_turn){ .key = s->key, .block = block });
+	}
+	limit_by(r, s);
+}
+
+/* Goes on behind the first block's record. */
 static void step(struct ring_reader *r, uint32_t block)
 {
 	struct ring_source *s = &r->sources[block];
@@ -293,41 +304,138 @@ static void step(struct ring_reader *r, uint32_t block)
 	ring_source_step(s);
 	r->pending_done = s->done;
 	r->delivered++;
-	if (find(r, block))
-		sink(r, s->heap - 1); /* younger than it was */
-	else
-		heap_remove(r, block);
-	limit_by(r, s);
+	take_turn(r, block);
+}
+
+/* ---- one behind another ---- */
+
+/* What is in the first block's window, and before what all others have. */
+static void run(struct ring_reader *r, uint32_t block)
+{
+	uint64_t limit = r->now + FUTURE_NS;
+
+	if (!r->heap_count || r->heap[0].block != block || !r->sources[block].window || r->kept.p)
+		return;
+	for (uint32_t i = 1; i <= 2 && i < r->heap_count; i++)
+		limit = r->heap[i].key < limit ? r->heap[i].key : limit;
+	limit = limit < r->run_until ? r->run_until : limit;
+	r->run_limit = limit < r->watermark ? limit : r->watermark;
+	r->run_consumed = r->consumer ? &r->v.heads[block].consumed : NULL;
+	r->run = &r->sources[block];
+}
+
+/* The block takes part in the order again. */
+static void settle(struct ring_reader *r)
+{
+	struct ring_source *s = r->run;
+
+	r->run = NULL;
+	if (s->last < s->key)
+		s->last = s->key;
+	is_late(r, s->key, s->author.pid, s->author.tid); /* it is not, but those may be that come */
+	take_turn(r, r->heap[0].block);
+}
+
+/* One more: of the record before, of the same block, which is not its last, no more is to be told than that it is
+ * done with. */
+static inline bool deliver_run(struct ring_reader *r, struct ring_entry *e)
+{
+	struct ring_source *s = r->run;
+	const struct ring_record *record = ring_source_here(s);
+
+	if (!record || record->time > r->run_limit)
+		return false;
+	if (r->run_consumed) {
+		/* PAIR(ring-consumed): copied, then consumed.
+		 * Crash: before, the record is delivered again to the next consumer. */
+		atomic_store_explicit(r->run_consumed, s->done, memory_order_release);
+		STOP_POINT(ring_passed);
+	}
+	ring_source_give(s, record, r->pending_block, e);
+	e->lost = 0;
+	e->late = (record->time & r->grain) < (r->last & r->grain);
+	if (record->time > r->last)
+		r->last = record->time;
+	s->key = record->time;
+	s->pos += ring_info_bytes(record->info);
+	r->pending_done = ++s->done;
+	r->delivered++;
+	return true;
+}
+
+/* ---- in order ---- */
+
+/* Copies more than the next record at once. False: the lap is over. */
+static bool load(struct ring_reader *r, struct ring_source *s, uint32_t block)
+{
+	char *window = s->window;
+
+	if (s->shared || s->bytes > RING_WINDOW_BYTES)
+		return true;
+	if (!window && r->window_count)
+		window = r->windows[--r->window_count];
+	if (!window && r->window_made < RING_WINDOWS) {
+		window = malloc(RING_WINDOW_BYTES);
+		r->window_made += window != NULL;
+	}
+	return !window || ring_source_load(s, r->a, &r->v, block, window, RING_WINDOW_BYTES);
+}
+
+/* The record by itself. */
+static int copy(struct ring_reader *r, const struct ring_source *s, uint32_t block, struct ring_entry *e)
+{
+	if (make_buffer(r, ring_source_length(s)))
+		return -ENOMEM;
+	e->data = r->buffer;
+	return ring_source_copy(s, r->a, &r->v, block, e);
+}
+
+static int give(struct ring_reader *r, struct ring_source *s, uint32_t block, struct ring_entry *e)
+{
+	const struct ring_record *record = ring_source_here(s);
+
+	if (!record) {
+		if (!load(r, s, block))
+			return 0;
+		record = ring_source_here(s);
+	}
+	if (!record)
+		return copy(r, s, block, e);
+	ring_source_give(s, record, block, e);
+	return 1;
 }
 
 /* The oldest record: 1; 0: it was overwritten; -ENOMEM. */
 static int deliver(struct ring_reader *r, struct ring_entry *e)
 {
-	uint32_t block = r->heap[0];
+	uint32_t block = r->heap[0].block;
 	struct ring_source *s = &r->sources[block];
+	int result;
 
-	if (make_buffer(r, ring_source_length(s)))
-		return -ENOMEM;
-	e->data = r->buffer;
-	if (!ring_source_copy(s, r->a, &r->v, block, e)) {
+	if (!r->run_until)
+		begin_run(r, s);
+	result = give(r, s, block, e);
+	if (result < 0)
+		return result;
+	if (!result) {
 		/* The block's next lap says how many went. */
-		heap_remove(r, block);
+		ring_turn_remove(r, block);
 		r->rescan = r->overtaken = true;
 		return 0;
 	}
 	e->lost = r->pending_lost = r->lost;
 	r->lost = 0;
-	e->late = s->key < r->last;
-	if (s->key > r->last)
-		r->last = s->key;
+	e->late = is_late(r, s->key, e->pid, e->tid);
 	step(r, block);
+	if (!e->late)
+		run(r, block);
 	return 1;
 }
 
 /* What is below the watermark: 1, 0 none, -ENOMEM. */
 static int deliver_ordered(struct ring_reader *r, struct ring_entry *e)
 {
-	while (r->heap_count && key_at(r, 0) <= r->watermark) {
+	while (r->heap_count && r->heap[0].key <= r->watermark) {
 		int result = deliver(r, e);
 
 		if (result)
@@ -390,7 +498,7 @@ static void sleep_until_rung(struct ring_reader *r, uint64_t ns)
 /* Something is there, but something older may be, too: mostly for less than it takes to fall asleep. */
 static void hold(struct ring_reader *r, uint64_t ns)
 {
-	if (key_at(r, 0) <= r->now + SETTLE_NS && key_at(r, 0) + 2 * SETTLE_NS > r->now)
+	if (r->heap[0].key <= r->now + SETTLE_NS && r->heap[0].key + 2 * SETTLE_NS > r->now)
 		pause_between_looks(r);
 	else
 		ring_nap(ns < HOLD_NS ? ns : HOLD_NS);
@@ -422,10 +530,15 @@ int ring_reader_next(struct ring_reader *r, struct ring_entry *e, int timeout_ms
 {
 	int result;
 
-	if (r->pending)
-		ring_reading_pass(r);
 	if (r->consumer)
 		sign(r);
+	if (r->run) {
+		if (__builtin_expect(deliver_run(r, e), 1))
+			return 1;
+		settle(r);
+	}
+	if (r->pending)
+		ring_reading_pass(r);
 	result = deliver_ordered(r, e);
 	if (!result)
 		result = wait_and_deliver(r, e, timeout_ms);

@@ -58,6 +58,10 @@ static void begin(struct ring_reader *r, enum ring_begin begin)
 
 static void discard(struct ring_reader *r)
 {
+	for (uint32_t i = 0; i < r->window_count; i++)
+		free(r->windows[i]);
+	for (uint32_t i = 0; r->sources && i < r->v.blocks; i++)
+		free(r->sources[i].window);
 	free(r->sources);
 	free(r->active);
 	free(r->heap);
@@ -74,6 +78,7 @@ static int prepare(struct arena *a, struct ring_reader **ret)
 	if (!r)
 		return -ENOMEM;
 	r->a = a;
+	r->grain = UINT64_MAX;
 	r->pid = getpid();
 	result = ring_view(a, &r->v) ? allocate(r) : -EUCLEAN;
 	if (result)

@@ -35,8 +35,9 @@ enum ring_look ring_source_look(struct ring_source *s, const struct ring_view *v
 				uint64_t *lost)
 {
 	const struct ring_block *head = &v->heads[block];
-	uint64_t word = word_of(v, block), base;
+	uint64_t word = word_of(v, block), base, real_offset;
 	uint32_t lap = ring_word_lap(word);
+	struct ring_author author;
 
 	if (ring_word_state(word) == RING_FREE)
 		return RING_LOOK_SAME;
@@ -45,6 +46,9 @@ enum ring_look ring_source_look(struct ring_source *s, const struct ring_view *v
 	if (lap == s->lap)
 		return RING_LOOK_SAME;
 	base = atomic_load_explicit(&head->base[lap & 1], memory_order_relaxed);
+	author.pid = atomic_load_explicit(&head->pid, memory_order_relaxed);
+	author.tid = atomic_load_explicit(&head->tid, memory_order_relaxed);
+	real_offset = atomic_load_explicit(&head->real_offset, memory_order_relaxed);
 	if (!still(v, block, lap) || !atomic_load_explicit(&head->memory, memory_order_relaxed))
 		return RING_LOOK_RESET;
 	if (s->known && base > s->done)
@@ -52,6 +56,8 @@ enum ring_look ring_source_look(struct ring_source *s, const struct ring_view *v
 	s->known = true;
 	s->lap = lap;
 	s->shared = ring_word_shared(word);
+	s->author = author;
+	s->real_offset = real_offset;
 	s->base = s->done = s->records = base;
 	s->pos = s->end = 0;
 	s->last = 0;
@@ -155,8 +161,14 @@ static bool fits(const struct ring_record *record, uint64_t pos, uint64_t end)
 static bool own_next(struct ring_source *s, const struct arena *a, const struct ring_view *v,
 		     uint32_t block, uint64_t *lost)
 {
+	const struct ring_record *here = ring_source_here(s);
 	uint32_t left = s->end - s->pos;
 
+	if (here) {
+		s->record = *here;
+		s->bytes = ring_info_bytes(here->info);
+		return true;
+	}
 	if (s->pos >= s->end)
 		return false;
 	if (left >= sizeof(s->record))
@@ -240,17 +252,15 @@ static bool copy_payload(const struct ring_source *s, const struct arena *a, uin
 bool ring_source_copy(const struct ring_source *s, const struct arena *a, const struct ring_view *v,
 		      uint32_t block, struct ring_entry *e)
 {
-	const struct ring_block *head = &v->heads[block];
 	uint64_t at = ring_block_at(v, block) + (s->shared ? s->offset : s->pos);
-	struct ring_author author;
+	struct ring_author author = s->author;
 
-	author.pid = atomic_load_explicit(&head->pid, memory_order_relaxed);
-	author.tid = atomic_load_explicit(&head->tid, memory_order_relaxed);
 	if (s->shared)
 		ring_copy(&author, arena_at(a, at - sizeof(author)), sizeof(author));
 	e->len = ring_source_length(s);
 	e->level = ring_info_level(s->record.info);
 	e->fields = (s->record.info & RING_INFO_FIELDS) != 0;
+	e->unused = 0;
 	e->dropped = s->record.dropped;
 	e->pid = author.pid;
 	e->tid = author.tid;
@@ -258,11 +268,23 @@ bool ring_source_copy(const struct ring_source *s, const struct arena *a, const 
 	e->block = block;
 	e->lap = s->lap;
 	e->at = s->shared ? s->slot : s->pos;
-	e->time_ns = s->record.time + atomic_load_explicit(&head->real_offset, memory_order_relaxed);
+	e->time_ns = s->record.time + s->real_offset;
 	if (!copy_payload(s, a, at + sizeof(s->record), e->data)) {
 		e->len = 0; /* overwritten, or damaged: an empty record then */
-		e->fields = false;
+		e->fields = 0;
 	}
+	return still(v, block, s->lap);
+}
+
+bool ring_source_load(struct ring_source *s, const struct arena *a, const struct ring_view *v,
+		      uint32_t block, char *window, uint32_t bytes)
+{
+	if (bytes > s->end - s->pos)
+		bytes = s->end - s->pos;
+	ring_copy(window, arena_at(a, ring_block_at(v, block) + s->pos), bytes);
+	s->window = window;
+	s->window_from = s->pos;
+	s->window_to = s->pos + bytes;
 	return still(v, block, s->lap);
 }
 

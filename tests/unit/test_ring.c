@@ -870,7 +870,10 @@ static void *write_coarsely(void *arg)
 	return NULL;
 }
 
-/* Of several threads none comes before its own earlier ones, and what comes is in order of time. */
+#define GRAIN_NS 4096 /* of the order among threads between two ticks */
+
+/* Of several threads none comes before its own earlier ones, and what comes is in order of time, as far as a coarse
+ * one says which was first. */
 START_TEST(coarse_records_of_many_threads_come_in_order)
 {
 	struct ring_reader *r = reader(RING_CONSUMER);
@@ -891,13 +894,75 @@ START_TEST(coarse_records_of_many_threads_come_in_order)
 			t++;
 		ck_assert_int_lt(t, 3);
 		tids[t] = e.tid;
-		ck_assert(e.late || e.time_ns >= time);
+		ck_assert(e.late || e.time_ns + GRAIN_NS > time);
 		time = e.time_ns > time ? e.time_ns : time;
 		ck_assert(e.late || e.seq > last[t]);
 		last[t] = e.seq > last[t] ? e.seq : last[t];
 	}
 	for (int i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
+	ring_reader_close(r);
+}
+END_TEST
+
+#define ROUNDS 2000
+
+/* Records open on every level, and others meanwhile, which go to further levels and to shared blocks. */
+static void write_on_all_levels(void)
+{
+	struct ring_open open[RING_LEVELS];
+	int n = 0;
+
+	for (int i = 0; i < (int)RING_LEVELS; i++) {
+		n += !ring_reserve(&a, self(), &open[n], 6, 8);
+		if (put("between", 7))
+			abort();
+	}
+	for (int i = 0; i < n; i++)
+		if (put("between", 7) || ring_commit(&a, self(), &open[i]))
+			abort();
+	for (int i = n; i < (int)RING_LEVELS; i++)
+		if (put("between", 7) || put("instead", 7))
+			abort();
+}
+
+static void *write_on_all_levels_coarsely(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < ROUNDS; i++)
+		write_on_all_levels();
+	return NULL;
+}
+
+START_TEST(coarse_records_of_a_thread_come_in_order_from_all_its_blocks)
+{
+	struct ring_reader *r = reader(RING_CONSUMER);
+	uint64_t last[3] = { 0 };
+	pthread_t threads[2];
+	pid_t tids[3] = { 0 };
+	struct ring_entry e;
+
+	policy(RING_BLOCK);
+	clock_is(CLOCK_KIND_COARSE);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, write_on_all_levels_coarsely, NULL), 0);
+	for (int got = 0; got < 2 * 3 * ROUNDS * (int)RING_LEVELS; got++) {
+		int t = 0;
+
+		ck_assert_int_eq(ring_reader_next(r, &e, got % 2 ? 0 : 5000) ||
+				 ring_reader_next(r, &e, 5000), 1);
+		while (tids[t] && tids[t] != e.tid)
+			t++;
+		ck_assert_int_lt(t, 2);
+		tids[t] = e.tid;
+		ck_assert(e.late || e.seq > last[t]);
+		last[t] = e.seq > last[t] ? e.seq : last[t];
+		ck_assert_uint_eq(e.lost, 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		ck_assert_uint_eq(last[i], 3 * ROUNDS * RING_LEVELS);
+	}
 	ring_reader_close(r);
 }
 END_TEST
@@ -938,6 +1003,7 @@ int main(void)
 	tcase_add_test(small, a_writer_that_dropped_waits_when_told_to);
 	tcase_add_test(small, a_thread_does_not_wait_for_itself);
 	tcase_add_test(small, coarse_records_of_many_threads_come_in_order);
+	tcase_add_test(small, coarse_records_of_a_thread_come_in_order_from_all_its_blocks);
 	suite_add_tcase(suite, small);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
