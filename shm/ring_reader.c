@@ -71,6 +71,13 @@ static void tell_of_room(struct ring_reader *r, uint32_t least)
 }
 
 /* Crash: before, the record is delivered again to the next consumer. */
+static inline void set_consumed(_Atomic uint64_t *consumed, uint64_t done)
+{
+	/* PAIR(ring-consumed): copied, then consumed. */
+	atomic_store_explicit(consumed, done, memory_order_release);
+	STOP_POINT(ring_passed);
+}
+
 static void consume(struct ring_reader *r)
 {
 	struct ring_block *head = &r->v.heads[r->pending_block];
@@ -84,9 +91,7 @@ static void consume(struct ring_reader *r)
 			atomic_compare_exchange_strong(slot, &seen,
 						       ring_slot_in(seen, RING_SLOT_CONSUMED));
 	}
-	/* PAIR(ring-consumed): copied, then consumed. */
-	atomic_store_explicit(&head->consumed, r->pending_done, memory_order_release);
-	STOP_POINT(ring_passed);
+	set_consumed(&head->consumed, r->pending_done);
 	if (r->pending_shared || (ring_word_state(word) == RING_SEALED &&
 				  r->pending_done >= r->sources[r->pending_block].records)) {
 		r->passed++;
@@ -345,12 +350,8 @@ static inline bool deliver_run(struct ring_reader *r, struct ring_entry *e)
 
 	if (!record || record->time > r->run_limit)
 		return false;
-	if (r->run_consumed) {
-		/* PAIR(ring-consumed): copied, then consumed.
-		 * Crash: before, the record is delivered again to the next consumer. */
-		atomic_store_explicit(r->run_consumed, s->done, memory_order_release);
-		STOP_POINT(ring_passed);
-	}
+	if (r->run_consumed)
+		set_consumed(r->run_consumed, s->done);
 	ring_source_give(s, record, r->pending_block, e);
 	e->lost = 0;
 	e->late = (record->time & r->grain) < (r->last & r->grain);
