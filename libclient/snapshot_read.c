@@ -289,6 +289,32 @@ static int prune(void *context, const struct walk_item *item)
 	return 0;
 }
 
+static bool is_kept(const struct pruner *p, uint64_t handle)
+{
+	struct walk_object o;
+
+	return handle_tag(handle) == p->a.tag && walk_object(&p->a, handle_offset(handle), &o) &&
+	       state_gen(o.state) == handle_gen(handle) && state_kind(o.state) == OBJECT_PUBLISHED &&
+	       !to_prune(p, handle_offset(handle), o.state);
+}
+
+/* Names whose objects are not there: copied before the words of objects, they may have lost theirs in between. A repair
+ * would believe the name, and make an object of whatever lies there. */
+static void prune_names(struct pruner *p)
+{
+	_Atomic uint64_t *words = arena_at(&p->a, p->a.g.name_words);
+	const struct name_entry *entries = arena_at(&p->a, p->a.g.name_entries);
+
+	for (uint32_t i = 0; i < NAMES_MAX; i++) {
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);
+
+		if (name_word_state(word) != NAME_FREE &&
+		    !is_kept(p, atomic_load_explicit(&entries[i].handle, memory_order_relaxed)))
+			atomic_store_explicit(&words[i], name_word(NAME_FREE, 0, name_word_change(word), 0),
+					      memory_order_relaxed);
+	}
+}
+
 static int prune_all(const struct restorer *re, const struct arena_header *h)
 {
 	struct pruner p = {.re = re};
@@ -301,6 +327,7 @@ static int prune_all(const struct restorer *re, const struct arena_header *h)
 	p.a.tag_bits = (uint64_t)h->tag << HANDLE_TAG_SHIFT;
 	arena_refresh(&p.a);
 	r = walk_extents(&p.a, prune, &p);
+	prune_names(&p);
 	arena_unmap_keep_files(&p.a);
 	return r;
 }

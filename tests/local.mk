@@ -140,6 +140,7 @@ script_tests = \
 	%D%/cli/tool_log_query.sh \
 	%D%/cli/tool_log_segments.sh \
 	%D%/cli/tool_log_syslog.sh \
+	%D%/cli/tool_snapshot.sh \
 	%D%/cli/tool_trace.sh \
 	%D%/cli/tool_usage.sh
 
@@ -169,7 +170,7 @@ check_PROGRAMS += %D%/cli/log_fields %D%/cli/syslog_send
 %C%_cli_log_fields_LDADD = libclient.la
 %C%_cli_syslog_send_LDADD =
 
-check_PROGRAMS += %D%/cli/debug_arena
+check_PROGRAMS += %D%/cli/debug_arena %D%/cli/snapshot_work
 %C%_cli_debug_arena_LDADD = libclient.la
 
 check_PROGRAMS += %D%/cli/daemon_peak
