@@ -13,6 +13,7 @@ growth=3
 count() { # BENCH
 	echo "# $("$1" --compiler)"
 	PEERS="shmalloc shmalloc-of shmalloc-handle" WORKS="pair128 pair4k ws bare64k" bash "$here/callgrind.sh" "$1"
+	PEERS=shmalloc WORKS=logcalls bash "$here/callgrind.sh" "$1" | tail -n +2
 }
 
 how_to_update="If it is meant so: make update-instructions, and commit tests/bench/instructions.csv."

@@ -61,6 +61,8 @@ struct peer_ops {
 	const struct peer_stack *stack;
 
 	/* shmalloc alone. */
+	int (*log_kv)(const void *text);		  /* a text and two values */
+	int (*log_placed)(const void *data, size_t len); /* written where it stays */
 	uint64_t (*clients)(void);	     /* attached to the arena */
 	int (*use_arena)(uint64_t capacity); /* from now on one of this capacity, made at first use */
 	peer_ref (*alloc_flags)(size_t size, unsigned flags); /* SHMA_… */

@@ -170,6 +170,30 @@ static int arena_log(const void *data, size_t len)
 	return shma_log_write(arena, 6, data, len);
 }
 
+/* Named as what is counted for the peer. */
+static int pointer_log(const void *data, size_t len)
+{
+	return shma_log_write(arena, 6, data, len);
+}
+
+static int pointer_log_kv(const void *text)
+{
+	struct shma_kv kv[] = { SHMA_KV_UINT("status", 404), SHMA_KV_STR("method", "GET") };
+
+	return shma_log_kv(arena, 6, text, kv, 2);
+}
+
+static int pointer_log_placed(const void *data, size_t len)
+{
+	struct shma_record rec;
+	int r = shma_log_reserve(arena, &rec, 6, len);
+
+	if (r)
+		return r;
+	memcpy(rec.data, data, len);
+	return shma_log_commit(arena, &rec);
+}
+
 /* ---- the log as a queue: its reader is the consumer, without whom nothing is overwritten ---- */
 
 static size_t record_length;
@@ -273,7 +297,9 @@ static const struct peer_ops pointer_ops = {
 	.token = pointer_token,
 	.untoken = pointer_untoken,
 	.footprint = arena_footprint,
-	.log = arena_log,
+	.log = pointer_log,
+	.log_kv = pointer_log_kv,
+	.log_placed = pointer_log_placed,
 	.queue = &queue,
 	.stack = &pointer_stack,
 	.clients = arena_clients,

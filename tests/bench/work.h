@@ -244,6 +244,7 @@ int work_processes_one_size(struct run *r);
 int work_join(struct run *r, const char *role, int gate_fd, int index);
 /* work_log.c */
 int work_log(struct run *r);	       /* arg: bytes */
+int work_log_calls(struct run *r);     /* arg: bytes */
 int work_log_processes(struct run *r); /* arg: bytes << 8 | writers */
 int work_queue(struct run *r);	       /* the same, and a reader that misses nothing */
 int work_queue_spinning(struct run *r);
