@@ -241,7 +241,8 @@ static void nothing_is_left(void)
 	ck_assert_uint_eq(st.stack_bytes, 0);
 	ck_assert_uint_eq(st.live_objects, 0);
 	ck_assert_uint_eq(st.live_bytes, 0);
-	ck_assert_uint_gt(st.stack_high_bytes, STACK_REGION_BYTES);
+	if (atomic_load(&board->count)) /* as soon as one scope was left */
+		ck_assert_uint_gt(st.stack_high_bytes, 0);
 	heap_check(&heap->arena);
 	thread_detach_arena(&heap->arena); /* this thread's block, too */
 	ck_assert_uint_eq(heap_all_free_pages(&heap->arena) + pages_that_stay(),
