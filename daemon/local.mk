@@ -64,7 +64,7 @@ daemon_script_tests = \
 	tests/cli/daemon_start.sh \
 	tests/cli/daemon_arenas.sh \
 	tests/cli/daemon_deaths.sh \
-	tests/cli/daemon_mourn.sh \
+	tests/cli/daemon_mourn.sh tests/cli/daemon_profile.sh \
 	tests/cli/daemon_memory.sh \
 	tests/cli/daemon_peak.sh \
 	tests/cli/daemon_kill.sh \
@@ -94,10 +94,13 @@ check_LTLIBRARIES += tests/cli/libdaemon_drain_shim.la
 tests_cli_libdaemon_drain_shim_la_SOURCES = tests/cli/daemon_drain_shim.c
 tests_cli_libdaemon_drain_shim_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 tests_cli_daemon_drain_LDADD = libsegment.la libclient.la $(ZSTD_LIBS)
-check_PROGRAMS += tests/cli/daemon_mourned
+check_PROGRAMS += tests/cli/daemon_mourned tests/cli/daemon_profiled
 tests_cli_daemon_peer_LDADD = libclient.la
 tests_cli_daemon_deny_LDADD =
 tests_cli_daemon_mourned_LDADD = libshmalloc.la
+tests_cli_daemon_profiled_CPPFLAGS = -I$(top_srcdir)/libclient
+tests_cli_daemon_profiled_LDADD = libshmalloc.la
+EXTRA_DIST += tests/cli/pprof.py
 TESTS += $(daemon_script_tests)
 
 EXTRA_DIST += %D%/README.md %D%/shmallocd.service.in $(daemon_script_tests) tests/cli/daemon_lib.sh \

@@ -115,7 +115,7 @@ static int print(const struct call *call, const struct reach *r, const struct pr
 
 	emit_begin(&e, stdout, call->json);
 	emit_string(&e, "arena", r->name);
-	emit_bytes(&e, "rate", t->rate);
+	emit_bytes(&e, "rate_bytes", t->rate);
 	emit_time(&e, "since", t->since_ns);
 	emit_u64(&e, "samples", t->samples);
 	emit_u64(&e, "live_samples", p->samples);
