@@ -20,6 +20,7 @@
 
 #define SETTLE_NS UINT64_C(3000)   /* a store arrives within this, and mostly a record in the making is done */
 #define BUSY_NS UINT64_C(100000)   /* longest look at busy writers by a caller that does not wait */
+#define MOVED_LOOKS 16		   /* the same by the coarse clock, while blocks are leased */
 #define HOLD_NS UINT64_C(100000)   /* between looks while something is held back */
 #define BATCH_NS UINT64_C(200000)  /* between looks while records keep coming: spares the writers */
 #define BATCH_RECORDS 16u	   /* … that is, while so many came since the last */
@@ -241,6 +242,7 @@ static void fill(struct ring_reader *r)
 			r->sources[block].listed = 0;
 	}
 	r->active_count = kept;
+	r->moved = tickets != atomic_load_explicit(&r->v.header->tickets, memory_order_acquire);
 	if (r->watermark < r->now - RING_WINDOW_NS)
 		r->watermark = r->now - RING_WINDOW_NS;
 }
@@ -457,13 +459,14 @@ static void pause_between_looks(struct ring_reader *r)
 static int deliver_all(struct ring_reader *r, struct ring_entry *e)
 {
 	uint64_t start = r->now, lag = clock_lag(ring_clock(r->a));
-	int result;
+	int result, looks = 0;
 
 	do {
 		pause_between_looks(r);
 		fill(r);
 		result = deliver_ordered(r, e);
-	} while (!result && (r->heap_count || r->overtaken) && !lag && r->now - start < BUSY_NS);
+	} while (!result && (r->heap_count || r->overtaken) &&
+		 (lag ? r->moved && ++looks < MOVED_LOOKS : r->now - start < BUSY_NS));
 	if (result)
 		return result;
 	r->watermark = UINT64_MAX;

@@ -35,6 +35,8 @@ struct ring_reader {
 	uint64_t grain;	  /* mask: by which bits of the time records of several threads are ordered */
 	uint64_t tickets; /* leases that the last look at all blocks has seen */
 	bool rescan;	  /* a block was being reset */
+	bool moved;	  /* there were leases during the last fill: a thread's last block may be seen, and not
+			   * the one before */
 	bool overtaken;	  /* a lap ended with records left: they are lost, and not counted yet */
 	uint64_t now;	  /* clock before the last fill */
 	struct clock_line line;
