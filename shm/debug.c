@@ -145,6 +145,9 @@ static uint32_t differ(const unsigned char *p, uint64_t bytes, unsigned char val
 {
 	uint32_t n = 0;
 
+	/* Mostly none: each is as the one before. */
+	if (!bytes || (p[0] == value && !memcmp(p, p + 1, bytes - 1)))
+		return 0;
 	for (uint64_t i = 0; i < bytes; i++) {
 		if (p[i] == value)
 			continue;

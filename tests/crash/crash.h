@@ -165,7 +165,8 @@ enum op_flags {
 	OP_UNATTACHED = 2, /* the victim has not opened the arena */
 	OP_STEPS = 4,	   /* run() calls step_begin() and step_end() itself */
 	OP_FORK = 8,	   /* the operation is a child's, its parent lives on; with OP_STEPS */
-	OP_DROP = 16	   /* the log drops what its consumer has no room for */
+	OP_DROP = 16,	   /* the log drops what its consumer has no room for */
+	OP_DEBUG = 32	   /* a debug arena */
 };
 
 struct op {
@@ -189,11 +190,11 @@ struct op {
 #define OP_AFTER(survive, name, path, prepare, run, took) \
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
-extern const struct op heap_ops[], single_ops[], file_ops[], resize_ops[], hand_ops[], stack_ops[], hold_ops[],
+extern const struct op heap_ops[], single_ops[], file_ops[], resize_ops[], hand_ops[], stack_ops[], hold_ops[], debug_ops[],
 	log_ops[], life_ops[], daemon_ops[];
 /* Whether this process's operation got what it asked for, by whichever path. */
 bool heap_op_worked(void), single_op_worked(void), file_op_worked(void), resize_op_worked(void), hand_op_worked(void),
-	stack_op_worked(void), hold_op_worked(void), log_op_worked(void), life_op_worked(void);
+	stack_op_worked(void), hold_op_worked(void), debug_op_worked(void), log_op_worked(void), life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 
 /* ---- the arena's bytes ---- */

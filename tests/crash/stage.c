@@ -143,6 +143,7 @@ static void create(void)
 	struct shma_options opt = { .struct_size = sizeof(opt),
 				    .capacity = CRASH_CAPACITY,
 				    .log_capacity = CRASH_LOG,
+				    .debug = staged->flags & OP_DEBUG ? SHMA_DEBUG_FULL : SHMA_DEBUG_OFF,
 				    .log_policy = staged->flags & OP_DROP ? SHMA_LOG_DROP
 									   : SHMA_LOG_OVERWRITE };
 	int r = shma_open(&self, arena_name, SHMA_CREATE | SHMA_EXCL | SHMA_EMBEDDED, &opt);
