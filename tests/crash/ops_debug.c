@@ -8,8 +8,7 @@
 #include "debug_report.h"
 #include "object_word.h"
 
-#define BYTES	    200u
-#define LARGE_BYTES 40000u /* with a page behind it */
+#define BYTES 200u /* with SHMA_LARGE: in pages of its own, with one behind it */
 
 static uint64_t handle = 1;
 static uint32_t thing;
@@ -47,7 +46,7 @@ static void alloc(void)
 
 static void alloc_large(void)
 {
-	handle = shma_alloc(self, LARGE_BYTES, 0);
+	handle = shma_alloc(self, BYTES, SHMA_LARGE);
 }
 
 static void one_stray(void)
@@ -77,7 +76,7 @@ static void one(void)
 static void one_large(void)
 {
 	begin();
-	thing = make_thing(LARGE_BYTES, 0, FATE_GONE);
+	thing = make_thing(BYTES, SHMA_LARGE, FATE_GONE);
 }
 
 static void anothers(void)
