@@ -142,6 +142,7 @@ script_tests = \
 	%D%/cli/tool_log_syslog.sh \
 	%D%/cli/tool_snapshot.sh \
 	%D%/cli/tool_trace.sh \
+	%D%/cli/tool_record.sh \
 	%D%/cli/tool_usage.sh
 
 TESTS += $(script_tests)

@@ -25,7 +25,8 @@ libshmctl_la_SOURCES = \
 	%D%/nodes.h %D%/nodes.c
 
 bin_PROGRAMS += shmctl-tool
-shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS) $(DW_CFLAGS) $(ZLIB_CFLAGS)
+shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS) $(DW_CFLAGS) $(ZLIB_CFLAGS) \
+	-DPKGLIBDIR='"$(pkglibdir)"'
 shmctl_tool_LDADD = libshmctl.la libsegment.la libclient.la $(DW_LIBS) $(ZLIB_LIBS) -lm
 shmctl_tool_SOURCES = \
 	%D%/shmctl-tool.c \
@@ -48,7 +49,18 @@ shmctl_tool_SOURCES = \
 	%D%/verb_log_tail.c \
 	%D%/symbols.h %D%/symbols.c %D%/profile_sites.h %D%/profile_sites.c %D%/pprof.h %D%/pprof.c %D%/verb_profile.c \
 	%D%/verb_stats.c \
+	%D%/trace_make.h %D%/trace_make.c %D%/verb_trace_record.c \
 	%D%/verb_trace_replay.c
+
+check_PROGRAMS += tests/cli/record_program
+
+# What `trace record` preloads: it finds it here, or where it is installed. Never with a sanitizer, which has to
+# be the first to see each allocation.
+pkglib_LTLIBRARIES += libshmtrace.la
+libshmtrace_la_SOURCES = %D%/preload/trace_raw.h %D%/preload/trace_preload.c
+libshmtrace_la_CPPFLAGS = -D_GNU_SOURCE
+libshmtrace_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fno-builtin-malloc -fno-sanitize=all
+libshmtrace_la_LDFLAGS = -module -avoid-version -shared -Wl,-z,nodelete
 
 dist_man_MANS += %D%/shmctl-tool.1
 

@@ -102,6 +102,11 @@ static const struct verb_option profile_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option record_options[] = {
+	{ "output", 'o', "FILE", "the trace, compressed if it ends in .zst; default COMMAND.trace.zst", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
 static const struct verb_option replay_options[] = {
 	{ "arena", 0, "NAME", "in this arena; default: one of its own, gone afterwards", false },
 	{ "verify", 0, NULL,
@@ -152,6 +157,9 @@ const struct verb verb_table[] = {
 	  verb_log_policy },
 	{ "log clock", "NAME [exact|coarse]", 1, 2, no_options,
 	  "how records are timed; or change it", verb_log_clock },
+	{ "trace record", "-- COMMAND [ARGUMENT...]", 1, NO_LIMIT, record_options,
+	  "run a program and record its allocations for a replay; what was recorded is told on stderr",
+	  verb_trace_record },
 	{ "trace replay", "FILE", 1, 1, replay_options,
 	  "repeat a recorded program's allocations and measure them", verb_trace_replay },
 	{ "help", "[VERB...]", 0, 2, help_options, "say how to call a verb", verb_help },
