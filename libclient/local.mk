@@ -81,4 +81,4 @@ noinst_PROGRAMS += %D%/examples/logserver
 	%D%/examples/logserver_supervisor.c \
 	%D%/examples/logserver_worker.c
 
-EXTRA_DIST += %D%/README.md %D%/SEGMENT.md %D%/libshmalloc.map
+EXTRA_DIST += %D%/README.md %D%/SEGMENT.md %D%/SNAPSHOT.md %D%/libshmalloc.map
