@@ -41,6 +41,10 @@ check_PROGRAMS += %D%/purge
 check_PROGRAMS += %D%/drain_write
 %C%_drain_write_SOURCES = %D%/drain_write.c
 %C%_drain_write_LDADD = libclient.la
+# Segments to measure queries over.
+check_PROGRAMS += %D%/log_segments
+%C%_log_segments_SOURCES = %D%/log_segments.c
+%C%_log_segments_LDADD = libsegment.la $(ZSTD_LIBS)
 
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_queue.so %D%/peer_shmalloc.so
