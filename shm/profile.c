@@ -130,7 +130,8 @@ uint32_t profile_module(struct arena *a, const uint8_t *id, uint32_t id_bytes, c
 			continue;
 		m->id_bytes = id_bytes;
 		memcpy(m->id, id, id_bytes);
-		strncpy(m->path, path, PROFILE_PATH_BYTES);
+		memset(m->path, 0, sizeof(m->path));
+		memcpy(m->path, path, strlen(path));
 		publish(&m->word);
 		return at;
 	}
