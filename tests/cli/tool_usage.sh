@@ -40,7 +40,7 @@ sed -n 's/^  \([a-z][a-z ]*[a-z]\).*/\1/p' "$dir/help" >"$dir/verbs"
 count=0
 while read -r first second rest; do
 	case $first in
-	help | stats | debug) verb=$first ;;
+	help | stats | debug | profile) verb=$first ;;
 	*) verb="$first $second" ;;
 	esac
 	count=$((count + 1))
@@ -54,8 +54,8 @@ while read -r first second rest; do
 	: "$rest"
 done <"$dir/verbs"
 wanted=0
-for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena destroy" \
-	"client list" "client deaths" debug \
+for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena snapshot" "arena restore" "arena destroy" \
+	"client list" "client deaths" debug profile \
 	stats "log put" "log tail" "log cat" "log status" "log policy" "log clock" "trace record" "trace replay" help; do
 	grep -q "^  $verb" "$dir/help" || fail "no $verb in the usage"
 	wanted=$((wanted + 1))
