@@ -18,7 +18,7 @@ flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 -fno-omit-frame-po
 	-DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPACKAGE_STRING='"shmalloc 0"'
 	-Ishm -Ilibclient -Idaemon -Itools -Itests/unit -Itests/fuzz -w
 	"-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
-read -ra libraries < <(pkg-config --libs liburing inih numa libzstd liblz4 check)
+read -ra libraries < <(pkg-config --libs liburing inih numa libzstd liblz4 libdw check)
 
 # All but the programs' own main files and what needs a server's library, once; then each target with the fuzzer's main().
 export build
