@@ -458,6 +458,9 @@ struct shma_stats {
 	uint64_t stack_used_bytes; /* of them in use now, 16 bytes before each object included */
 	uint64_t stack_high_bytes; /* the most that one thread ever had in use, as far as living ones and those that ended
 				    * tell */
+	uint64_t held_objects; /* by shma_retain(), part of live_objects */
+	uint64_t holds;	       /* of all processes, each as often as it holds */
+	uint64_t hold_bytes;   /* pages of hold records taken from the system, not part of committed_bytes */
 };
 
 /* Walks the arena: exact when no call is in progress and dead clients have been reclaimed. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache.h"
+#include "hold.h"
 #include "shmalloc.h"
 #include "stack.h"
 #include "walk.h"
@@ -55,6 +56,7 @@ static void count_object(struct count *c, uint32_t state, uint64_t bytes)
 	if (kind_counts(kind)) {
 		c->owned_bytes += bytes;
 		c->owned_objects++;
+		c->st->held_objects += kind == OBJECT_HELD;
 		if (kind_is_arenas(kind) && kind != OBJECT_HELD)
 			c->st->persistent_objects++;
 	}
@@ -250,6 +252,28 @@ static void count_words(struct count *c)
 		count_thread(c, i, atomic_load_explicit(&threads[i], memory_order_relaxed));
 }
 
+static void count_record(struct count *c, const struct hold_record *r)
+{
+	for (uint32_t i = 0; i < HOLD_SLOTS; i++) {
+		uint32_t slot = atomic_load_explicit(&r->slots[i], memory_order_relaxed);
+
+		c->st->holds += hold_slot_count(slot);
+		if (!c->d || !slot)
+			continue;
+		c->d->clients[hold_slot_client(slot)].held_objects++;
+		c->d->clients[hold_slot_client(slot)].holds += hold_slot_count(slot);
+	}
+}
+
+static void count_holds(struct count *c)
+{
+	for (uint64_t at = 0; (at = hold_scan(c->a, at)) != HOLD_NONE; at++) {
+		if (at % HOLD_PAGE_RECORDS == 0)
+			c->st->hold_bytes += PAGE_SIZE;
+		count_record(c, hold_record_at(c->a, at));
+	}
+}
+
 /* On a live arena what is cached may have been counted later than what is owned. */
 static uint64_t less(uint64_t from, uint64_t what)
 {
@@ -264,6 +288,7 @@ static void count_all(struct count *c)
 	c->st->stack_high_bytes = atomic_load_explicit(&c->a->header->stack_high, memory_order_relaxed);
 	walk_extents(c->a, count_item, c);
 	count_words(c);
+	count_holds(c);
 	count_zones(c);
 	c->st->live_bytes = less(c->owned_bytes, c->st->cached_bytes);
 	c->st->live_objects = less(c->owned_objects, c->st->cached_objects);

@@ -29,6 +29,8 @@ struct stats_client {
 	uint64_t extents;	    /* whole pages: large objects and raw extents */
 	uint64_t extent_bytes;
 	uint64_t threads;
+	uint64_t held_objects; /* that it holds, with others perhaps: not owned … */
+	uint64_t holds;	       /* … and how often */
 };
 
 struct stats_zone {

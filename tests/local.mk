@@ -81,6 +81,7 @@ unit_tests = \
 process_tests = \
 	%D%/stress/heap_fork \
 	%D%/stress/heap_kill \
+	%D%/stress/hold_kill \
 	%D%/stress/ring_kill \
 	%D%/stress/stack_kill \
 	%D%/stress/soak \

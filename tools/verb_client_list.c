@@ -11,7 +11,7 @@
 
 static const char *const columns[] = { "arena",	  "client",	"pid",		"uid",
 				       "command", "role",	"state",	"since",
-				       "threads", "live_bytes", "cached_bytes", NULL };
+				       "threads", "live_bytes", "cached_bytes", "held_objects", "holds", NULL };
 
 /* Readers get no life file from the daemon, which recovers the dead at once; without it they can be
  * told from the living here. */
@@ -44,6 +44,8 @@ static void print_client(struct emit *e, const struct reach *r, uint32_t number,
 	emit_u64(e, "threads", c->threads);
 	emit_bytes(e, "live_bytes", tool_less(c->owned_bytes, c->cached_bytes));
 	emit_bytes(e, "cached_bytes", c->cached_bytes);
+	emit_u64(e, "held_objects", c->held_objects);
+	emit_u64(e, "holds", c->holds);
 	emit_row_end(e);
 }
 

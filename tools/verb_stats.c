@@ -38,6 +38,9 @@ static void print_totals(struct emit *e, const struct reach *r, const struct shm
 	emit_bytes(e, "stack_bytes", st->stack_bytes);
 	emit_bytes(e, "stack_used_bytes", st->stack_used_bytes);
 	emit_bytes(e, "stack_high_bytes", st->stack_high_bytes);
+	emit_u64(e, "held_objects", st->held_objects);
+	emit_u64(e, "holds", st->holds);
+	emit_bytes(e, "hold_bytes", st->hold_bytes);
 }
 
 static void print_pages(struct emit *e, const struct stats_detail *d)

@@ -75,7 +75,7 @@ keys d name uuid created version backing uid gid mode handle_tag damaged file_by
 expect 0 $e stats "$id-a" --json
 keys d arena capacity_bytes committed_bytes live_bytes live_objects cached_bytes cached_objects \
 	persistent_objects names clients threads slabs slab_bytes extents extent_bytes state_bytes \
-	log_capacity_bytes problems stack_bytes stack_used_bytes stack_high_bytes log pages classes owners nodes zones
+	log_capacity_bytes problems stack_bytes stack_used_bytes stack_high_bytes held_objects holds hold_bytes log pages classes owners nodes zones
 keys "d['nodes'][0]" node zones capacity_bytes used_bytes committed_bytes resident_bytes
 keys "d['log']" records record_bytes written overwritten dropped blocks block_bytes consumer
 expect 0 $e arena map "$id-a" --json

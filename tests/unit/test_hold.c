@@ -225,7 +225,12 @@ START_TEST(an_object_lives_until_the_last_process_lets_it_go)
 
 	child_ready(board, child, 1);
 	ck_assert_uint_eq(view_of(h).holders, 2);
+	ck_assert_uint_eq(heap_stats(heap).held_objects, 1);
+	ck_assert_uint_eq(heap_stats(heap).holds, 2);
+	ck_assert_uint_eq(heap_stats(heap).persistent_objects, 0);
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 1);
 	ck_assert_int_eq(shma_release(heap, h), 0);
+	ck_assert_uint_eq(heap_stats(heap).holds, 1);
 	ck_assert(is_live(h));
 	ck_assert_int_eq(shma_release(heap, h), -EPERM);
 	atomic_store(&board->step, 1);
