@@ -20,6 +20,7 @@
 #include "debug_object.h"
 #include "debug_room.h"
 #include "map_file.h"
+#include "profile_calls.h"
 #include "recovery.h"
 #include "ring.h"
 #include "thread.h"
@@ -266,6 +267,7 @@ static int attach(struct shma **ret, struct arena_files *files, int daemon_fd, b
 		free(s);
 		return r;
 	}
+	profile_heed(s); /* else the first allocation, however large, would not be asked about */
 	s->references = 1;
 	s->next = attachments;
 	attachments = s;

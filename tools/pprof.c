@@ -48,7 +48,8 @@ static void put(struct message *m, const void *data, size_t len)
 		m->data = grown;
 		m->room = room;
 	}
-	memcpy(m->data + m->len, data, len);
+	if (len)
+		memcpy(m->data + m->len, data, len);
 	m->len += len;
 }
 

@@ -36,8 +36,8 @@ struct profile_places {
 int profile_place_resolve(struct profile_place *p, struct symbols *symbols);
 void profile_place_free(struct profile_place *p);
 
-/* client: of one, 0: of all. 0, -ENOMEM. */
-int profile_places_count(struct arena *a, uint32_t client, struct profile_places *ret);
+/* client: of one, whose process is pid, and not of whom its number belonged to before; 0: of all. 0, -ENOMEM. */
+int profile_places_count(struct arena *a, uint32_t client, int32_t pid, struct profile_places *ret);
 void profile_places_free(struct profile_places *p);
 /* The calls in one line: innermost first, " < " between, or, for flame graphs, outermost first and ";". malloc'ed. */
 char *profile_place_text(const struct profile_place *p, bool collapsed);

@@ -34,19 +34,18 @@ static int set_rate(const struct call *call, const char *text)
 	return TOOL_FAILED;
 }
 
-static int client_of(const struct call *call, const struct reach *r, uint32_t *ret)
+static int client_of(const struct call *call, const struct reach *r, uint32_t *ret, uint64_t *pid)
 {
 	const char *text = call_option(call, "client");
 	struct client_record record;
-	uint64_t pid = 0;
 
 	*ret = 0;
 	if (!text)
 		return TOOL_OK;
-	if (parse_number(text, 1, INT32_MAX, &pid))
+	if (parse_number(text, 1, INT32_MAX, pid))
 		return tool_bad_value(call, "client", -EINVAL);
 	for (uint32_t i = 1; i < reach_client_count(r); i++)
-		if (reach_client_record(r, i, &record) && (uint64_t)record.pid == pid)
+		if (reach_client_record(r, i, &record) && (uint64_t)record.pid == *pid)
 			*ret = i;
 	if (*ret)
 		return TOOL_OK;
@@ -147,8 +146,9 @@ static int show(const struct call *call, struct reach *r)
 	const char *file = call_option(call, "pprof");
 	struct profile_places places;
 	struct profile_totals *t = malloc(sizeof(*t));
+	uint64_t pid = 0;
 	uint32_t client;
-	int code = client_of(call, r, &client), err;
+	int code = client_of(call, r, &client, &pid), err;
 
 	if (code == TOOL_OK && (!t || !profile_totals(&r->arena, t))) {
 		tool_error("%s: not profiled so far: shmctl-tool profile %s --rate 512K", r->name, r->name);
@@ -158,7 +158,7 @@ static int show(const struct call *call, struct reach *r)
 		free(t);
 		return code;
 	}
-	err = profile_places_count(&r->arena, client, &places);
+	err = profile_places_count(&r->arena, client, (int32_t)pid, &places);
 	if (!err && file)
 		err = pprof_write(file, &places, t, tool_now_ns());
 	if (err) {

@@ -38,7 +38,9 @@ about "buffers live" "$(bytes "$work/profile" take_buffer live_bytes)" 4800000
 "$SHMCTL" --socket "$socket" profile "$name" --collapsed >"$work/collapsed"
 grep -q '^.*;main;take_record [0-9]*$' "$work/collapsed" || fail "no such stack: $(cat "$work/collapsed")"
 "$SHMCTL" --socket "$socket" profile "$name" --pprof "$work/pprof"
-expect "pprof's file" "$(python3 "$top_srcdir/tests/cli/pprof.py" "$work/pprof")" "*take_buffer;main;*take_record;main;*"
+decoded=$(python3 "$top_srcdir/tests/cli/pprof.py" "$work/pprof")
+expect "buffers in pprof's file" "$decoded" "*take_buffer;main;*"
+expect "records in pprof's file" "$decoded" "*take_record;main;*"
 expect "another process's part" "$("$SHMCTL" --socket "$socket" profile "$name" --client $$ 2>&1 || echo $?)" "*no process*1"
 
 kill -9 "$pid"

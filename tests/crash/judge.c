@@ -494,6 +494,7 @@ void judge(enum judging way)
 	look_at_cell();
 	look_at_labels();
 	look_at_log();
+	look_at_profile();
 	look_at_created();
 	if (board->account.service && way != JUDGE_RECOVER)
 		look_at_service();

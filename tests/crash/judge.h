@@ -25,4 +25,7 @@ void census_use_zones(void);
 /* Takes whatever the zones have, in blocks as large as there are: all that is not in use, then nothing. */
 void census_take_all_pages(void);
 
+/* What is shown of the profile. */
+void look_at_profile(void);
+
 #endif

@@ -19,7 +19,7 @@ static void teardown(void)
 
 static uint32_t live(struct profile_object *last)
 {
-	struct profile_object o;
+	struct profile_object o = { .handle = 0 };
 	uint32_t at = 0, n = 0;
 
 	while (profile_next(&heap->arena, &at, &o)) {
@@ -58,7 +58,7 @@ END_TEST
 
 START_TEST(a_sample_lives_as_long_as_its_object)
 {
-	struct profile_object o;
+	struct profile_object o = { .handle = 0 };
 	struct profile_stack stack;
 	uint64_t handle;
 
@@ -110,7 +110,7 @@ END_TEST
 
 START_TEST(a_stack_is_listed_once)
 {
-	struct profile_object first, second;
+	struct profile_object first = { .handle = 0 }, second = { .handle = 0 };
 	struct profile_stack stack;
 
 	ck_assert_int_eq(shma_profile(heap, PROFILE_RATE_MAX), 0);
@@ -173,7 +173,7 @@ END_TEST
 START_TEST(damage_is_never_followed)
 {
 	struct profile_header *h = profile_header(&heap->arena);
-	struct profile_object o;
+	struct profile_object o = { .handle = 0 };
 	struct profile_stack stack;
 	uint64_t seed = 1;
 
@@ -203,7 +203,7 @@ END_TEST
 /* What is live, by all that was sampled of it. */
 static double estimated(void)
 {
-	struct profile_object o;
+	struct profile_object o = { .handle = 0 };
 	double bytes = 0;
 	uint32_t at = 0;
 
@@ -274,6 +274,26 @@ START_TEST(another_process_learns_of_it_with_a_slow_call)
 }
 END_TEST
 
+START_TEST(the_first_allocation_after_opening_counts)
+{
+	struct shma_options opt = { .struct_size = sizeof(opt), .capacity = MIB(64), .log_capacity = 65536 };
+	shma *usual = heap;
+	char name[64], path[128];
+
+	snprintf(name, sizeof(name), "test-profile-%d", (int)getpid());
+	ck_assert_int_eq(arena_path(path, sizeof(path), name), 0);
+	ck_assert_int_eq(shma_open(&heap, name, SHMA_CREATE | SHMA_EXCL | SHMA_EMBEDDED, &opt), 0);
+	ck_assert_int_eq(shma_profile(heap, PROFILE_RATE_MIN), 0);
+	ck_assert_int_eq(shma_close(heap), 0);
+	ck_assert_int_eq(shma_open(&heap, name, SHMA_EMBEDDED, NULL), 0);
+	ck_assert_int_eq(arena_unlink(path), 0);
+	ck_assert_uint_ne(shma_alloc(heap, MIB(1), 0), 0);
+	ck_assert_uint_eq(live(NULL), 1);
+	ck_assert_int_eq(shma_close(heap), 0);
+	heap = usual;
+}
+END_TEST
+
 START_TEST(buckets_of_latencies_join)
 {
 	struct profile_totals t = { .timed = 0 };
@@ -309,6 +329,7 @@ int main(void)
 	tcase_add_test(tc, samples_tell_how_much_is_live);
 	tcase_add_test(tc, switched_off_all_is_as_before);
 	tcase_add_test(tc, another_process_learns_of_it_with_a_slow_call);
+	tcase_add_test(tc, the_first_allocation_after_opening_counts);
 	tcase_add_test(tc, buckets_of_latencies_join);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
