@@ -59,7 +59,7 @@ check_PROGRAMS += tests/cli/record_program
 pkglib_LTLIBRARIES += libshmtrace.la
 libshmtrace_la_SOURCES = %D%/preload/trace_raw.h %D%/preload/trace_preload.c
 libshmtrace_la_CPPFLAGS = -D_GNU_SOURCE
-libshmtrace_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fno-builtin-malloc -fno-sanitize=all
+libshmtrace_la_CFLAGS = -std=gnu11 -pthread -fvisibility=hidden -fno-builtin-malloc $(WARN_CFLAGS)
 libshmtrace_la_LDFLAGS = -module -avoid-version -shared -Wl,-z,nodelete
 
 dist_man_MANS += %D%/shmctl-tool.1
