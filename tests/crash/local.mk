@@ -21,7 +21,7 @@ check-crash: %D%/crash$(EXEEXT)
 	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(SHELL) $(srcdir)/%D%/crash.sh all
 # Whether it would find what it looks for: the library with one defect at a time.
 check-crash-seeded:
-	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) CC='$(CC)' NUMA_LIBS='$(NUMA_LIBS)' URING_LIBS='$(URING_LIBS)' $(srcdir)/%D%/seeded.sh
+	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) CC='$(CC)' NUMA_LIBS='$(NUMA_LIBS)' URING_LIBS='$(URING_LIBS)' LZ4_LIBS='$(LZ4_LIBS)' ZSTD_LIBS='$(ZSTD_LIBS)' NATS_LIBS='$(NATS_LIBS)' $(srcdir)/%D%/seeded.sh
 .PHONY: check-crash check-crash-seeded
 
 EXTRA_DIST += %D%/README.md %D%/crash.sh %D%/seeded.sh

@@ -168,7 +168,7 @@ build()
 		objects+=("$object")
 	done
 	# shellcheck disable=SC2086 # lists of words
-	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma} ${URING_LIBS--luring} ${LZ4_LIBS--llz4} ${ZSTD_LIBS--lzstd}
+	"$CC" -pthread -Wl,-z,now -o "$dir/crash" "${objects[@]}" ${NUMA_LIBS--lnuma} ${URING_LIBS--luring} ${LZ4_LIBS--llz4} ${ZSTD_LIBS--lzstd} ${NATS_LIBS--lnats} -lm
 }
 
 # apply NUMBER…: the changed files, each in its defect's directory.
