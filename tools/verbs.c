@@ -95,7 +95,7 @@ static const struct verb_option deaths_options[] = {
 };
 
 static const struct verb_option profile_options[] = {
-	{ "rate", 0, "SIZE", "from now on sample one allocation in SIZE bytes; 0: none; 512K costs little", false },
+	{ "rate", 0, "SIZE", "from now on sample one allocation in SIZE bytes; 0: none; 512K is usual", false },
 	{ "client", 0, "PID", "of this process alone", false },
 	{ "collapsed", 0, NULL, "a line a stack, outermost call first, then bytes: for flame graphs", false },
 	{ "pprof", 0, "FILE", "write a profile that pprof reads", false },
