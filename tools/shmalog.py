@@ -23,7 +23,7 @@ def crc32c(data):
 
 
 def fragments(path, data, closed):
-    """What is there, each with its payload; None: it was changed while it was written."""
+    """What is there, each with its payload; None: changed while it was written, or not known to be there."""
     head, at, found = HEADER.unpack_from(data) if len(data) >= 256 else (b"",), 256, []
     if head[0] != b"SHMALOG1" or head[-1] != crc32c(data[:252]):
         return print(f"{path}: no segment", file=sys.stderr)
@@ -37,10 +37,9 @@ def fragments(path, data, closed):
     closed = closed or any(f["kind"] == INDEX for f, _ in found)
     written = at if closed else max([f["ticket"] for f, _ in found if f["kind"] == MARK], default=0)
     for f, payload in found:
-        good = f["payload_crc"] == crc32c(payload)
-        at = at if good or f["end"] <= written else min(at, f["end"])
-        if good or f["end"] <= written:
-            yield f, payload if good else None
+        good, f["known"] = f["payload_crc"] == crc32c(payload), f["end"] <= written
+        at = at if good or f["known"] else min(at, f["end"])
+        yield f, payload if good else None
     if at != len(data):
         print(f"{path}: torn at {at} of {len(data)}", file=sys.stderr)
 
@@ -86,7 +85,8 @@ def main(raw, paths, seen, lost=0):
         for f, payload in fragments(path, data, closed):
             key, texts = (f["ring"], f["block"], f["lap"]), f["kind"] in (OWN, SHARED)
             new, spoilt = texts and (*key, f["from"]) not in seen, None in (payload, *large.values())
-            lost += f["lost"] * (new or f["kind"] == LOSS) + f["records"] * (new and spoilt)
+            counted = f["lost"] * (new or f["kind"] == LOSS) + f["records"] * (new and spoilt)
+            lost += counted * (f["known"] or not spoilt)
             for r, text in records(f, payload, large) if texts and not spoilt else ():
                 if (*key, r["at"]) not in seen:
                     seen.add((*key, r["at"]))

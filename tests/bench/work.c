@@ -126,7 +126,7 @@ const struct workload workloads[] = {
 	  NS("plain", "  … at base + offset of the handle", NO_BAR),
 	  NS("pointer", "  … at a pointer", NO_BAR)}},
 	LOG(64), LOG(128), LOG(512),
-	{"logcalls", NEEDS_ARENAS, work_log_calls, 64,
+	{"logcalls", NEEDS_ARENAS | NEEDS_LOG, work_log_calls, 64,
 	 {NS("ns", "64 B written, placed, and structured", NO_BAR)}},
 	WRITERS(128, 1, "1 writer process"), WRITERS(128, 2, "2 writer processes"),
 	WRITERS(128, 4, "4 writer processes"),
