@@ -240,9 +240,10 @@ END_TEST
 /* Any word of the packed bytes, damaged: an error or, where nobody looks at it, the very same bytes. */
 START_TEST(damaged_bytes_are_noticed)
 {
-	unsigned char *copy, *bytes, *read = malloc(300000);
+	unsigned char *copy, *bytes;
 	shma_handle h = shma_pack(s, text_object(300000, 0, &copy), _i ? 3 : 0);
 	size_t usable = shma_size(s, h);
+	unsigned char *read = malloc(usable);
 	struct packed_header head;
 	int noticed = 0;
 
