@@ -14,11 +14,11 @@ done
 build="build-fuzz"
 mkdir -p "$build/found"
 
-flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 -fno-omit-frame-pointer
+flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 '-DPKGLIBDIR="/usr/lib"' -fno-omit-frame-pointer
 	-DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPACKAGE_STRING='"shmalloc 0"'
 	-Ishm -Ilibclient -Idaemon -Itools -Itests/unit -Itests/fuzz -w
 	"-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
-read -ra libraries < <(pkg-config --libs liburing inih numa libzstd liblz4 libdw check)
+read -ra libraries < <(pkg-config --libs liburing inih numa libzstd liblz4 libdw zlib check)
 
 # All but the programs' own main files and what needs a server's library, once; then each target with the fuzzer's main().
 export build
