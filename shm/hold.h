@@ -38,6 +38,8 @@
  *
  * Marks: before a client takes a slot or makes a record its own it marks the records' regions and the object's. They
  * have memory from then on, so no release ever fails for want of it.
+ *
+ * Modelled in tests/model/hold.pml.
  */
 #ifndef SHM_HOLD_H
 #define SHM_HOLD_H

@@ -188,6 +188,6 @@ EXTRA_DIST += %D%/cli/mortal_lib.sh
 check-model:
 	$(AM_V_at)$(srcdir)/%D%/model/run.sh --long
 .PHONY: check-model
-EXTRA_DIST += %D%/model/README.md %D%/model/run.sh %D%/model/memory.inc %D%/model/clock.pml %D%/model/hint.pml %D%/model/names.pml \
+EXTRA_DIST += %D%/model/README.md %D%/model/run.sh %D%/model/memory.inc %D%/model/clock.pml %D%/model/hint.pml %D%/model/hold.pml %D%/model/names.pml \
 	%D%/model/object.pml %D%/model/pending.pml %D%/model/ring_bell.pml %D%/model/ring_block.pml \
 	%D%/model/ring_drain.pml
