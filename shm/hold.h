@@ -105,7 +105,8 @@ uint64_t hold_next_there(const struct arena *a, uint64_t index, uint32_t next);
 
 static inline uint64_t hold_next(const struct arena *a, uint64_t index)
 {
-	uint32_t next = atomic_load_explicit(&hold_record_at(a, index)->next, memory_order_acquire);
+	/* PAIR(hold-slot): DYING, then what was added to the list; who added it took its slot there, then looked. */
+	uint32_t next = atomic_load_explicit(&hold_record_at(a, index)->next, memory_order_seq_cst);
 
 	return __builtin_expect(next == 0, 1) ? HOLD_NONE : hold_next_there(a, index, next);
 }
