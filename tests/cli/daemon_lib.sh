@@ -120,5 +120,6 @@ finish()
 {
 	: >"$work/stop"
 	wait "$writing" || fail "a writer failed: $(cat "$work/err.writers")"
+	# shellcheck disable=SC2034 # for the scripts
 	written=$(sed -n 's/^written=//p' "$work/written")
 }
