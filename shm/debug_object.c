@@ -104,28 +104,8 @@ uint64_t debug_object_alloc(struct arena *a, struct thread_block *t, const struc
 /* As free claims it, but to this client's bookkeeping: neither live nor ready to be given out. */
 static int claim_to_keep(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
 {
-	uint64_t expected = pw0_large(state);
-
-	switch (state_kind(state)) {
-	case OBJECT_PUBLISHED:
-	case OBJECT_HELD: return -EBUSY;
-	case OBJECT_PRIVATE:
-	case OBJECT_TAKEN:
-		if (!object_word_is_mine(a, state))
-			return -EPERM;
-		break;
-	default: break;
-	}
-	if (object_word_mark(a, o))
-		return -ENOMEM;
 	/* Crash: before, live; after, bookkeeping of ours, or a raw extent: it returns with us. */
-	if (o->small)
-		return object_word_change(o, state, state_make(OBJECT_INTERNAL, a->client, gen)) ? 0 : -EAGAIN;
-	return atomic_compare_exchange_strong_explicit(o->large, &expected,
-						       pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN),
-						       memory_order_acq_rel, memory_order_relaxed)
-		       ? 0
-		       : -EAGAIN;
+	return object_claim_as(a, o, state, gen, OBJECT_INTERNAL);
 }
 
 /* What is found at free. False: its head is gone, and with it all that could be said. */

@@ -157,9 +157,8 @@ uint64_t object_alloc(struct arena *a, const struct object_want *want, int *err)
 
 /* ---- freeing ---- */
 
-/* Makes a live object ours to dispose of, under a new generation. -EPERM, -EBUSY. Modelled in
- * tests/model/object.pml. */
-int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
+/* -EPERM, -EBUSY. Modelled in tests/model/object.pml. */
+int object_claim_as(struct arena *a, const struct object *o, uint32_t state, uint32_t gen, enum object_kind kind)
 {
 	uint64_t expected, raw;
 
@@ -177,9 +176,7 @@ int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32
 		return -ENOMEM;
 	STOP_POINT(object_claim_marked);
 	if (o->small)
-		return object_word_change(o, state, state_make(OBJECT_PRIVATE, a->client, gen))
-			       ? 0
-			       : -EAGAIN;
+		return object_word_change(o, state, state_make(kind, a->client, gen)) ? 0 : -EAGAIN;
 	expected = pw0_object(o->page_kind, state) | o->use;
 	raw = pw0_make(PAGE_RAW, a->client, gen, RAW_PLAIN);
 	/* Crash: before, live; after, a raw extent of ours in regions that we have marked. */
@@ -187,6 +184,11 @@ int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32
 						       memory_order_acq_rel, memory_order_relaxed)
 		       ? 0
 		       : -EAGAIN;
+}
+
+int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32_t gen)
+{
+	return object_claim_as(a, o, state, gen, OBJECT_PRIVATE);
 }
 
 bool object_offered_mark(struct arena *a, uint64_t handle, uint64_t w1)

@@ -401,6 +401,8 @@ int object_persist_word(struct arena *a, uint64_t handle);
 struct object;
 uint32_t object_next_gen(const struct thread_block *t, uint32_t gen);
 int object_claim(struct arena *a, const struct object *o, uint32_t state, uint32_t gen);
+/* The same; a small one becomes of this kind, private or internal. */
+int object_claim_as(struct arena *a, const struct object *o, uint32_t state, uint32_t gen, enum object_kind kind);
 void object_put_claimed(struct arena *a, struct thread_block *t, uint64_t handle, const struct object *o, uint32_t state);
 /* OBJECT_FREE when the handle is stale. */
 enum object_kind object_kind_of(struct arena *a, uint64_t handle, uint32_t *client);
