@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # shmallocd. All but its main file is an archive, so that tests can link it.
 
-DAEMON_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/daemon $(URING_CFLAGS) $(INIH_CFLAGS) $(NATS_CFLAGS)
+DAEMON_CPPFLAGS = $(ONDISK_CPPFLAGS) -I$(top_srcdir)/daemon $(URING_CFLAGS) $(INIH_CFLAGS) $(NATS_CFLAGS)
 
 noinst_LTLIBRARIES += libshmallocd.la
 libshmallocd_la_CPPFLAGS = $(DAEMON_CPPFLAGS)
-libshmallocd_la_LIBADD = libsegment.la libclient.la $(URING_LIBS) $(INIH_LIBS) $(NATS_LIBS)
+libshmallocd_la_LIBADD = libondisk.la libclient.la $(URING_LIBS) $(INIH_LIBS) $(NATS_LIBS)
 libshmallocd_la_SOURCES = \
 	%D%/msg.h %D%/msg.c \
 	%D%/config.h %D%/config.c \
@@ -93,7 +93,7 @@ tests_cli_daemon_drain_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS)
 check_LTLIBRARIES += tests/cli/libdaemon_drain_shim.la
 tests_cli_libdaemon_drain_shim_la_SOURCES = tests/cli/daemon_drain_shim.c
 tests_cli_libdaemon_drain_shim_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
-tests_cli_daemon_drain_LDADD = libsegment.la libclient.la $(ZSTD_LIBS)
+tests_cli_daemon_drain_LDADD = libondisk.la libclient.la $(ZSTD_LIBS)
 check_PROGRAMS += tests/cli/daemon_mourned tests/cli/daemon_profiled
 tests_cli_daemon_peer_LDADD = libclient.la
 tests_cli_daemon_deny_LDADD =

@@ -2,7 +2,7 @@
 # shmctl-tool, and the scripts around the project. All but its main file is an archive, so that tests
 # can link it.
 
-TOOL_CPPFLAGS = $(SHM_CPPFLAGS) -I$(top_srcdir)/tools $(ZSTD_CFLAGS)
+TOOL_CPPFLAGS = $(ONDISK_CPPFLAGS) -I$(top_srcdir)/tools $(ZSTD_CFLAGS)
 
 noinst_LTLIBRARIES += libshmctl.la
 libshmctl_la_CPPFLAGS = $(TOOL_CPPFLAGS)
@@ -27,7 +27,7 @@ libshmctl_la_SOURCES = \
 bin_PROGRAMS += shmctl-tool
 shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS) $(DW_CFLAGS) $(ZLIB_CFLAGS) \
 	-DPKGLIBDIR='"$(pkglibdir)"'
-shmctl_tool_LDADD = libshmctl.la libsegment.la libclient.la $(DW_LIBS) $(ZLIB_LIBS) -lm
+shmctl_tool_LDADD = libshmctl.la libondisk.la libclient.la $(DW_LIBS) $(ZLIB_LIBS) -lm
 shmctl_tool_SOURCES = \
 	%D%/shmctl-tool.c \
 	%D%/tool.h %D%/tool.c \

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """shmalog.py [--raw] PATH... : the records of a log's segments, or directories of them, as stored.
-It needs Python's own library, for .zst the zstd program, and knows what libclient/SEGMENT.md says.
+It needs Python's own library, for .zst the zstd program, and knows what libclient/ondisk/SEGMENT.md says.
 --raw: time level pid tid seq dropped lost fields block lap at, then the bytes in hexadecimal."""
 import datetime, functools, os, re, struct, subprocess, sys
 

@@ -44,7 +44,7 @@ check_PROGRAMS += %D%/drain_write
 # Segments to measure queries over.
 check_PROGRAMS += %D%/log_segments
 %C%_log_segments_SOURCES = %D%/log_segments.c
-%C%_log_segments_LDADD = libsegment.la $(ZSTD_LIBS)
+%C%_log_segments_LDADD = libondisk.la $(ZSTD_LIBS)
 
 # Plug-ins are plain shared objects that no one installs; thread-locals as cheap as in a program.
 bench_plugins = %D%/peer_null.so %D%/peer_malloc.so %D%/peer_queue.so %D%/peer_shmalloc.so

@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 CC=${CC:-gcc}
 flags=(-std=gnu11 -D_GNU_SOURCE -DNDEBUG -pthread -fvisibility=hidden -O2 -g -fPIC
-	-Ishm -Ilibclient -Idaemon '-DPACKAGE_VERSION="0"')
+	-Ishm -Ilibclient -Ilibclient/ondisk -Idaemon '-DPACKAGE_VERSION="0"')
 seed=${SEED:-1}
 jobs=${CRASH_JOBS:-$(nproc)}
 readme=tests/crash/README.md
@@ -154,7 +154,7 @@ swap("	if (!registry_file_path(r, record, path, sizeof path))\n		arena_unlink_li
 build()
 {
 	local dir=$1 changed=${2:-} source object objects=()
-	for source in shm/*.c libclient/*.c daemon/*.c tests/crash/*.c; do
+	for source in shm/*.c libclient/*.c libclient/ondisk/*.c daemon/*.c tests/crash/*.c; do
 		case $source in
 		daemon/main.c | daemon/config.c) continue ;;
 		esac

@@ -12,7 +12,7 @@ endif
 %C%_fuzz_protocol_SOURCES = %D%/fuzz_protocol.c %D%/fuzz.h %D%/replay.c
 %C%_fuzz_fields_SOURCES = %D%/fuzz_fields.c %D%/fuzz.h %D%/replay.c
 %C%_fuzz_segment_SOURCES = %D%/fuzz_segment.c %D%/fuzz.h %D%/replay.c
-%C%_fuzz_segment_LDADD = libsegment.la
+%C%_fuzz_segment_LDADD = libondisk.la
 %C%_fuzz_text_SOURCES = %D%/fuzz_text.c %D%/fuzz.h %D%/replay.c
 %C%_fuzz_text_LDADD = libshmctl.la libshmallocd.la libclient.la
 

@@ -16,7 +16,7 @@ mkdir -p "$build/found"
 
 flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 '-DPKGLIBDIR="/usr/lib"' -fno-omit-frame-pointer
 	-DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPACKAGE_STRING='"shmalloc 0"'
-	-Ishm -Ilibclient -Idaemon -Itools -Itests/unit -Itests/fuzz -w
+	-Ishm -Ilibclient -Ilibclient/ondisk -Idaemon -Itools -Itests/unit -Itests/fuzz -w
 	"-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
 read -ra libraries < <(pkg-config --libs liburing inih numa libzstd liblz4 libdw zlib check)
 
@@ -32,7 +32,7 @@ compile()
 }
 export -f compile
 # shellcheck disable=SC2016
-find shm libclient daemon tools -maxdepth 1 -name '*.c' ! -name main.c ! -name shmctl-tool.c ! -name ship_nats.c -print0 |
+find shm libclient libclient/ondisk daemon tools -maxdepth 1 -name '*.c' ! -name main.c ! -name shmctl-tool.c ! -name ship_nats.c -print0 |
 	xargs -0 -P "$(nproc)" -I{} bash -c 'compile "$@"' compile {} "${flags[@]}"
 objects=("$build"/shm_*.o "$build"/libclient_*.o "$build"/daemon_*.o "$build"/tools_*.o)
 for target; do

@@ -20,6 +20,7 @@ layer()
 }
 layer shm
 layer libclient shm
-layer daemon libclient shm
-layer tools libclient shm
+layer libclient/ondisk libclient shm
+layer daemon libclient/ondisk libclient shm
+layer tools libclient/ondisk libclient shm
 exit $status

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * segment_stage.h - segments made for tests by the writing half of libsegment alone, in memory, then put into
+ * segment_stage.h - segments made for tests by the writing half of libondisk alone, in memory, then put into
  * files: records of own and shared blocks, large ones, losses, an index or none.
  */
 #ifndef TESTS_UNIT_SEGMENT_STAGE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * segment_file.h - one segment's file, compressed or not, as bytes of the plain segment at any offset. All of
- * libsegment reads through it; nothing is mapped, so a file cut off underneath ends early and never faults.
+ * libondisk reads through it; nothing is mapped, so a file cut off underneath ends early and never faults.
  */
 #ifndef LIBCLIENT_SEGMENT_FILE_H
 #define LIBCLIENT_SEGMENT_FILE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* segment_inside.h - what the files of libsegment share. Only segment_*.c and their tests include it. */
+/* segment_inside.h - what the files of libondisk share. Only segment_*.c and their tests include it. */
 #ifndef LIBCLIENT_SEGMENT_INSIDE_H
 #define LIBCLIENT_SEGMENT_INSIDE_H
 
