@@ -217,6 +217,7 @@ SLOW static int free_ptr_slow(shma *s, void *start)
 
 SLOW static int free_ptr_marking(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1);
 
+/* What is on offer, or was taken. */
 MIDDLE static int free_ptr_offered(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1)
 {
 	uint64_t h = object_handle_at(&s->arena, offset16, word);
@@ -225,8 +226,11 @@ MIDDLE static int free_ptr_offered(shma *s, uint64_t offset16, _Atomic uint32_t 
 
 	if (__builtin_expect(r == OFFERED_WON, 1))
 		return object_offered_keep(&s->arena, h, w1, state);
-	return r == OFFERED_UNMARKED ? free_ptr_marking(s, offset16, word, w1)
-				     : free_ptr_slow(s, object_start16(&s->arena, offset16));
+	if (r == OFFERED_UNMARKED)
+		return free_ptr_marking(s, offset16, word, w1);
+	/* What was taken is as private as what was private from the start. */
+	return state_kind(state) == OBJECT_TAKEN ? shma_free(s, h)
+						 : free_ptr_slow(s, object_start16(&s->arena, offset16));
 }
 
 SLOW static int free_ptr_marking(shma *s, uint64_t offset16, _Atomic uint32_t *word, uint64_t w1)
@@ -242,7 +246,9 @@ FAST int shma_free_ptr(shma *s, void *start)
 	struct object_place at;
 	int ret = 0;
 
-	__builtin_prefetch(start, 1); /* the next that is given out of its class */
+	/* The next that is given out of its class. Into the second cache only: where many are freed in a row, they
+	 * would push one another out of the first. */
+	__builtin_prefetch(start, 0, 2);
 	/* From here on the start is computed again where it is needed, rather than kept: one register less. */
 	__asm__("" : "+r"(offset16));
 	if (__builtin_expect(object_free_at_fast(&s->arena, start, offset16, &ret, &at), 1))

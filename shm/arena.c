@@ -140,6 +140,7 @@ int arena_map_files(struct arena *a, struct arena_files files, const struct aren
 	a->ptr_end = (geometry_heap_pages(g) < PTR_PAGES ? geometry_heap_pages(g) : PTR_PAGES)
 		     << (PAGE_SHIFT - 4);
 	arena_allow_fast(a, true);
+	sizeclass_copy(&a->tables);
 	a->zone_shift = (uint32_t)__builtin_ctzll(g->zone_pages);
 	a->homes = a->kept_zones = 1;
 	a->home_zones[0] = UINT64_MAX;

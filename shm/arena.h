@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "layout.h"
+#include "sizeclass.h"
 
 /* The descriptors that are an arena: its file, the file of its life locks, and the heap's own file for
  * hugetlb (else -1). All O_CLOEXEC. Nothing else in a process may open the life file: closing any
@@ -50,6 +51,8 @@ struct arena {
 	_Atomic uint64_t alloc_steps;
 	/* Heap offsets below which objects can be freed by pointer, in units of 16 bytes: to 64 GiB. */
 	uint64_t ptr_end;
+	/* Added to the state word of an object private to this client: the upper half of its handle. */
+	uint32_t slot_from_state;
 	uint32_t client;	      /* this process's number; 0: none yet, or read-only */
 	uint32_t cell;		      /* its place in each thread's table, in bytes: see thread.h */
 	_Atomic uint32_t threads;     /* of this process, that have a thread block */
@@ -82,6 +85,9 @@ struct arena {
 	_Atomic uint64_t *zones_marked; /* bit a zone: this client's region bitmap is committed there */
 	/* Hint, by shape: the slab record that this process claimed last, page of its block << 8 | its index there. */
 	_Atomic uint64_t record_last[SHAPES + 1];
+	/* Copies of the tables of sizeclass.h that fast paths need, where the arena's other things are: no instruction is
+	 * spent on where a table begins. */
+	struct sizeclass_tables tables;
 };
 
 /* Whether allocations may go the fast way. */

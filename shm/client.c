@@ -215,6 +215,7 @@ static int claim_from(struct arena *a, uint32_t first, uint32_t end)
 
 		if (r == 0) {
 			a->claimant = getpid();
+			a->slot_from_state = (uint32_t)(a->tag_bits >> 32) - state_make(OBJECT_PRIVATE, client, 0);
 			a->client = client;
 		}
 		if (r != -EBUSY)

@@ -234,46 +234,49 @@ static inline __attribute__((always_inline)) int object_put_at(struct arena *a, 
 				   handle_make(a->tag, state_gen(state), offset16 << 4));
 	slot = (struct cache_halves *)cache_slot(a, next);
 	slot->low = (uint32_t)offset16;
-	slot->high = (state & ~0u << STATE_GEN_SHIFT) | (uint32_t)(a->tag_bits >> 32);
+	slot->high = state + a->slot_from_state;
 	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
 	return 0;
 }
 
 /*
- * Frees what object_free_fast() does, by where it starts below 64 GiB, of whatever generation it is. False, with the
- * word's place, or NULL where no small object starts: go the long way. What a free takes is steps that wait for one
- * another, from the address to the state word: so the entry's place comes of the address itself.
+ * Frees what object_free_fast() does, but what was taken, by where it starts below 64 GiB, of whatever generation it is.
+ * False, with the word's place, or NULL where no small object starts: go the long way. What a free takes is steps that
+ * wait for one another, from the address to the state word: so the entry's place comes of the address itself.
  */
 static inline __attribute__((always_inline)) bool object_free_at_fast(struct arena *a, const void *start,
 								      uint64_t offset16, int *ret,
 								      struct object_place *at)
 {
 	struct thread_block *t = thread_fast(a);
-	uintptr_t entry = a->entries + ((uintptr_t)start >> PAGE_SHIFT) * sizeof(struct page_entry);
-	_Atomic uint32_t *words = NULL;
-	uint64_t index = 0, cache;
+	const struct page_entry *entry =
+		(const struct page_entry *)(a->entries + ((uintptr_t)start >> PAGE_SHIFT) * sizeof(struct page_entry));
+	_Atomic uint32_t *words;
+	uint64_t index, cache, w1, row;
 	uint32_t state;
-	bool is_mine;
 
+	at->word = NULL;
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
-	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0) ||
-	    __builtin_expect(!object_look_up(a, (const struct page_entry *)entry, offset16, &at->w1,
-					     &words, &index),
-			     0)) {
-		at->word = NULL;
+	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0))
 		return false;
-	}
-	cache = sizeclass_rows[at->w1 >> PW1_CLASS_SHIFT].cache;
-	__asm__("" : "+r"(cache)); /* now: later it would take two registers more */
+	w1 = at->w1 = atomic_load_explicit(&entry->w1, memory_order_acquire);
+	row = w1 >> PW1_CLASS_SHIFT;
+	if (__builtin_expect(!sizeclass_begins8((w1 << 9 & 0x7e00) + (offset16 & 0xff) * 2, a->tables.reciprocals[row],
+						&index),
+			     0))
+		return false;
+	/* Where the words begin is known before the index is: the compiler may not add them in another order. */
+	words = (_Atomic uint32_t *)(a->words + (w1 & a->record_mask));
+	cache = a->tables.caches[row];
+	__asm__("" : "+r"(words), "+r"(cache));
 	state = atomic_load_explicit(&words[index], memory_order_relaxed);
 	/* The word's address is computed at each use: once for all, it would be in the way of the load. */
 	__asm__("" : "+r"(words), "+r"(index));
-	is_mine = !((state ^ t->own) & 0xfffe);
-	state = (state & ~1u) + t->gen_step;
-	if (__builtin_expect(!is_mine, 0)) {
+	if (__builtin_expect((uint16_t)state != (uint16_t)t->own, 0)) {
 		at->word = &words[index];
 		return false;
 	}
+	state += t->gen_step;
 	/* Crash: as above. PAIR(read): as above. */
 	atomic_store_explicit(&words[index], state, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
@@ -294,14 +297,15 @@ object_alloc_ptr_fast(struct arena *a, uint64_t size, uint64_t *h, void **ret)
 
 	if (__builtin_expect(!t || steps > atomic_load_explicit(&a->ptr_steps, memory_order_relaxed), 0))
 		return false;
-	c = cache_at(t, sizeclass_caches_by_size[steps]);
+	c = cache_at(t, a->tables.caches_by_size[steps]);
 	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	if (__builtin_expect(next <= c->slots, 0))
 		return false;
 	next -= sizeof(uint64_t);
 	atomic_store_explicit(&c->next, next, memory_order_relaxed);
 	slot = (const struct cache_halves *)cache_slot(a, next);
-	if (h)
+	/* Who holds pointers asks for none: a jump less is taken. */
+	if (__builtin_expect(h != NULL, 0))
 		*h = (uint64_t)slot->high << 32 | slot->low;
 	*ret = a->heap + ((uint64_t)slot->low << 4);
 	return true;

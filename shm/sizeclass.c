@@ -12,6 +12,8 @@
  */
 #include "sizeclass.h"
 
+#include <string.h>
+
 /* clang-format off */
 #define SIZECLASSES(X)                                                                             \
 	X(16, 1, 256)                                                                              \
@@ -359,3 +361,16 @@ const uint16_t sizeclass_caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1] = {
 	UP_TO(61440, 57344),
 	UP_TO(65536, 61440),
 };
+
+void sizeclass_copy(struct sizeclass_tables *to)
+{
+	for (uint32_t row = 0; row < SIZECLASS_ROWS; row++) {
+		uint32_t kind = row - sizeclass_row(0);
+
+		to->reciprocals[row] = sizeclass_rows[row].reciprocal;
+		if (kind < KINDS && sizeclass_table[kind].bytes <= SIZECLASS_MANY_BYTES)
+			to->reciprocals[row] = UINT32_MAX / (sizeclass_table[kind].bytes / 8) + 1;
+		to->caches[row] = (uint16_t)sizeclass_rows[row].cache;
+	}
+	memcpy(to->caches_by_size, sizeclass_caches_by_size, sizeof(to->caches_by_size));
+}

@@ -129,6 +129,29 @@ static inline uint32_t shape_block_records(uint32_t shape)
 extern const uint16_t sizeclass_caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1]
 	__attribute__((visibility("hidden")));
 
+/*
+ * What fast paths look up, in one piece, for who has a view of an arena to keep it in. Reciprocals here are 2^32 / (object
+ * size / 8), rounded up: of the product with an offset in units of 8 bytes the upper half is the index, and the lower
+ * half less than the reciprocal just for multiples of the size. Else as above.
+ */
+struct sizeclass_tables {
+	uint32_t reciprocals[SIZECLASS_ROWS];
+	uint16_t caches[SIZECLASS_ROWS];
+	uint16_t caches_by_size[SIZECLASS_TABLE_BYTES / 16 + 1];
+};
+void sizeclass_copy(struct sizeclass_tables *to);
+
+/* As sizeclass_begins(). */
+static inline __attribute__((always_inline)) bool sizeclass_begins8(uint64_t offset8, uint64_t reciprocal, uint64_t *index)
+{
+	uint64_t product;
+
+	__asm__("" : "+r"(reciprocal)); /* that it has 32 bits is nothing to know: it would be extended once more */
+	product = offset8 * reciprocal;
+	*index = product >> 32;
+	return (uint32_t)product < (uint32_t)reciprocal;
+}
+
 /* The same of sizes above SIZECLASS_TABLE_BYTES, to SIZECLASS_MAX_BYTES: the smallest class; CLASSES where
  * it would waste more than an eighth. */
 static inline uint32_t sizeclass_of_large(uint64_t size)

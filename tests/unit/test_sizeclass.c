@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Size classes: the table is computed anew, and every size and every offset is tried. */
+#include <inttypes.h>
+
 #include "heap.h"
 #include "sizeclass.h"
 
@@ -156,6 +158,27 @@ START_TEST(what_is_no_kind_of_slab_has_no_objects)
 }
 END_TEST
 
+/* What an arena's view has for fast paths says of every offset that a page map entry can tell of what the tables say. */
+START_TEST(a_views_tables_say_what_the_tables_say)
+{
+	static struct sizeclass_tables t;
+
+	sizeclass_copy(&t);
+	ck_assert_mem_eq(t.caches_by_size, sizeclass_caches_by_size, sizeof(t.caches_by_size));
+	for (uint32_t row = 0; row < SIZECLASS_ROWS; row++) {
+		ck_assert_uint_eq(t.caches[row], sizeclass_rows[row].cache);
+		for (uint64_t offset16 = 0; offset16 < (PW1_DIST_MASK + 1) << (PAGE_SHIFT - 4); offset16++) {
+			uint32_t index = 0;
+			uint64_t index8 = 0;
+			bool starts = sizeclass_start(row, offset16, &index);
+
+			if (sizeclass_begins8(offset16 * 2, t.reciprocals[row], &index8) != starts || index8 != index)
+				ck_abort_msg("row %u, offset %" PRIu64 ": %u, %" PRIu64, row, offset16, index, index8);
+		}
+	}
+}
+END_TEST
+
 /* Those of a doubling from 4 to 32 KiB are not evenly spaced. */
 static bool is_uneven(uint32_t base)
 {
@@ -268,6 +291,7 @@ int main(void)
 	tcase_add_test(t, a_record_has_a_word_for_each_object_and_few_more);
 	tcase_add_test(t, uneven_classes_fill_their_slabs);
 	tcase_add_test(t, every_kinds_row_leads_to_its_classes_cache);
+	tcase_add_test(t, a_views_tables_say_what_the_tables_say);
 	tcase_add_test(t, what_is_no_kind_of_slab_has_no_objects);
 	tcase_add_test(t, classes_go_in_sixteens_to_512_then_by_eights_of_a_doubling_then_by_halves);
 	tcase_add_test(t, every_size_gets_the_smallest_class_that_holds_it);
