@@ -40,7 +40,7 @@
 
 #define NUMBER(n) (unsigned long long)(n)
 
-static const struct op *const tables[] = { heap_ops, single_ops, file_ops, resize_ops, hand_ops, stack_ops, hold_ops, profile_ops, debug_ops,
+static const struct op *const tables[] = { heap_ops, single_ops, file_ops, resize_ops, pack_ops, hand_ops, stack_ops, hold_ops, profile_ops, debug_ops,
 					   log_ops,  life_ops,	 daemon_ops };
 
 static struct {

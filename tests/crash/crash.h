@@ -46,6 +46,7 @@ struct thing {
 	uint32_t seed;
 	bool file; /* it stands for a file, this program */
 	enum fate fate;
+	bool replaced; /* it is there, or one of the arena's that nobody may know of in its place: not both, not neither */
 };
 
 /* A published name. */
@@ -190,10 +191,10 @@ struct op {
 #define OP_AFTER(survive, name, path, prepare, run, took) \
 	OP_ALL(0, survive, name, path, prepare, run, took)
 
-extern const struct op heap_ops[], single_ops[], file_ops[], resize_ops[], hand_ops[], stack_ops[], hold_ops[], profile_ops[], debug_ops[],
+extern const struct op heap_ops[], single_ops[], file_ops[], resize_ops[], pack_ops[], hand_ops[], stack_ops[], hold_ops[], profile_ops[], debug_ops[],
 	log_ops[], life_ops[], daemon_ops[];
 /* Whether this process's operation got what it asked for, by whichever path. */
-bool heap_op_worked(void), single_op_worked(void), file_op_worked(void), resize_op_worked(void), hand_op_worked(void),
+bool heap_op_worked(void), single_op_worked(void), file_op_worked(void), resize_op_worked(void), pack_op_worked(void), hand_op_worked(void),
 	stack_op_worked(void), hold_op_worked(void), profile_op_worked(void), debug_op_worked(void), log_op_worked(void), life_op_worked(void);
 const struct op *op_by_name(const char *name, const char *path);
 

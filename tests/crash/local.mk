@@ -10,7 +10,7 @@ check_PROGRAMS += %D%/crash
 	%D%/service.h %D%/service.c \
 	%D%/image.c %D%/world.c \
 	%D%/judge.h %D%/judge.c %D%/judge_service.c %D%/judge_profile.c %D%/census.c \
-	%D%/ops_heap.c %D%/ops_single.c %D%/ops_file.c %D%/ops_resize.c %D%/ops_hand.c %D%/ops_stack.c %D%/ops_hold.c %D%/ops_profile.c %D%/ops_debug.c %D%/ops_log.c %D%/ops_life.c %D%/ops_daemon.c
+	%D%/ops_heap.c %D%/ops_single.c %D%/ops_file.c %D%/ops_resize.c %D%/ops_pack.c %D%/ops_hand.c %D%/ops_stack.c %D%/ops_hold.c %D%/ops_profile.c %D%/ops_debug.c %D%/ops_log.c %D%/ops_life.c %D%/ops_daemon.c
 %C%_crash_LDADD = libshmallocd.la
 # No instructions of the dynamic linker between those of the library.
 %C%_crash_LDFLAGS = $(AM_LDFLAGS) -Wl,-z,now

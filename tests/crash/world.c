@@ -69,19 +69,32 @@ static bool file_whole(const struct thing *t)
 	       memcmp(magic, "\177ELF", sizeof(magic)) == 0 && shma_ptr(self, t->handle);
 }
 
-bool thing_whole(const struct thing *t)
+static bool words_whole(const struct thing *t, const uint64_t *words)
 {
-	const uint64_t *words;
-
-	if (t->file)
-		return file_whole(t);
-	words = shma_ptr(self, t->handle);
-	if (!words || shma_size(self, t->handle) < t->bytes)
-		return false;
 	for (uint64_t i = 0; i < t->bytes / 8; i += stride_of(t->bytes))
 		if (words[i] != word_of(t->seed, i))
 			return false;
 	return true;
+}
+
+/* What is packed has no pointer. */
+bool thing_whole(const struct thing *t)
+{
+	const uint64_t *words;
+	uint64_t *copy = NULL;
+	bool whole;
+
+	if (t->file)
+		return file_whole(t);
+	words = shma_ptr(self, t->handle);
+	if (!words && errno == ENODATA) {
+		copy = malloc(t->bytes + 8);
+		if (copy && shma_read(self, t->handle, 0, copy, t->bytes) == (ssize_t)t->bytes)
+			words = copy;
+	}
+	whole = words && shma_size(self, t->handle) >= t->bytes && words_whole(t, words);
+	free(copy);
+	return whole;
 }
 
 uint32_t note_file(uint64_t handle, uint64_t bytes, enum fate fate)

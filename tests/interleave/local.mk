@@ -13,7 +13,7 @@ check_PROGRAMS += %D%/interleave
 	tests/crash/crash.h tests/crash/stage.h tests/crash/stage.c tests/crash/step.h \
 	tests/crash/service.h tests/crash/service.c tests/crash/image.c tests/crash/world.c \
 	tests/crash/judge.h tests/crash/judge.c tests/crash/judge_service.c tests/crash/judge_profile.c tests/crash/census.c \
-	tests/crash/ops_heap.c tests/crash/ops_single.c tests/crash/ops_file.c tests/crash/ops_resize.c tests/crash/ops_hand.c tests/crash/ops_stack.c tests/crash/ops_hold.c tests/crash/ops_log.c \
+	tests/crash/ops_heap.c tests/crash/ops_single.c tests/crash/ops_file.c tests/crash/ops_resize.c tests/crash/ops_pack.c tests/crash/ops_hand.c tests/crash/ops_stack.c tests/crash/ops_hold.c tests/crash/ops_log.c \
 	tests/crash/ops_life.c \
 	$(libshm_la_SOURCES) $(libclient_la_SOURCES)
 # For the oracle; of what the program has itself, nothing is taken from there.

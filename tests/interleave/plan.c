@@ -13,7 +13,7 @@ static const struct {
 	bool (*worked)(void);
 } tables[] = {
 	{ heap_ops, heap_op_worked }, { single_ops, single_op_worked }, { file_ops, file_op_worked },
-	{ resize_ops, resize_op_worked },
+	{ resize_ops, resize_op_worked }, { pack_ops, pack_op_worked },
 	{ hand_ops, hand_op_worked }, { stack_ops, stack_op_worked }, { hold_ops, hold_op_worked },
 	{ log_ops, log_op_worked },
 	{ life_ops, life_op_worked }, { more_ops, more_op_worked },
