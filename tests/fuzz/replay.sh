@@ -9,3 +9,4 @@ cd "$top_builddir/tests/fuzz"
 ./fuzz_fields --mutate 30000
 ./fuzz_segment --mutate 2000
 ./fuzz_repair --mutate 30
+./fuzz_snapshot --mutate 300
