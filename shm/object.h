@@ -35,14 +35,11 @@ static inline __attribute__((always_inline)) bool object_look_up(const struct ar
 								 uint64_t *w1, _Atomic uint32_t **words,
 								 uint64_t *index)
 {
-	uint32_t i;
-
 	*w1 = atomic_load_explicit(&entry->w1, memory_order_acquire);
-	if (__builtin_expect(!sizeclass_start(*w1 >> PW1_CLASS_SHIFT,
-					      pw1_dist(*w1) << (PAGE_SHIFT - 4) | (in_page & 0xff), &i),
+	if (__builtin_expect(!sizeclass_begins8((*w1 << 9 & 0x7e00) + (in_page & 0xff) * 2,
+						a->tables.reciprocals[*w1 >> PW1_CLASS_SHIFT], index),
 			     0))
 		return false;
-	*index = i;
 	/* Where the words begin is known before the index is: the compiler may not add them in another order. */
 	*words = (_Atomic uint32_t *)(a->words + (*w1 & a->record_mask));
 	__asm__("" : "+r"(*words));
@@ -122,7 +119,7 @@ static inline __attribute__((always_inline)) uint64_t object_alloc_upto(struct a
 	/* A size of 0 leads to a cache that is always empty. */
 	if (__builtin_expect(!cell->block || steps > most, 0))
 		return 0;
-	handle = cache_pop_from(a, cache_at(cell->block, sizeclass_caches_by_size[steps]));
+	handle = cache_pop_from(a, cache_at(cell->block, a->tables.caches_by_size[steps]));
 	cell->given = handle;
 	return handle;
 }
@@ -200,7 +197,7 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 		(uint32_t)(handle >> (HANDLE_GEN_SHIFT - STATE_GEN_SHIFT) & ~0u << STATE_GEN_SHIFT);
 	if (__builtin_expect((atomic_load_explicit(at->word, memory_order_relaxed) ^ state) > 1, 0))
 		return false;
-	c = cache_at_row(t, object_place_row(at));
+	c = cache_at(t, a->tables.caches[object_place_row(at)]);
 	next = atomic_load_explicit(&c->next, memory_order_relaxed);
 	/* Crash: before, live and this client's; after, under a new generation, cached and this
 	 * client's, whether the array has it or not. Two threads that free one object at once step by
@@ -214,7 +211,7 @@ static inline __attribute__((always_inline)) bool object_free_fast(struct arena 
 		*ret = cache_flush(a, t, sizeclass_of_row(object_place_row(at)), handle);
 		return true;
 	}
-	__builtin_prefetch(a->heap + handle_offset(handle), 1); /* the next that is given out of this class */
+	__builtin_prefetch(a->heap + handle_offset(handle), 0, 2); /* as shma_free_ptr() does */
 	*cache_slot(a, next) = handle;
 	atomic_store_explicit(&c->next, next + sizeof(uint64_t), memory_order_relaxed);
 	*ret = 0;
@@ -252,23 +249,16 @@ static inline __attribute__((always_inline)) bool object_free_at_fast(struct are
 	const struct page_entry *entry =
 		(const struct page_entry *)(a->entries + ((uintptr_t)start >> PAGE_SHIFT) * sizeof(struct page_entry));
 	_Atomic uint32_t *words;
-	uint64_t index, cache, w1, row;
+	uint64_t index, cache;
 	uint32_t state;
 
 	at->word = NULL;
 	/* Whose object is live, its page's entry is committed: there is no asking how far they are. */
-	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0))
+	if (__builtin_expect(!t || offset16 >= a->ptr_end, 0) ||
+	    __builtin_expect(!object_look_up(a, entry, offset16, &at->w1, &words, &index), 0))
 		return false;
-	w1 = at->w1 = atomic_load_explicit(&entry->w1, memory_order_acquire);
-	row = w1 >> PW1_CLASS_SHIFT;
-	if (__builtin_expect(!sizeclass_begins8((w1 << 9 & 0x7e00) + (offset16 & 0xff) * 2, a->tables.reciprocals[row],
-						&index),
-			     0))
-		return false;
-	/* Where the words begin is known before the index is: the compiler may not add them in another order. */
-	words = (_Atomic uint32_t *)(a->words + (w1 & a->record_mask));
-	cache = a->tables.caches[row];
-	__asm__("" : "+r"(words), "+r"(cache));
+	cache = a->tables.caches[object_place_row(at)];
+	__asm__("" : "+r"(cache)); /* now: later it would take a register more */
 	state = atomic_load_explicit(&words[index], memory_order_relaxed);
 	/* The word's address is computed at each use: once for all, it would be in the way of the load. */
 	__asm__("" : "+r"(words), "+r"(index));
