@@ -35,6 +35,14 @@ struct peer_stack {
 	void (*reset)(uint64_t mark);
 };
 
+/* What is done with an object besides. */
+struct peer_object {
+	int (*retain)(peer_ref ref); /* -errno */
+	int (*release)(peer_ref ref);
+	peer_ref (*pack)(peer_ref ref, int level); /* in its place; 0: no memory */
+	peer_ref (*unpack)(peer_ref ref);
+};
+
 struct peer_ops {
 	const char *version;
 	peer_ref (*alloc)(size_t size); /* 0: no memory */
@@ -67,6 +75,7 @@ struct peer_ops {
 	int (*use_arena)(uint64_t capacity); /* from now on one of this capacity, made at first use */
 	peer_ref (*alloc_flags)(size_t size, unsigned flags); /* SHMA_… */
 	const struct peer_stack *scope;	     /* its beginning and its end; no alloc */
+	const struct peer_object *object;
 	void *(*plain)(peer_ref ref);	     /* what ptr() gives, by base and offset and no check */
 };
 

@@ -285,6 +285,27 @@ static peer_ref flags_alloc(size_t size, unsigned flags)
 	return shma_alloc(arena, size, flags);
 }
 
+static int object_retain(peer_ref ref)
+{
+	return shma_retain(arena, ref);
+}
+
+static int object_release(peer_ref ref)
+{
+	return shma_release(arena, ref);
+}
+
+static peer_ref object_pack(peer_ref ref, int level)
+{
+	return shma_pack(arena, ref, level);
+}
+
+static peer_ref object_unpack(peer_ref ref)
+{
+	return shma_unpack(arena, ref);
+}
+
+static const struct peer_object objects = { object_retain, object_release, object_pack, object_unpack };
 static const struct peer_stack pointer_stack = { stack_mark, stack_pointer, stack_reset };
 static const struct peer_stack handle_stack = { stack_mark, stack_handle, stack_reset };
 static const struct peer_stack handle_scope = { scope_mark, NULL, scope_reset };
@@ -338,6 +359,7 @@ static const struct peer_ops handle_ops = {
 	.alloc_flags = flags_alloc,
 	.scope = &handle_scope,
 	.plain = handle_plain,
+	.object = &objects,
 };
 
 const struct peer_ops *peer_open(const struct peer_config *config, char *err, size_t err_size)

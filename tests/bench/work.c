@@ -17,6 +17,7 @@
 #define MPS(name, title, ...)   {name, title, "M/s", true, __VA_ARGS__}
 #define ABOVE(name, title, ...) {name, title, "%", false, __VA_ARGS__}
 #define TIMES(name, title, ...) {name, title, "x", false, __VA_ARGS__}
+#define MBS(name, title)        {name, title, "MB/s", true, NULL}
 #define US(name, title)	        {name, title, "us", false, NULL}
 #define NO_BAR NULL
 #define BARS(...) (const struct bar[]){__VA_ARGS__, {BAR_NONE, 0, 0, NULL, NULL, NULL}}
@@ -110,6 +111,14 @@ const struct workload workloads[] = {
 	 {NS("ns", "64 B of temporary memory, reset with 64", NO_BAR),
 	  NS("own", "64 B of it beyond the empty loop", VALUE(3.0, 2.0)),
 	  NS("single", "mark, 64 B, reset", NO_BAR)}},
+	{"hold", NEEDS_HANDLES, work_hold, 0,
+	 {NS("further", "a further hold, taken and given back", VALUE(25, 15)),
+	  NS("first", "the owner's, which frees: beyond alloc, free", NO_BAR)}},
+	{"pack", NEEDS_HANDLES, work_pack, 1048576,
+	 {MBS("lz4", "1 MiB of log lines packed by LZ4"), MBS("bare_lz4", "  … LZ4 alone"),
+	  MBS("unlz4", "  … unpacked"), MBS("bare_unlz4", "  … LZ4 alone, unpacked"),
+	  MBS("zstd", "  … packed by zstd, level 3"), MBS("bare_zstd", "  … zstd alone"),
+	  MBS("unzstd", "  … unpacked"), MBS("bare_unzstd", "  … zstd alone, unpacked")}},
 	ROADS("64", 64, "64 B"), ROADS("4k", 4096, "4 KiB"), ROADS("1m", 1048576, "1 MiB"),
 	{"clients", NEEDS_ARENAS | FULL_ONLY, work_clients, 1000,
 	 {NS("pair_1", "128 B pair, 1 client", NO_BAR), NS("pair_1000", "  … 1,000 clients", NO_BAR),

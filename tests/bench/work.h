@@ -263,6 +263,9 @@ int work_purge(struct run *r);
 /* work_stack.c: arg: bytes */
 int work_stack(struct run *r);
 int work_roads(struct run *r);
+/* work_object.c */
+int work_hold(struct run *r);
+int work_pack(struct run *r); /* arg: bytes */
 /* work_recovery.c: arg: percent of all objects that the dead one had */
 int work_recovery(struct run *r);
 
