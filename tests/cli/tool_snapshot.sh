@@ -59,6 +59,10 @@ done
 
 # Of one instant; and they go on.
 round=stopped
+for n in 0 1 2 3; do
+	eval "pid=\$worker_$n"
+	wait_for grep -q "$arena" "/proc/$pid/maps"
+done
 sleep 0.1
 expect 0 arena snapshot "$arena" "$snapshot" --stop --json
 json_valid
