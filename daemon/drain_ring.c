@@ -95,6 +95,7 @@ void drain_ring_gather(void *user)
 
 	if (open && b->bytes < most && b->count < RING_BATCH_PIECES / 2)
 		p->open_at = now + drainer.config->log_drain_ms * MS;
+	p->swept = open && n == 0;
 	if (n <= 0)
 		return;
 	/* First of all it counts as held: its checksums may meet memory that is gone. */
@@ -102,6 +103,15 @@ void drain_ring_gather(void *user)
 	p->used++;
 	p->fresh_at = now;
 	drain_batch_make(f->batch);
+}
+
+void drain_ring_arm(void *user)
+{
+	struct draining *p = user;
+
+	p->rings = ring_drain_arm(p->ring, &p->rings_value);
+	p->open_at = 0;
+	drain_ring_gather(p);
 }
 
 /* The oldest. */

@@ -12,9 +12,10 @@
 #define BATCH_BYTES   (UINT64_C(1) << 21)
 #define FRESH_NS      (20 * MS) /* since there was something: the next look comes soon … */
 #define SOON_NS	      MS
-#define RECENT_NS     SECOND /* … then after a while, then rarely */
-#define WHILE_NS      (10 * MS)
+#define WHILE_NS      (10 * MS)	 /* … then after a while, until the bell can be waited for */
+#define RECENT_NS     SECOND	 /* where it cannot: then rarely */
 #define RARE_NS	      (50 * MS)
+#define ASLEEP_NS     (5 * SECOND) /* for what a writer has left that was killed before it rang */
 #define TELL_NS	      (10 * SECOND) /* between messages of losses */
 
 struct drainer drainer;
@@ -37,11 +38,15 @@ static void set_timer(struct draining *p, uint64_t at)
 {
 	uint64_t now = clock_now();
 
-	if (!p->timer.pending)
+	if (!p->timer.pending) {
+		p->timer_at = at;
 		loop_timer(drainer.loop, &p->timer, at > now ? at - now : 0);
+	} else if (at < p->timer_at) {
+		loop_cancel(drainer.loop, &p->timer); /* when that is done all is looked at anew */
+	}
 }
 
-static void wait_for_records(struct draining *p, uint64_t now)
+static void look_soon(struct draining *p, uint64_t now)
 {
 	uint64_t idle = now - p->fresh_at;
 	uint64_t at = now + (idle < FRESH_NS ? SOON_NS : idle < RECENT_NS ? WHILE_NS : RARE_NS);
@@ -50,6 +55,54 @@ static void wait_for_records(struct draining *p, uint64_t now)
 	if (p->open_at > now && p->open_at < at)
 		at = p->open_at;
 	set_timer(p, at);
+}
+
+static void earlier(uint64_t *at, uint64_t other)
+{
+	if (other < *at)
+		*at = other;
+}
+
+/* What becomes due though no record comes. */
+static uint64_t next_due(const struct draining *p, uint64_t now)
+{
+	uint64_t at = now + ASLEEP_NS;
+
+	if (p->unsynced && drainer.config->log_fsync == CONFIG_FSYNC_INTERVAL)
+		earlier(&at, p->sync_at);
+	if (p->lost != p->lost_told)
+		earlier(&at, p->tell_at);
+	if (p->store.fd >= 0 && drainer.config->log_segment_age &&
+	    p->tail > sizeof(struct segment_header))
+		earlier(&at, p->store.opened_ns + drainer.config->log_segment_age * SECOND + 1);
+	/* It may wait for something else that is under way. */
+	return at > now + WHILE_NS ? at : now + WHILE_NS;
+}
+
+/* Nothing costs anything until a writer rings. */
+static void wait_for_records(struct draining *p, uint64_t now)
+{
+	if (now - p->fresh_at < FRESH_NS || !p->swept || p->used) {
+		look_soon(p, now);
+		return;
+	}
+	if (!drain_run(p, drain_ring_arm))
+		return;
+	if (p->used || !p->swept) {
+		set_timer(p, now);
+		return;
+	}
+	if (p->rings && bells_wait(drainer.loop, &p->bell, p->rings, p->rings_value))
+		set_timer(p, next_due(p, now));
+	else
+		look_soon(p, now);
+}
+
+static void rung(struct bell *bell)
+{
+	struct draining *p = (struct draining *)((char *)bell - offsetof(struct draining, bell));
+
+	loop_cancel(drainer.loop, &p->timer); /* when that is done it is gone on */
 }
 
 /* An old segment ends, and is compressed, though nothing follows. */
@@ -170,6 +223,7 @@ static struct draining *make(struct served *s)
 		p->flights[i].op.done = drain_write_done;
 	}
 	p->timer.done = timer_done;
+	p->bell.rung = rung;
 	p->sync.done = drain_sync_done;
 	p->tidy.done = drain_tidy_done;
 	return p;
@@ -198,6 +252,7 @@ void drainer_forget(struct served *s, bool usable)
 
 	if (!p)
 		return;
+	bells_leave(&p->bell);
 	if (drain_settle(p, usable)) {
 		drain_finish(p);
 		guard_run(&s->arena, drain_ring_close, p);

@@ -14,6 +14,7 @@
 #ifndef DAEMON_DRAINING_H
 #define DAEMON_DRAINING_H
 
+#include "bells.h"
 #include "clock.h"
 #include "drain_batch.h"
 #include "drainer.h"
@@ -44,6 +45,10 @@ struct flight {
 struct draining {
 	struct loop_op disk;   /* first */
 	struct loop_op timer, sync, tidy;
+	uint64_t timer_at;
+	struct bell bell;      /* rung when there is a record, if … */
+	_Atomic uint32_t *rings; /* … it could be armed, at … */
+	uint32_t rings_value;
 	struct loop_op closed; /* the sync of the segment before */
 	int closed_fd;	       /* to be synced so; -1 */
 	struct served *served; /* NULL: forgotten */
@@ -66,6 +71,7 @@ struct draining {
 	bool only_close, sync_closed;
 	uint64_t retry_at, retry_ns;
 	uint64_t open_at;   /* open blocks are due */
+	bool swept;	    /* the last look was at all blocks, and there was nothing */
 	uint64_t fresh_at;  /* when there was something last */
 	bool unsynced;	    /* something was written since the last sync began */
 	uint64_t sync_at;
@@ -107,6 +113,8 @@ void drain_ring_begin(void *user);
 void drain_ring_consume(void *user);
 /* One more flight, if there is anything. */
 void drain_ring_gather(void *user);
+/* The bell is armed; then one more look, at all blocks. */
+void drain_ring_arm(void *user);
 /* The oldest flight has landed. */
 void drain_ring_written(void *user);
 /* All flights go back to the ring; and the daemon is no longer the consumer. */

@@ -21,7 +21,7 @@ libshmallocd_la_SOURCES = \
 	%D%/deaths.h %D%/deaths.c \
 	%D%/reaper.h %D%/reaper.c \
 	%D%/purger.h %D%/purger.c \
-	%D%/store.h %D%/store.c %D%/drain_batch.h %D%/drain_batch.c \
+	%D%/bells.h %D%/bells.c %D%/store.h %D%/store.c %D%/drain_batch.h %D%/drain_batch.c \
 	%D%/draining.h %D%/drain_ring.c %D%/drain_disk.c %D%/drainer.h %D%/drainer.c \
 	%D%/ship.h %D%/ship.c %D%/ship_run.h %D%/ship_run.c %D%/ship_pump.h %D%/ship_pump.c %D%/ship_sink.h \
 	%D%/session.h %D%/session.c \
@@ -69,6 +69,7 @@ daemon_script_tests = \
 	tests/cli/daemon_peak.sh \
 	tests/cli/daemon_kill.sh \
 	tests/cli/daemon_drain.sh \
+	tests/cli/daemon_drain_idle.sh \
 	tests/cli/daemon_drain_kill.sh \
 	tests/cli/daemon_drain_spoilt.sh \
 	tests/cli/daemon_drain_errors.sh \

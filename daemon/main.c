@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bells.h"
 #include "clock.h"
 #include "config.h"
 #include "drainer.h"
@@ -316,6 +317,7 @@ static void stop(void)
 	unlink(d.config.socket);
 	close(d.listen_fd);
 	registry_close(&d.registry);
+	bells_close();
 	loop_close(d.loop);
 	lock_drop(&d.socket_lock);
 	lock_drop(&d.state_lock);

@@ -421,6 +421,16 @@ void ring_drain_shape(const struct ring_drain *d, uint32_t *block_bytes, uint32_
 	*blocks = d->v.blocks;
 }
 
+_Atomic uint32_t *ring_drain_arm(struct ring_drain *d, uint32_t *value)
+{
+	struct ring_bell *bell = d->v.bell;
+
+	/* PAIR(ring-bell): a record committed before is seen by the look that follows; the writer of a later
+	 * one sees the bell armed. Crash: it stays armed, and the next writer rings for nobody. */
+	*value = ring_bell_arm(bell);
+	return atomic_load_explicit(&bell->blind, memory_order_relaxed) ? NULL : &bell->rings;
+}
+
 uint64_t ring_drain_consumed(const struct ring_drain *d, uint32_t block)
 {
 	return atomic_load_explicit(&d->v.heads[block].consumed, memory_order_relaxed);

@@ -82,6 +82,11 @@ void ring_drain_resign(struct ring_drain *d);
  * -ENOMEM.
  */
 int ring_drain_gather(struct ring_drain *d, struct ring_batch *b, uint64_t max_bytes, bool open);
+/*
+ * Before a sleep until there is something: then one more look, with ring_drain_gather(), and if there is nothing the
+ * word is waited for until it is not *value any more. NULL: writers cannot be relied on to ring, look now and then.
+ */
+_Atomic uint32_t *ring_drain_arm(struct ring_drain *d, uint32_t *value);
 /* It is where it belongs: the consumer is done with it. */
 void ring_drain_written(struct ring_drain *d, struct ring_batch *b);
 /* It is not: to be gathered again, unless it is overwritten first. usable as above. */

@@ -3,11 +3,12 @@
  * Loaded into a daemon before the C library: a disk that fails and one that hangs. While the file $SHIM.eio exists
  * writes and syncs of files fail with EIO; while $SHIM.hang exists they do not return. If $SHIM.spoil exists, the first
  * block that is written has a bit changed before, as by a client that writes into it after its checksum was made; then
- * the file is removed.
+ * the file is removed. If $SHIM_NO_WAITV is set the kernel has no futex_waitv().
  */
 #undef _FILE_OFFSET_BITS /* the plain names, and those with 64, are defined below */
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -70,6 +71,26 @@ WRITEV(pwritev)
 WRITEV(pwritev64)
 WRITE(pwrite)
 WRITE(pwrite64)
+
+#define FUTEX_WAITV 449
+
+/* All six, whatever was given: the real one reads as many as the call has. */
+long syscall(long number, ...)
+{
+	long (*real)(long, long, long, long, long, long, long) = dlsym(RTLD_NEXT, "syscall");
+	long args[6];
+	va_list list;
+
+	va_start(list, number);
+	for (int i = 0; i < 6; i++)
+		args[i] = va_arg(list, long);
+	va_end(list);
+	if (number == FUTEX_WAITV && getenv("SHIM_NO_WAITV")) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return real(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+}
 
 int fdatasync(int fd)
 {

@@ -130,6 +130,12 @@ fi
 
 # The daemon is stopped: under block writers wait for it, until they are told otherwise; under overwrite they never do.
 expect 0 arena create "$id.stop" --size 64M --log-size 1M --log-policy block
+# Not before it is the consumer.
+echo first | "$SHMCTL" log put "$id.stop" || fail "log put"
+for _ in $(seq 1 600); do
+	"$SHMCTL" log cat "$dir/log/$id.stop" 2>/dev/null | grep -q 'first$' && break
+	sleep 0.05
+done
 kill -STOP "$daemon_pid"
 seq 1 100000 | "$SHMCTL" --embedded log put "$id.stop" &
 put_pid=$!
