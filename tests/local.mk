@@ -143,6 +143,7 @@ script_tests = \
 	%D%/cli/tool_log_syslog.sh \
 	%D%/cli/tool_snapshot.sh \
 	%D%/cli/tool_trace.sh \
+	%D%/cli/tool_bench.sh \
 	%D%/cli/tool_record.sh \
 	%D%/cli/tool_usage.sh
 

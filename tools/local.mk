@@ -26,7 +26,7 @@ libshmctl_la_SOURCES = \
 
 bin_PROGRAMS += shmctl-tool
 shmctl_tool_CPPFLAGS = $(TOOL_CPPFLAGS) $(DW_CFLAGS) $(ZLIB_CFLAGS) \
-	-DPKGLIBDIR='"$(pkglibdir)"'
+	-DPKGLIBDIR='"$(pkglibdir)"' -DPKGLIBEXECDIR='"$(pkglibexecdir)"'
 shmctl_tool_LDADD = libshmctl.la libondisk.la libclient.la $(DW_LIBS) $(ZLIB_LIBS) -lm
 shmctl_tool_SOURCES = \
 	%D%/shmctl-tool.c \
@@ -49,6 +49,7 @@ shmctl_tool_SOURCES = \
 	%D%/verb_log_tail.c \
 	%D%/symbols.h %D%/symbols.c %D%/profile_sites.h %D%/profile_sites.c %D%/pprof.h %D%/pprof.c %D%/verb_profile.c \
 	%D%/verb_stats.c \
+	%D%/suite.h %D%/suite.c %D%/verb_bench.c \
 	%D%/trace_make.h %D%/trace_make.c %D%/verb_trace_record.c \
 	%D%/verb_trace_replay.c
 

@@ -116,6 +116,7 @@ int verb_log_policy(const struct call *call);
 int verb_log_clock(const struct call *call);
 int verb_log_tail(const struct call *call);
 int verb_log_cat(const struct call *call);
+int verb_bench(const struct call *call);
 int verb_trace_record(const struct call *call);
 int verb_trace_replay(const struct call *call);
 int verb_help(const struct call *call);

@@ -5,6 +5,9 @@
  * The file is read twice: first to see that it is sound, and when most is live; then to replay it, the
  * clock running only while events are. All threads of the trace are replayed from one. An arena of its
  * own loses its name at once, so that it is gone however the tool ends.
+ *
+ * What an installed malloc takes for the same cannot be measured in this process, which has one already: the
+ * benchmark suite does so, for it and for an arena, in processes of their own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +19,7 @@
 #include "arena_file.h"
 #include "audit.h"
 #include "reach.h"
+#include "suite.h"
 #include "trace_source.h"
 
 #define OWN_CAPACITY_MIN (UINT64_C(256) << 20)
@@ -317,9 +321,75 @@ static int replay(struct replay *r)
 	return code ? code : check(r);
 }
 
+/* ---- beside others ---- */
+
+#define OTHERS "glibc,jemalloc,mimalloc,tcmalloc"
+#define OTHERS_MAX 8
+
+/* Figures of who took part; less than 0: none. */
+struct beside {
+	const char *names[OTHERS_MAX];
+	double ns[OTHERS_MAX], above[OTHERS_MAX];
+	size_t count;
+};
+
+static void note(void *context, const struct suite_figure *f)
+{
+	struct beside *b = context;
+
+	for (size_t i = 0; i < b->count; i++) {
+		if (strcmp(b->names[i], f->peer) || strcmp(f->workload, "trace") || !f->runs)
+			continue;
+		*(strcmp(f->metric, "ns") ? &b->above[i] : &b->ns[i]) = f->median;
+	}
+}
+
+static int measure_beside(const struct replay *r, struct beside *b)
+{
+	char program[4096];
+	char *argv[] = { program,	    "--short", "--only", "trace",	  "--runs", "3", "--peers",
+			 "shmalloc," OTHERS, "--trace", (char *)r->file, NULL };
+	int result;
+
+	b->names[b->count++] = "shmalloc";
+	for (size_t i = 0; suite_mallocs[i]; i++)
+		b->names[b->count++] = suite_mallocs[i];
+	for (size_t i = 0; i < b->count; i++)
+		b->ns[i] = b->above[i] = -1;
+	if (!suite_find(program, sizeof(program)))
+		return TOOL_FAILED;
+	result = suite_read(argv, note, b);
+	if (result < 0)
+		tool_errno("the benchmark suite", result);
+	return result == 0 || result == 1 ? TOOL_OK : TOOL_FAILED;
+}
+
+static void print_beside(struct emit *e, const struct beside *b)
+{
+	static const char *const columns[] = { "malloc", "installed", "ns_per_event", "above_live_percent", NULL };
+
+	if (!b->count)
+		return;
+	emit_table(e, "beside", columns);
+	for (size_t i = 0; i < b->count; i++) {
+		emit_row(e);
+		emit_string(e, "malloc", b->names[i]);
+		emit_bool(e, "installed", b->ns[i] >= 0);
+		if (b->ns[i] < 0) {
+			emit_none(e, "ns_per_event");
+			emit_none(e, "above_live_percent");
+		} else {
+			emit_real(e, "ns_per_event", b->ns[i], 2);
+			emit_percent(e, "above_live_percent", b->above[i]);
+		}
+		emit_row_end(e);
+	}
+	emit_table_end(e);
+}
+
 /* ---- the end ---- */
 
-static int print(const struct call *call, const struct replay *r)
+static int print(const struct call *call, const struct replay *r, const struct beside *b)
 {
 	uint64_t committed = tool_less(r->peak.committed_bytes, r->before.committed_bytes);
 	double live = (double)r->account.peak_bytes;
@@ -343,6 +413,7 @@ static int print(const struct call *call, const struct replay *r)
 	emit_string(&e, "check", r->damage ? "damaged" : "sound");
 	emit_u64(&e, "damage", r->damage);
 	emit_u64(&e, "stale", r->stale);
+	print_beside(&e, b);
 	return tool_finish(&e, r->damage ? TOOL_DAMAGE : TOOL_OK);
 }
 
@@ -367,14 +438,18 @@ int verb_trace_replay(const struct call *call)
 {
 	const char *name = call_option(call, "arena");
 	struct replay r = { .file = call->argv[0], .verify = call_option(call, "verify") != NULL };
+	bool alone = r.verify || call_option(call, "alone");
+	struct beside beside = { .count = 0 };
 	int code = survey(&r);
 
 	if (!code)
 		code = name ? open_named(call, &r, name) : open_own(&r);
 	if (!code)
 		code = replay(&r);
+	if (!code && !alone && r.events)
+		code = measure_beside(&r, &beside);
 	if (!code)
-		code = print(call, &r);
+		code = print(call, &r, &beside);
 	finish(&r);
 	return code;
 }

@@ -107,10 +107,19 @@ static const struct verb_option record_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option bench_options[] = {
+	{ "only", 0, "WORKLOAD,...", "these rows of the suite; default: a selection", false },
+	{ "peers", 0, "NAME,...", "against these; default: the private mallocs there are, pipe and message queue", false },
+	{ "runs", 0, "N", "so many of each, by turns; default 5", false },
+	{ "trace", 0, "FILE", "and this recorded program's allocations", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
 static const struct verb_option replay_options[] = {
 	{ "arena", 0, "NAME", "in this arena; default: one of its own, gone afterwards", false },
 	{ "verify", 0, NULL,
 	  "fill objects and compare their contents; time is not of interest then", false },
+	{ "alone", 0, NULL, "without the installed mallocs beside it", false },
 	{ NULL, 0, NULL, NULL, false },
 };
 
@@ -161,7 +170,8 @@ const struct verb verb_table[] = {
 	  "run a program and record its allocations for a replay; what was recorded is told on stderr",
 	  verb_trace_record },
 	{ "trace replay", "FILE", 1, 1, replay_options,
-	  "repeat a recorded program's allocations and measure them", verb_trace_replay },
+	  "repeat a recorded program's allocations and measure them, beside each installed malloc", verb_trace_replay },
+	{ "bench", "", 0, 0, bench_options, "how fast it is on this machine, beside each installed malloc", verb_bench },
 	{ "help", "[VERB...]", 0, 2, help_options, "say how to call a verb", verb_help },
 	{ NULL, NULL, 0, 0, NULL, NULL, NULL },
 };

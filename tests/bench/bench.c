@@ -63,6 +63,32 @@ bool in_list(const char *list, const char *word)
 	return !list;
 }
 
+/* Whether each word of a list is a name; says which is not. */
+static bool all_known(const char *list, const char *what, bool (*known)(const char *))
+{
+	char *copy = list ? strdup(list) : NULL, *save = NULL;
+	bool good = true;
+
+	for (char *word = copy ? strtok_r(copy, ",", &save) : NULL; word; word = strtok_r(NULL, ",", &save)) {
+		if (known(word))
+			continue;
+		fprintf(stderr, "bench: no such %s: %s\n", what, word);
+		good = false;
+	}
+	free(copy);
+	return good;
+}
+
+static bool is_peer(const char *name)
+{
+	return peer_find(name) != NULL;
+}
+
+static bool is_workload(const char *name)
+{
+	return workload_find(name) != NULL;
+}
+
 struct bench_peer *peer_find(const char *name)
 {
 	for (int i = 0; i < npeers; i++)
@@ -356,6 +382,8 @@ int main(int argc, char **argv)
 		default_cpus();
 	if (opt.child)
 		return optind + 1 == argc ? child_main(argv[optind]) : 2;
+	if (!all_known(opt.works, "workload", is_workload) || !all_known(opt.peers, "peer", is_peer))
+		return 2;
 	if (optind != argc) {
 		usage(stderr);
 		return 2;

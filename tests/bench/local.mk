@@ -2,7 +2,10 @@
 # The benchmark: a driver, and one plug-in for each allocator. Nothing here judges by time: make check
 # only shows that everything runs.
 
-check_PROGRAMS += %D%/bench
+# Installed with the plug-ins that need no more than is there: `shmctl-tool bench` and `trace replay` run it.
+suitedir = $(pkglibexecdir)
+suite_PROGRAMS = %D%/bench
+suite_DATA = $(bench_plugins)
 %C%_bench_SOURCES = \
 	%D%/bench.c %D%/bench.h \
 	%D%/child.c %D%/launch.c %D%/traces.c \
@@ -64,7 +67,7 @@ bench_shared = -fPIC -fno-plt -shared -pthread -ftls-model=initial-exec -fvisibi
 %D%/peer_shmalloc.so: %D%/peer_shmalloc.c %D%/peer.h libclient/shmalloc.h libshmalloc.la
 	$(AM_V_at)$(MKDIR_P) %D%
 	$(AM_V_CCLD)if test -f .libs/libshmalloc.so; then \
-		lib="-L.libs -Wl,-rpath,$(abs_builddir)/.libs -lshmalloc"; \
+		lib="-L.libs -Wl,-rpath,\$$ORIGIN/../../.libs:$(libdir) -lshmalloc"; \
 	else \
 		lib=".libs/libshmalloc.a $(NUMA_LIBS) $(ZSTD_LIBS)"; \
 	fi; \
@@ -118,7 +121,6 @@ BENCH_CXX = c++
 		echo "bench: NO LTTng-UST: install liblttng-ust-dev and lttng-tools" >&2; \
 	fi
 
-check_DATA += $(bench_plugins)
 script_tests += %D%/smoke.sh %D%/instructions_gate.sh
 
 # Peers by name, workloads and traces: make bench BENCH_FLAGS='--only ws --trace FILE'

@@ -27,17 +27,27 @@ event() { byte "$1"; byte "$2"; byte 0; byte 0; le32 "$3"; le32 "$4"; }
 	event 2 0 0 0
 } >"$dir/good.trace"
 
-expect 0 trace replay "$dir/good.trace"
+expect 0 trace replay "$dir/good.trace" --alone
 out_has '^events: *553$'
 out_has '^check: *sound'
+out_lacks glibc
 expect 0 trace replay "$dir/good.trace" --verify --json
 json_valid
 json_has "d['events'] == 553 and d['objects'] == 300 and d['threads'] == 2 and d['verified'] is True"
 json_has "d['peak_live_bytes'] > 4000000 and d['peak_usable_bytes'] >= d['peak_live_bytes']"
 json_has "d['peak_committed_bytes'] >= d['peak_live_bytes'] and d['damage'] == 0 and d['ns_per_event'] > 0"
-"$SHMCTL" trace replay "$dir/good.trace" >"$dir/out" &
+"$SHMCTL" trace replay "$dir/good.trace" --alone >"$dir/out" &
 wait $! || fail "in the background"
 [ "$(find /dev/shm -name "shmalloc.shmctl-replay-$!-*")" = "" ] || fail "a replay's arena is left"
+
+# Beside each malloc there is; the C library's always is. A process that a sanitizer watches has no other.
+if [ "${SANITIZERS:-no}" = no ]; then
+	expect 0 trace replay "$dir/good.trace" --json
+	json_valid
+	json_has "[m['malloc'] for m in d['beside']] == ['shmalloc', 'glibc', 'jemalloc', 'mimalloc', 'tcmalloc']"
+	json_has "all(m['installed'] and m['ns_per_event'] > 0 for m in d['beside'][:2])"
+	json_has "all((m['ns_per_event'] is None) != m['installed'] for m in d['beside'])"
+fi
 
 header 0 1 >"$dir/empty.trace"
 expect 0 trace replay "$dir/empty.trace" --json
@@ -46,12 +56,12 @@ json_has "d['events'] == 0 and d['ns_per_event'] is None"
 
 if command -v zstd >/dev/null; then
 	zstd -q "$dir/good.trace" -o "$dir/good.trace.zst"
-	expect 0 trace replay "$dir/good.trace.zst" --json
-	json_has "d['events'] == 553"
+	expect 0 trace replay "$dir/good.trace.zst" --alone --json
+	json_has "d['events'] == 553 and 'beside' not in d"
 	# Two frames in one file are one trace.
 	head -c 1000 "$dir/good.trace" | zstd -q >"$dir/two.zst"
 	tail -c +1001 "$dir/good.trace" | zstd -q >>"$dir/two.zst"
-	expect 0 trace replay "$dir/two.zst" --json
+	expect 0 trace replay "$dir/two.zst" --alone --json
 	json_has "d['events'] == 553"
 	head -c 300 "$dir/good.trace.zst" >"$dir/cut.zst"
 	expect 1 trace replay "$dir/cut.zst"
@@ -62,7 +72,7 @@ fi
 
 # In a named arena, which is left as it was found.
 expect 0 --embedded arena create "$id" --size 256M
-expect 0 --embedded trace replay "$dir/good.trace" --arena "$id"
+expect 0 --embedded trace replay "$dir/good.trace" --alone --arena "$id"
 expect 0 --embedded stats "$id" --json
 json_has "d['live_objects'] == 0 and d['live_bytes'] == 0"
 expect 0 --embedded arena check "$id"
