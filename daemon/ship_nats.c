@@ -160,8 +160,9 @@ static natsStatus make_stream(struct ship_nats *n, jsStreamInfo **info, jsErrCod
 	return js_AddStream(info, n->js, &c, NULL, code);
 }
 
-/* A stream that is there stays as its operator has it. */
-static int find_stream(struct ship_nats *n, uint64_t *sequence)
+/* A stream that is there stays as its operator has it. may_lack: whether its last message may be one that is not
+ * there any more. */
+static int find_stream(struct ship_nats *n, uint64_t *sequence, bool *may_lack)
 {
 	jsStreamInfo *info = NULL;
 	jsErrCode code = 0;
@@ -172,6 +173,7 @@ static int find_stream(struct ship_nats *n, uint64_t *sequence)
 	if (s != NATS_OK)
 		return fail(n, n->stream, s);
 	*sequence = info->State.LastSeq;
+	*may_lack = !info->State.Msgs || info->State.NumDeleted > 0;
 	jsStreamInfo_Destroy(info);
 	return 0;
 }
@@ -186,7 +188,8 @@ static bool position_of(natsMsg *m, struct segment_position *ret)
 		       3;
 }
 
-static int look_at_end(struct ship_nats *n, struct ship_last *last)
+/* Who leads only just may not have it yet: to go on from an older position then would be to ship again. */
+static int look_at_end(struct ship_nats *n, struct ship_last *last, bool may_lack)
 {
 	natsMsg *m = NULL;
 	jsErrCode code = 0;
@@ -195,8 +198,8 @@ static int look_at_end(struct ship_nats *n, struct ship_last *last)
 	if (!last->sequence)
 		return 0;
 	s = js_GetMsg(&m, n->js, n->stream, last->sequence, NULL, &code);
-	if (s == NATS_NOT_FOUND)
-		return 0; /* it has gone by the stream's limits */
+	if (s == NATS_NOT_FOUND && may_lack)
+		return 0; /* it has gone by the stream's limits, or by hand */
 	if (s != NATS_OK)
 		return fail(n, "the stream's last message", s);
 	last->found = position_of(m, &last->position);
@@ -223,6 +226,7 @@ static void nats_close(struct ship_sink *sink)
 static int nats_open(struct ship_sink *sink, struct ship_last *ret)
 {
 	struct ship_nats *n = of(sink);
+	bool may_lack = false;
 	int err;
 
 	memset(ret, 0, sizeof *ret);
@@ -230,9 +234,9 @@ static int nats_open(struct ship_sink *sink, struct ship_last *ret)
 	if (!err)
 		err = listen_for_acks(n);
 	if (!err)
-		err = find_stream(n, &ret->sequence);
+		err = find_stream(n, &ret->sequence, &may_lack);
 	if (!err)
-		err = look_at_end(n, ret);
+		err = look_at_end(n, ret, may_lack);
 	n->base = ret->sequence;
 	n->published = n->messages = n->asked = n->acked = 0;
 	if (err)
@@ -245,14 +249,14 @@ static int nats_open(struct ship_sink *sink, struct ship_last *ret)
 static void name_id(char to[ID_BYTES], const struct segment_key *key)
 {
 	static const char digits[] = "0123456789abcdef";
-	char ring[33];
+	char life[33];
 
 	for (int i = 0; i < 16; i++) {
-		ring[2 * i] = digits[key->ring[i] >> 4];
-		ring[2 * i + 1] = digits[key->ring[i] & 15];
+		life[2 * i] = digits[key->life[i] >> 4];
+		life[2 * i + 1] = digits[key->life[i] & 15];
 	}
-	ring[32] = 0;
-	snprintf(to, ID_BYTES, "%s/%u/%u/%u", ring, key->block, key->lap, key->at);
+	life[32] = 0;
+	snprintf(to, ID_BYTES, "%s/%u/%u/%u", life, key->block, key->lap, key->at);
 }
 
 /* What the server's longest message has no room for is cut off. */

@@ -376,6 +376,7 @@ struct segment_position {
 /* Of a record, the same in the ring and in any segment. */
 struct segment_key {
 	uint8_t ring[16];
+	uint8_t life[16]; /* ring XOR boot id: after a power cut a ring's laps may come again with other records */
 	uint32_t block, lap;
 	uint32_t at; /* byte of the block; of a shared block, slot */
 };

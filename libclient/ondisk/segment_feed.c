@@ -195,6 +195,7 @@ void segment_feed_record(struct segment_feed *f, struct segment_record *ret)
 						   .offset = f->group.offset,
 						   .record = f->number + 1 };
 	memcpy(ret->key.ring, f->group.ring, sizeof(ret->key.ring));
+	memcpy(ret->key.life, f->group.life, sizeof(ret->key.life));
 	ret->key.block = fragment->block;
 	ret->key.lap = fragment->lap;
 	ret->key.at = f->key;

@@ -282,12 +282,33 @@ static void note_message(natsMsg *m)
 		tally.wrong++;
 }
 
+/* The next of the stream, in its order. What the library gives again, when it has made its consumer anew, is the same
+ * message, by its sequence; what was stored twice has two. */
+static natsMsg *next_message(natsSubscription *sub, uint64_t *sequence)
+{
+	jsMsgMetaData *meta;
+	uint64_t found;
+	natsMsg *m;
+
+	for (;;) {
+		must("message", natsSubscription_NextMsg(&m, sub, 10000));
+		must("its sequence", natsMsg_GetMetaData(&meta, m));
+		found = meta->Sequence.Stream;
+		jsMsgMetaData_Destroy(meta);
+		if (found > *sequence)
+			break;
+		natsMsg_Destroy(m);
+	}
+	*sequence = found;
+	return m;
+}
+
 static int check(char **argv)
 {
 	jsErrCode code = 0;
 	natsSubscription *sub;
 	jsSubOptions so;
-	uint64_t last;
+	uint64_t last, sequence = 0;
 	natsMsg *m;
 
 	tally.writers = (uint32_t)atoi(argv[2]);
@@ -300,7 +321,7 @@ static int check(char **argv)
 	so.Ordered = true;
 	must("subscription", js_SubscribeSync(&sub, js, "shmalloc.>", NULL, &so, &code));
 	for (uint64_t n = 0; n < last; n++) {
-		must("message", natsSubscription_NextMsg(&m, sub, 10000));
+		m = next_message(sub, &sequence);
 		note_message(m);
 		note_headers(m, natsMsg_GetSubject(m));
 		natsMsg_Destroy(m);

@@ -145,6 +145,8 @@ START_TEST(record_says_what_was_written)
 	ck_assert(!r.fields && !r.dropped && !r.lost);
 	ck_assert(r.key.block == 2 && r.key.lap == 3 && r.key.at == 64);
 	ck_assert_mem_eq(r.key.ring, stage_ring.ring, 16);
+	for (int i = 0; i < 16; i++)
+		ck_assert_int_eq(r.key.life[i], stage_ring.ring[i] ^ stage_ring.boot[i]);
 
 	ck_assert_int_eq(segment_cursor_next(c, &r), 1);
 	ck_assert_uint_eq(r.len, 300);
