@@ -144,6 +144,7 @@ script_tests = \
 	%D%/cli/tool_snapshot.sh \
 	%D%/cli/tool_trace.sh \
 	%D%/cli/tool_bench.sh \
+	%D%/cli/tool_leaks.sh \
 	%D%/cli/tool_record.sh \
 	%D%/cli/tool_usage.sh
 
@@ -175,6 +176,9 @@ check_PROGRAMS += %D%/cli/log_fields %D%/cli/syslog_send
 
 check_PROGRAMS += %D%/cli/debug_arena %D%/cli/snapshot_work
 %C%_cli_debug_arena_LDADD = libclient.la
+
+check_PROGRAMS += %D%/cli/leaky
+%C%_cli_leaky_LDADD = libclient.la
 
 check_PROGRAMS += %D%/cli/daemon_peak
 %C%_cli_daemon_peak_LDADD = libclient.la

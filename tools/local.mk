@@ -47,7 +47,8 @@ shmctl_tool_SOURCES = \
 	%D%/verb_log_status.c \
 	%D%/verb_log_put.c \
 	%D%/verb_log_tail.c \
-	%D%/symbols.h %D%/symbols.c %D%/profile_sites.h %D%/profile_sites.c %D%/pprof.h %D%/pprof.c %D%/verb_profile.c \
+	%D%/symbols.h %D%/symbols.c %D%/profile_sites.h %D%/profile_sites.c %D%/pprof.h %D%/pprof.c \
+	%D%/profile_show.h %D%/profile_show.c %D%/verb_profile.c %D%/unreached.h %D%/unreached.c %D%/verb_leaks.c \
 	%D%/verb_stats.c \
 	%D%/suite.h %D%/suite.c %D%/verb_bench.c \
 	%D%/trace_make.h %D%/trace_make.c %D%/verb_trace_record.c \

@@ -31,7 +31,16 @@ static struct profile_place *place_of(struct profile_places *p, uint32_t site, s
 	return list;
 }
 
-static int add_samples(struct arena *a, uint32_t client, int32_t pid, struct profile_places *p)
+static bool is_chosen(const struct profile_choice *c, const struct profile_object *o)
+{
+	if (c->client && (o->client != c->client || o->pid != c->pid))
+		return false;
+	if (c->before_ns && o->time_ns > c->before_ns)
+		return false;
+	return !c->keep || c->keep(c->context, o->handle);
+}
+
+static int add_samples(struct arena *a, const struct profile_choice *choice, struct profile_places *p)
 {
 	struct profile_object o;
 	uint32_t at = 0;
@@ -41,7 +50,7 @@ static int add_samples(struct arena *a, uint32_t client, int32_t pid, struct pro
 		double weight = profile_weight(o.size, o.rate);
 		struct profile_place *place;
 
-		if (client && (o.client != client || o.pid != pid))
+		if (!is_chosen(choice, &o))
 			continue;
 		place = place_of(p, o.site, &room);
 		if (!place)
@@ -137,12 +146,12 @@ static int read_calls(const struct arena *a, struct symbols *symbols, struct pro
 	return profile_place_resolve(p, symbols);
 }
 
-int profile_places_count(struct arena *a, uint32_t client, int32_t pid, struct profile_places *ret)
+int profile_places_count(struct arena *a, const struct profile_choice *choice, struct profile_places *ret)
 {
 	int err;
 
 	*ret = (struct profile_places){ .symbols = symbols_open() };
-	err = ret->symbols ? add_samples(a, client, pid, ret) : -ENOMEM;
+	err = ret->symbols ? add_samples(a, choice, ret) : -ENOMEM;
 	for (size_t i = 0; i < ret->count && !err; i++)
 		err = read_calls(a, ret->symbols, &ret->list[i]);
 	if (err) {

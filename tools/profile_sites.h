@@ -36,8 +36,17 @@ struct profile_places {
 int profile_place_resolve(struct profile_place *p, struct symbols *symbols);
 void profile_place_free(struct profile_place *p);
 
-/* client: of one, whose process is pid, and not of whom its number belonged to before; 0: of all. 0, -ENOMEM. */
-int profile_places_count(struct arena *a, uint32_t client, int32_t pid, struct profile_places *ret);
+/* Which samples count; of what is 0 or NULL all do. */
+struct profile_choice {
+	uint32_t client; /* this one's, whose process is pid: not those of whom its number belonged to before */
+	int32_t pid;
+	uint64_t before_ns; /* allocated no later */
+	bool (*keep)(void *context, uint64_t handle);
+	void *context;
+};
+
+/* 0, -ENOMEM. */
+int profile_places_count(struct arena *a, const struct profile_choice *choice, struct profile_places *ret);
 void profile_places_free(struct profile_places *p);
 /* The calls in one line: innermost first, " < " between, or, for flame graphs, outermost first and ";". malloc'ed. */
 char *profile_place_text(const struct profile_place *p, bool collapsed);

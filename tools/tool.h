@@ -109,6 +109,7 @@ int verb_arena_destroy(const struct call *call);
 int verb_client_list(const struct call *call);
 int verb_client_deaths(const struct call *call);
 int verb_stats(const struct call *call);
+int verb_leaks(const struct call *call);
 int verb_profile(const struct call *call);
 int verb_log_put(const struct call *call);
 int verb_log_status(const struct call *call);

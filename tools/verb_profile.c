@@ -6,11 +6,10 @@
 
 #include "parse.h"
 #include "pprof.h"
+#include "profile_show.h"
 #include "reach.h"
 #include "sizeclass.h"
 
-static const char *const place_columns[] = { "live_bytes", "live_objects", "share", "samples", "allocated_bytes",
-					     "calls", NULL };
 static const char *const class_columns[] = { "class_bytes", "allocated_objects", "allocated_bytes", NULL };
 
 static int set_rate(const struct call *call, const char *text)
@@ -34,20 +33,21 @@ static int set_rate(const struct call *call, const char *text)
 	return TOOL_FAILED;
 }
 
-static int client_of(const struct call *call, const struct reach *r, uint32_t *ret, uint64_t *pid)
+static int client_of(const struct call *call, const struct reach *r, struct profile_choice *ret)
 {
 	const char *text = call_option(call, "client");
 	struct client_record record;
+	uint64_t pid;
 
-	*ret = 0;
 	if (!text)
 		return TOOL_OK;
-	if (parse_number(text, 1, INT32_MAX, pid))
+	if (parse_number(text, 1, INT32_MAX, &pid))
 		return tool_bad_value(call, "client", -EINVAL);
+	ret->pid = (int32_t)pid;
 	for (uint32_t i = 1; i < reach_client_count(r); i++)
-		if (reach_client_record(r, i, &record) && (uint64_t)record.pid == *pid)
-			*ret = i;
-	if (*ret)
+		if (reach_client_record(r, i, &record) && (uint64_t)record.pid == pid)
+			ret->client = i;
+	if (ret->client)
 		return TOOL_OK;
 	tool_error("%s: no process attached to it has this number", text);
 	return TOOL_FAILED;
@@ -88,25 +88,6 @@ static void print_classes(struct emit *e, const struct profile_totals *t)
 	emit_table_end(e);
 }
 
-static void print_places(struct emit *e, const struct profile_places *p)
-{
-	emit_table(e, "sites", place_columns);
-	for (size_t i = 0; i < p->count; i++) {
-		char *text = profile_place_text(&p->list[i], false);
-
-		emit_row(e);
-		emit_bytes(e, "live_bytes", (uint64_t)p->list[i].bytes);
-		emit_u64(e, "live_objects", (uint64_t)p->list[i].objects);
-		emit_percent(e, "share", 100 * p->list[i].bytes / p->bytes);
-		emit_u64(e, "samples", p->list[i].samples);
-		emit_bytes(e, "allocated_bytes", (uint64_t)p->list[i].allocated);
-		emit_string(e, "calls", text);
-		emit_row_end(e);
-		free(text);
-	}
-	emit_table_end(e);
-}
-
 static int print(const struct call *call, const struct reach *r, const struct profile_places *p,
 		 const struct profile_totals *t)
 {
@@ -125,20 +106,8 @@ static int print(const struct call *call, const struct reach *r, const struct pr
 	emit_u64(&e, "lost_modules", t->lost_modules);
 	print_latencies(&e, t);
 	print_classes(&e, t);
-	print_places(&e, p);
+	profile_show_places(&e, p);
 	return tool_finish(&e, TOOL_OK);
-}
-
-static int print_collapsed(const struct profile_places *p)
-{
-	for (size_t i = 0; i < p->count; i++) {
-		char *text = profile_place_text(&p->list[i], true);
-
-		if (text)
-			printf("%s %llu\n", text, (unsigned long long)p->list[i].bytes);
-		free(text);
-	}
-	return fflush(stdout) || ferror(stdout) ? TOOL_FAILED : TOOL_OK;
 }
 
 static int show(const struct call *call, struct reach *r)
@@ -146,9 +115,8 @@ static int show(const struct call *call, struct reach *r)
 	const char *file = call_option(call, "pprof");
 	struct profile_places places;
 	struct profile_totals *t = malloc(sizeof(*t));
-	uint64_t pid = 0;
-	uint32_t client;
-	int code = client_of(call, r, &client, &pid), err;
+	struct profile_choice choice = { 0 };
+	int code = client_of(call, r, &choice), err;
 
 	if (code == TOOL_OK && (!t || !profile_totals(&r->arena, t))) {
 		tool_error("%s: not profiled so far: shmctl-tool profile %s --rate 512K", r->name, r->name);
@@ -158,14 +126,14 @@ static int show(const struct call *call, struct reach *r)
 		free(t);
 		return code;
 	}
-	err = profile_places_count(&r->arena, client, (int32_t)pid, &places);
+	err = profile_places_count(&r->arena, &choice, &places);
 	if (!err && file)
 		err = pprof_write(file, &places, t, tool_now_ns());
 	if (err) {
 		tool_errno(file ? file : r->name, err);
 		code = TOOL_FAILED;
 	} else if (!file) {
-		code = call_option(call, "collapsed") ? print_collapsed(&places) : print(call, r, &places, t);
+		code = call_option(call, "collapsed") ? profile_show_collapsed(&places) : print(call, r, &places, t);
 	}
 	profile_places_free(&places);
 	free(t);

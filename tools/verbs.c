@@ -102,6 +102,14 @@ static const struct verb_option profile_options[] = {
 	{ NULL, 0, NULL, NULL, false },
 };
 
+static const struct verb_option leaks_options[] = {
+	{ "before", 0, "T", "instead: whosoever's objects, sampled by a profile, that are live since T or longer, as \"-1h\"", false },
+	{ "limit", 'n', "N", "list N objects at most, the largest first; default 100", false },
+	{ "collapsed", 0, NULL, "by a profile's samples, a line a stack, outermost call first, then bytes: for flame graphs", false },
+	{ "pprof", 0, "FILE", "by a profile's samples, as a profile that pprof reads", false },
+	{ NULL, 0, NULL, NULL, false },
+};
+
 static const struct verb_option record_options[] = {
 	{ "output", 'o', "FILE", "the trace, compressed if it ends in .zst; default COMMAND.trace.zst", false },
 	{ NULL, 0, NULL, NULL, false },
@@ -153,6 +161,8 @@ const struct verb verb_table[] = {
 	  verb_stats },
 	{ "profile", "NAME|PATH", 1, 1, profile_options,
 	  "which calls live memory comes from, estimated from samples, and how long allocations take", verb_profile },
+	{ "leaks", "NAME|PATH", 1, 1, leaks_options,
+	  "the arena's own objects that nothing in it leads to: their makers died before they passed them on", verb_leaks },
 	{ "log put", "NAME", 1, 1, put_options, "write standard input, a record a line; or syslog messages",
 	  verb_log_put },
 	{ "log tail", "NAME|PATH...", 1, NO_LIMIT, tail_options, "the last records that match", verb_log_tail },

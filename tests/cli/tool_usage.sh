@@ -55,7 +55,7 @@ while read -r first second rest; do
 done <"$dir/verbs"
 wanted=0
 for verb in "arena create" "arena list" "arena show" "arena map" "arena check" "arena snapshot" "arena restore" "arena destroy" \
-	"client list" "client deaths" debug profile \
+	"client list" "client deaths" debug profile leaks \
 	stats "log put" "log tail" "log cat" "log status" "log policy" "log clock" "trace record" "trace replay" bench help; do
 	grep -q "^  $verb" "$dir/help" || fail "no $verb in the usage"
 	wanted=$((wanted + 1))
