@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Debug arenas: where a call came from, and to whom what was found is told. */
-#include <dlfcn.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unwind.h>
 
 #include "debug_calls.h"
 #include "debug_object.h"
 #include "debug_report.h"
+#include "profile.h"
+#include "profile_binaries.h"
 
 _Static_assert((int)DEBUG_HEAD == SHMA_DEBUG_HEAD && (int)DEBUG_WRITTEN == SHMA_DEBUG_WRITTEN &&
 		       (int)DEBUG_DOUBLE_FREE == SHMA_DEBUG_DOUBLE_FREE &&
@@ -27,49 +28,80 @@ const char *shma_debug_here(const char *where)
 	return before;
 }
 
-struct search {
-	void *own; /* where this library lies */
-	char *to;
-	int depth;
-};
-
-#define DEPTH_MAX 24
-
-static _Unwind_Reason_Code look_at_frame(struct _Unwind_Context *context, void *arg)
+static const char *file_of(const char *path)
 {
-	uintptr_t at = (uintptr_t)_Unwind_GetIP(context) - 1; /* within the call */
-	struct search *s = arg;
-	const char *name;
-	Dl_info info;
+	const char *slash = strrchr(path, '/');
 
-	if (++s->depth > DEPTH_MAX || !dladdr((void *)at, &info) || !info.dli_fname)
-		return _URC_END_OF_STACK;
-	if (info.dli_fbase == s->own)
-		return _URC_NO_REASON;
-	name = strrchr(info.dli_fname, '/');
-	snprintf(s->to, DEBUG_WHERE_BYTES, "%.24s+%#lx", name ? name + 1 : info.dli_fname,
-		 (unsigned long)(at - (uintptr_t)info.dli_fbase));
-	return _URC_END_OF_STACK;
+	return slash ? slash + 1 : path;
 }
 
-/* The nearest caller outside this library; where all is one program, nobody is outside. */
-static void locate(struct debug_caller *caller)
+/* A number of profile_stack(), one frame of it, in words: its length. */
+static int frame_text(const struct arena *a, const struct profile_stack *stack, uint32_t i, char *to, size_t size)
 {
-	struct search s = { .to = caller->where };
+	struct profile_binary binary;
+	uint32_t module = stack->modules[i];
+	bool known = module != PROFILE_NONE && profile_binary(a, module, &binary);
+
+	return snprintf(to, size, "%.24s+%#" PRIx64, known ? file_of(binary.path) : "?", stack->offsets[i]);
+}
+
+/* The end of a path says more than its beginning. */
+static void copy_end(struct debug_caller *caller, const char *from, size_t length)
+{
+	size_t skip = length < sizeof(caller->where) ? 0 : length - sizeof(caller->where) + 1;
+
+	memcpy(caller->where, from + skip, length - skip);
+}
+
+/* The stack of the call. Where all is one program, the library's frames cannot be told from its own: then the
+ * nearest one outside is not known, and whoever reads the stack leaves them out by name. */
+static void locate_by_stack(struct arena *a, struct debug_caller *caller)
+{
+	uint64_t frames[PROFILE_FRAMES];
+	struct profile_stack stack;
+	uint32_t count, site;
+
+	if (a->readonly || profile_prepare(a))
+		return;
+	count = profile_binaries_stack(a, frames);
+	site = count ? profile_site(a, frames, count) : PROFILE_NONE;
+	if (site == PROFILE_NONE || !profile_stack(a, site, &stack))
+		return;
+	caller->site = site + 1;
+	if (!profile_binaries_program())
+		frame_text(a, &stack, 0, caller->where, sizeof(caller->where));
+}
+
+static void locate(struct arena *a, struct debug_caller *caller)
+{
 	size_t length = caller->here ? strlen(caller->here) : 0;
-	Dl_info info;
 
 	memset(caller->where, 0, sizeof(caller->where));
-	if (length) {
-		/* The end of a path says more than its beginning. */
-		size_t skip = length < sizeof(caller->where) ? 0 : length - sizeof(caller->where) + 1;
+	caller->site = 0;
+	if (length)
+		copy_end(caller, caller->here, length);
+	else
+		locate_by_stack(a, caller);
+}
 
-		memcpy(caller->where, caller->here + skip, length - skip);
-		return;
+int shma_debug_stack(shma *s, uint32_t stack, char *text, size_t size)
+{
+	struct profile_stack calls;
+	size_t length = 0;
+
+	if (!s->arena.debug)
+		return -EOPNOTSUPP;
+	if (!stack || !profile_stack(&s->arena, stack - 1, &calls))
+		return -ENOENT;
+	if (size)
+		*text = '\0';
+	for (uint32_t i = 0; i < calls.count && length < size; i++) {
+		if (i)
+			length += (size_t)snprintf(text + length, size - length, " < ");
+		if (length < size)
+			length += (size_t)frame_text(&s->arena, &calls, i, text + length, size - length);
 	}
-	if (dladdr((void *)(uintptr_t)locate, &info))
-		s.own = info.dli_fbase;
-	_Unwind_Backtrace(look_at_frame, &s);
+	return (int)calls.count;
 }
 
 __attribute__((constructor)) static void begin(void)
@@ -84,6 +116,7 @@ static void to_point(struct shma_debug_point *to, const struct debug_point *from
 	to->time_ns = from->ns;
 	to->pid = from->pid;
 	to->tid = from->tid;
+	to->stack = from->site;
 	snprintf(to->where, sizeof(to->where), "%.*s", (int)sizeof(from->where), from->where);
 }
 

@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include "profile.h"
 
 #define BINARIES_MAX 512u
+#define OWN_FRAMES   16u /* of the library itself, above the call */
 
 struct binary {
 	uintptr_t from, to, bias;
@@ -150,4 +152,52 @@ bool profile_binaries_own(uintptr_t call)
 	const struct binary *b = find((uintptr_t)profile_binaries_own);
 
 	return b && !b->is_program && call >= b->from && call < b->to;
+}
+
+bool profile_binaries_program(void)
+{
+	const struct binary *b = find((uintptr_t)profile_binaries_own);
+
+	return !b || b->is_program;
+}
+
+/* ---- stacks ---- */
+
+struct trace {
+	uintptr_t calls[PROFILE_FRAMES + OWN_FRAMES];
+	uint32_t count;
+};
+
+static _Unwind_Reason_Code add_call(struct _Unwind_Context *context, void *arg)
+{
+	struct trace *t = arg;
+	int before = 0;
+	uintptr_t pc = _Unwind_GetIPInfo(context, &before);
+
+	if (t->count == PROFILE_FRAMES + OWN_FRAMES || !pc)
+		return _URC_END_OF_STACK;
+	/* A return address may be that of the next function already. */
+	t->calls[t->count++] = pc - !before;
+	return _URC_NO_REASON;
+}
+
+/* The library's own calls are of no interest, where they can be told from the program's. */
+static uint32_t own_calls(const struct trace *t)
+{
+	uint32_t n = 0;
+
+	while (n < t->count && n < OWN_FRAMES && profile_binaries_own(t->calls[n]))
+		n++;
+	return n < t->count ? n : 0;
+}
+
+uint32_t profile_binaries_stack(struct arena *a, uint64_t frames[PROFILE_FRAMES])
+{
+	struct trace t = { .count = 0 };
+	uint32_t n = 0;
+
+	_Unwind_Backtrace(add_call, &t);
+	for (uint32_t i = own_calls(&t); i < t.count && n < PROFILE_FRAMES; i++)
+		frames[n++] = profile_binaries_frame(a, t.calls[i]);
+	return n;
 }

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <unwind.h>
 
 #include "profile.h"
 #include "profile_binaries.h"
@@ -12,7 +11,6 @@
 #define SAMPLE_SHIFT 18 /* in units of so many ns, a quarter of a millisecond */
 #define SAMPLE_UNITS 4u
 #define RARER_MAX 30u
-#define OWN_FRAMES 8u /* of the library itself, above the call */
 
 int shma_profile(shma *s, uint64_t bytes)
 {
@@ -73,45 +71,13 @@ static void adapt(struct thread_cell *cell)
 		cell->profile_rarer--;
 }
 
-/* ---- from where ---- */
-
-struct trace {
-	uintptr_t calls[PROFILE_FRAMES + OWN_FRAMES];
-	uint32_t count;
-};
-
-static _Unwind_Reason_Code add_call(struct _Unwind_Context *context, void *arg)
-{
-	struct trace *t = arg;
-	int before = 0;
-	uintptr_t pc = _Unwind_GetIPInfo(context, &before);
-
-	if (t->count == PROFILE_FRAMES + OWN_FRAMES || !pc)
-		return _URC_END_OF_STACK;
-	/* A return address may be that of the next function already. */
-	t->calls[t->count++] = pc - !before;
-	return _URC_NO_REASON;
-}
-
-/* The library's own calls are of no interest, where they can be told from the program's. */
-static uint32_t own_calls(const struct trace *t)
-{
-	uint32_t n = 0;
-
-	while (n < t->count && n < OWN_FRAMES && profile_binaries_own(t->calls[n]))
-		n++;
-	return n < t->count ? n : 0;
-}
+/* ---- an object ---- */
 
 static void record(struct shma *s, uint64_t handle, uint64_t size, uint64_t mean)
 {
 	uint64_t frames[PROFILE_FRAMES];
-	struct trace t = { .count = 0 };
-	uint32_t n = 0;
+	uint32_t n = profile_binaries_stack(&s->arena, frames);
 
-	_Unwind_Backtrace(add_call, &t);
-	for (uint32_t i = own_calls(&t); i < t.count && n < PROFILE_FRAMES; i++)
-		frames[n++] = profile_binaries_frame(&s->arena, t.calls[i]);
 	profile_sample(&s->arena, handle, size, mean, frames, n);
 }
 

@@ -478,7 +478,7 @@ SHMA_API const char *shma_strerror(int err);
  * (the last 127), and as a structured record of level 3 into its log; the call itself gives what it always gives.
  *
  * Where a call came from is known as file:line where SHMA_DEBUG_CALLS is defined before this header is included,
- * else as module+offset.
+ * else as module+offset, with the stack of calls.
  */
 enum {
 	SHMA_DEBUG_DOUBLE_FREE = 1,
@@ -493,6 +493,7 @@ struct shma_debug_point {
 	uint64_t time_ns; /* CLOCK_REALTIME; 0: not known, or not yet */
 	pid_t pid, tid;
 	char where[48]; /* "file.c:12", or "program+0x1234"; "": not known */
+	uint32_t stack; /* of the calls that led there, for shma_debug_stack(); 0: none is kept */
 };
 
 struct shma_debug_report {
@@ -509,6 +510,10 @@ struct shma_debug_report {
 /* What was found in this arena, by any process, dead or alive, in order; *cursor is 0 at first. 1; 0: no more;
  * -EOPNOTSUPP: not a debug arena. Async-signal-safe. */
 SHMA_API int shma_debug_report(shma *a, uint64_t *cursor, struct shma_debug_report *ret);
+/* The calls of a stack, innermost first, as "module+0x1234 < module+0x5678 …" (module and offset are good when the process
+ * is gone; `shmctl-tool debug` has names). Cut to size, 0 at its end. How many calls; -ENOENT: no such stack; -EOPNOTSUPP.
+ * Async-signal-safe. */
+SHMA_API int shma_debug_stack(shma *a, uint32_t stack, char *text, size_t size);
 /* fn is called by whichever thread of this process finds something, at the end of the call that found it; it may use
  * the arena. NULL: nobody is. -EOPNOTSUPP. */
 typedef void (*shma_debug_fn)(shma *a, const struct shma_debug_report *report, void *context);
@@ -542,6 +547,8 @@ SHMA_AT_(ssize_t, shma_read, (shma *a, shma_handle h, size_t o, void *to, size_t
 	 (a, h, o, to, n))
 SHMA_AT_(int, shma_share, (shma *a, shma_handle h, const char *where_), (a, h))
 SHMA_AT_(int, shma_take, (shma *a, shma_handle h, const char *where_), (a, h))
+SHMA_AT_(int, shma_retain, (shma *a, shma_handle h, const char *where_), (a, h))
+SHMA_AT_(int, shma_release, (shma *a, shma_handle h, const char *where_), (a, h))
 #undef SHMA_AT_
 
 #define shma_alloc(a, n, f)        shma_alloc_at_(a, n, f, SHMA_HERE_)
@@ -554,6 +561,8 @@ SHMA_AT_(int, shma_take, (shma *a, shma_handle h, const char *where_), (a, h))
 #define shma_read(a, h, o, to, n)  shma_read_at_(a, h, o, to, n, SHMA_HERE_)
 #define shma_share(a, h)           shma_share_at_(a, h, SHMA_HERE_)
 #define shma_take(a, h)            shma_take_at_(a, h, SHMA_HERE_)
+#define shma_retain(a, h)          shma_retain_at_(a, h, SHMA_HERE_)
+#define shma_release(a, h)         shma_release_at_(a, h, SHMA_HERE_)
 #endif
 
 #ifdef __cplusplus

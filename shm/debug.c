@@ -9,7 +9,7 @@
 
 __thread struct debug_caller debug_caller __attribute__((tls_model("initial-exec")));
 
-void (*debug_locate)(struct debug_caller *caller);
+void (*debug_locate)(struct arena *a, struct debug_caller *caller);
 
 /* Of a head or report, from the first field that it is over to where the next part begins. */
 #define SUMMED_FROM offsetof(struct debug_head, size)
@@ -41,14 +41,14 @@ static uint64_t sum_of(const struct debug_head *head, uint64_t offset)
 	return debug_sum(DEBUG_SUM ^ offset, (const char *)head + SUMMED_FROM, SUMMED_TO - SUMMED_FROM);
 }
 
-void debug_point_make(const struct arena *a, struct debug_point *p)
+void debug_point_make(struct arena *a, struct debug_point *p)
 {
 	const struct thread_block *t = thread_peek(a);
 	struct debug_caller *caller = &debug_caller;
 
 	memset(p, 0, sizeof(*p));
 	if (debug_locate)
-		debug_locate(caller);
+		debug_locate(a, caller);
 	p->ns = clock_real();
 	p->pid = t ? a->claimant : getpid();
 	p->tid = t ? t->tid : gettid();

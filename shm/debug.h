@@ -53,17 +53,17 @@ void debug_apply(struct arena *a, const struct arena_header *h);
 
 struct debug_caller {
 	const char *here; /* file:line, as the macros of shmalloc.h say; NULL: they do not */
-	uint32_t site;	  /* of its stack; 0: none */
+	uint32_t site;	  /* 1 + that of its stack; 0: none */
 	uint32_t made;	  /* reports, in this call; their tickets go up to … */
 	uint64_t ticket;  /* … this */
 	char where[DEBUG_WHERE_BYTES];
 };
 extern __thread struct debug_caller debug_caller __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* Finds out where the call comes from, into its caller's `where`; NULL: nobody can say. Of whoever is above. */
-extern void (*debug_locate)(struct debug_caller *caller) __attribute__((visibility("hidden")));
+/* Finds out where the call comes from, into its caller's `where` and `site`; NULL: nobody can say. Of whoever is above. */
+extern void (*debug_locate)(struct arena *a, struct debug_caller *caller) __attribute__((visibility("hidden")));
 /* Of this moment, this thread and that call. */
-void debug_point_make(const struct arena *a, struct debug_point *p);
+void debug_point_make(struct arena *a, struct debug_point *p);
 
 /* ---- heads ---- */
 

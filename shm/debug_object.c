@@ -204,8 +204,7 @@ void debug_object_release_all(struct arena *a, struct thread_block *t)
 		leave(a, t, handle);
 }
 
-/* Into quarantine, and out of it whatever has been there long enough. */
-static void keep(struct arena *a, struct thread_block *t, uint64_t handle, const struct object *o)
+void debug_object_keep(struct arena *a, struct thread_block *t, uint64_t handle, const struct object *o)
 {
 	uint64_t old;
 
@@ -233,7 +232,7 @@ int debug_object_free(struct arena *a, struct thread_block *t, uint64_t handle, 
 		return 0; /* stays ours, until we end */
 	if (look_at_freed(a, offset, o, handle, &head))
 		debug_head_release(a, offset, &head, gen);
-	keep(a, t, handle_make(a->tag, gen, offset), o);
+	debug_object_keep(a, t, handle_make(a->tag, gen, offset), o);
 	return 0;
 }
 

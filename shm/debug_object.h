@@ -19,6 +19,8 @@ uint64_t debug_object_alloc(struct arena *a, struct thread_block *t, const struc
 int debug_object_free(struct arena *a, struct thread_block *t, uint64_t handle, struct object *o, uint32_t state);
 /* One that was freed otherwise, under this generation, and is this client's now: looked at and filled. */
 void debug_object_freed(struct arena *a, const struct object *o, uint64_t handle, uint32_t gen);
+/* Then into quarantine, by the handle that its place bears since; out of it comes whatever was there long enough. */
+void debug_object_keep(struct arena *a, struct thread_block *t, uint64_t handle, const struct object *o);
 /* All that is in quarantine leaves it: when memory is short, or the process detaches. */
 void debug_object_release_all(struct arena *a, struct thread_block *t);
 

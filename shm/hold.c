@@ -33,12 +33,15 @@ static void free_object(struct arena *a, uint64_t index, uint64_t handle, struct
 	uint32_t state, gen, freed;
 	struct object o;
 	uint64_t w0;
+	bool kept;
 
 	/* Else it was freed, and this is done once more. */
 	if (object_word_find_live(a, handle, &o, &state) || !is_held_here(a, state, handle, index))
 		return;
 	gen = (o.gen + (t ? t->gen_step >> STATE_GEN_SHIFT : 1)) & 0xffff;
-	freed = state_make(OBJECT_PRIVATE, a->client, gen);
+	/* A watched one goes into quarantine, where nobody knows the handle; recovery has no quarantine. */
+	kept = o.front && t;
+	freed = state_make(kept ? OBJECT_INTERNAL : OBJECT_PRIVATE, a->client, gen);
 	/* Crash: before, the arena's, its record ENDING with us; after, ours, to return with us. */
 	if (o.small) {
 		if (!object_word_change(&o, state, freed))
@@ -56,7 +59,9 @@ static void free_object(struct arena *a, uint64_t index, uint64_t handle, struct
 	if (o.front)
 		debug_object_freed(a, &o, handle, gen);
 	handle = handle_make(a->tag, gen, handle_offset(handle));
-	if (!o.small) {
+	if (kept) {
+		debug_object_keep(a, t, handle, &o);
+	} else if (!o.small) {
 		extent_free(a, o.page);
 	} else if (t) {
 		object_word_account(a, 0, a->client, o.bytes);

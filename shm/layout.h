@@ -610,7 +610,7 @@ enum debug_mode { DEBUG_OFF = 0, DEBUG_FULL = 1, DEBUG_SAMPLED = 2, DEBUG_MODES 
 struct debug_point {
 	uint64_t ns; /* CLOCK_REALTIME; 0: there was no such call */
 	int32_t pid, tid;
-	uint32_t site; /* of its call stack; 0: none is kept */
+	uint32_t site; /* 1 + the number of its call stack among the profile's; 0: none is kept */
 	uint32_t reserved;
 	char where[DEBUG_WHERE_BYTES]; /* file:line, or module+offset; NUL-padded */
 };

@@ -15,6 +15,21 @@
 
 #define PROBES 32u /* entries looked at for a free one */
 
+int profile_prepare(struct arena *a)
+{
+	int err;
+
+	if (atomic_load_explicit(&a->header->profile_ready, memory_order_acquire))
+		return 0;
+	err = arena_commit(a, a->g.profile, geometry_profile_bytes());
+	if (err)
+		return err;
+	profile_header(a)->magic = PROFILE_MAGIC;
+	/* Crash: before, there is memory that nobody looks at; after, an empty profile. PAIR(profile-ready) */
+	atomic_store_explicit(&a->header->profile_ready, 1, memory_order_release);
+	return 0;
+}
+
 int profile_set_rate(struct arena *a, uint64_t rate)
 {
 	struct profile_header *h = profile_header(a);
@@ -22,14 +37,10 @@ int profile_set_rate(struct arena *a, uint64_t rate)
 
 	if (rate && (rate < PROFILE_RATE_MIN || rate > PROFILE_RATE_MAX))
 		return -EINVAL;
-	if (rate && !atomic_load_explicit(&a->header->profile_ready, memory_order_acquire)) {
-		err = arena_commit(a, a->g.profile, geometry_profile_bytes());
-		if (err)
-			return err;
-		h->magic = PROFILE_MAGIC;
-		/* Crash: before, there is memory that nobody looks at; after, an empty profile. PAIR(profile-ready) */
-		atomic_store_explicit(&a->header->profile_ready, 1, memory_order_release);
-	}
+	if (rate)
+		err = profile_prepare(a);
+	if (err)
+		return err;
 	if (rate)
 		atomic_store_explicit(&h->since_ns, clock_real(), memory_order_relaxed);
 	atomic_store_explicit(&a->header->profile_rate, rate, memory_order_relaxed);
@@ -148,7 +159,7 @@ static bool site_is(const struct profile_site *s, uint64_t word, uint64_t hash, 
 }
 
 /* Two that meet the same stack at once may list it twice. */
-static uint32_t site_of(struct arena *a, const uint64_t *frames, uint32_t n)
+uint32_t profile_site(struct arena *a, const uint64_t *frames, uint32_t n)
 {
 	uint64_t hash = hash_bytes(frames, n * sizeof(*frames));
 
@@ -219,7 +230,7 @@ void profile_sample(struct arena *a, uint64_t handle, uint64_t size, uint64_t ra
 {
 	struct profile_header *h = profile_header(a);
 	double weight = profile_weight(size, rate);
-	uint32_t site = site_of(a, frames, n > PROFILE_FRAMES ? PROFILE_FRAMES : n);
+	uint32_t site = profile_site(a, frames, n > PROFILE_FRAMES ? PROFILE_FRAMES : n);
 	struct profile_sample *s = free_sample(a, handle);
 
 	count(&h->samples, 1);

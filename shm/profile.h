@@ -30,6 +30,8 @@ static inline uint64_t profile_rate(const struct arena *a)
 
 /* 0: off. -EINVAL, -ENOMEM: no memory for the profile's area. Crash: before the last store it is as it was. */
 int profile_set_rate(struct arena *a, uint64_t rate);
+/* Memory for the tables, for whoever keeps stacks there: -ENOMEM. */
+int profile_prepare(struct arena *a);
 
 /* ---- writing: by clients ---- */
 
@@ -41,6 +43,8 @@ static inline uint64_t profile_frame(uint32_t module, uint64_t offset)
 	return (module == PROFILE_NONE ? 0 : (uint64_t)module + 1) << 48 | (offset & ((UINT64_C(1) << 48) - 1));
 }
 
+/* The number of a stack, listed if it is new; PROFILE_NONE: no room. Frames innermost first. */
+uint32_t profile_site(struct arena *a, const uint64_t *frames, uint32_t count);
 /* An object of this client has just been allocated, and sampled at that rate; frames innermost first. */
 void profile_sample(struct arena *a, uint64_t handle, uint64_t size, uint64_t rate, const uint64_t *frames,
 		    uint32_t count);

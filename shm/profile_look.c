@@ -108,7 +108,8 @@ bool profile_totals(const struct arena *a, struct profile_totals *ret)
 {
 	const struct profile_header *h = profile_header(a);
 
-	if (!is_there(a))
+	/* What is there may be stacks of debug arenas alone. */
+	if (!is_there(a) || !load(&h->since_ns))
 		return false;
 	*ret = (struct profile_totals){
 		.rate = profile_rate(a),

@@ -175,7 +175,8 @@ check_PROGRAMS += %D%/cli/log_fields %D%/cli/syslog_send
 %C%_cli_syslog_send_LDADD =
 
 check_PROGRAMS += %D%/cli/debug_arena %D%/cli/snapshot_work
-%C%_cli_debug_arena_LDADD = libclient.la
+# With the shared library, whose calls no stack shows.
+%C%_cli_debug_arena_LDADD = libshmalloc.la
 
 check_PROGRAMS += %D%/cli/leaky
 %C%_cli_leaky_LDADD = libclient.la

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OWN_CALLS 8u /* the innermost ones, that may be the library's */
+#define OWN_CALLS 16u /* the innermost ones, that may be the library's */
 
 /* ---- by site ---- */
 
@@ -125,7 +125,7 @@ void profile_place_free(struct profile_place *p)
 	free(p->calls);
 }
 
-static int read_calls(const struct arena *a, struct symbols *symbols, struct profile_place *p)
+int profile_place_read(const struct arena *a, struct symbols *symbols, struct profile_place *p)
 {
 	struct profile_stack stack;
 
@@ -153,7 +153,7 @@ int profile_places_count(struct arena *a, const struct profile_choice *choice, s
 	*ret = (struct profile_places){ .symbols = symbols_open() };
 	err = ret->symbols ? add_samples(a, choice, ret) : -ENOMEM;
 	for (size_t i = 0; i < ret->count && !err; i++)
-		err = read_calls(a, ret->symbols, &ret->list[i]);
+		err = profile_place_read(a, ret->symbols, &ret->list[i]);
 	if (err) {
 		profile_places_free(ret);
 		return err;

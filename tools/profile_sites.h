@@ -32,6 +32,8 @@ struct profile_places {
 	struct symbols *symbols;
 };
 
+/* Reads the calls of its site, and resolves them: -ENOMEM. None, if there is no such site. */
+int profile_place_read(const struct arena *a, struct symbols *symbols, struct profile_place *p);
 /* Names its calls, and leaves out the library's own: -ENOMEM. */
 int profile_place_resolve(struct profile_place *p, struct symbols *symbols);
 void profile_place_free(struct profile_place *p);

@@ -4,11 +4,17 @@
 #include <stdlib.h>
 
 #include "debug_report.h"
+#include "profile_sites.h"
 #include "reach.h"
 
 static const char *const columns[] = { "report", "what", "count", "handle", "size", "at", "bytes", "by", "meaning",
 				       NULL };
-static const char *const call_columns[] = { "report", "call", "where", "pid", "tid", "time", NULL };
+static const char *const call_columns[] = { "report", "call", "where", "pid", "tid", "time", "stack", NULL };
+
+struct look {
+	const struct arena *arena;
+	struct symbols *symbols; /* NULL: no memory for names */
+};
 
 static uint64_t number_of(const struct debug_report *r)
 {
@@ -37,23 +43,51 @@ static void print_report(struct emit *e, const struct debug_report *r)
 	emit_row_end(e);
 }
 
-static void print_point(struct emit *e, const struct debug_report *r, const char *call, const struct debug_point *p)
+/* Where nobody has said it: the nearest call. */
+static void print_where(struct emit *e, const struct debug_point *p, const struct profile_place *stack)
 {
+	const struct profile_call *call = stack->count ? &stack->calls[0] : NULL;
+	char *text = NULL;
+
+	if (call && call->symbol.file && asprintf(&text, "%s:%d", call->symbol.file, call->symbol.line) < 0)
+		text = NULL;
+	emit_string(e, "where", text ? text : p->where[0] ? p->where : call ? call->name : NULL);
+	free(text);
+}
+
+static void print_stack(struct emit *e, const struct profile_place *stack)
+{
+	char *text = stack->count ? profile_place_text(stack, false) : NULL;
+
+	emit_string(e, "stack", text);
+	free(text);
+}
+
+static void print_point(struct emit *e, const struct look *look, const struct debug_report *r, const char *call,
+			const struct debug_point *p)
+{
+	struct profile_place stack = { .site = p->site - 1 };
+
 	if (!p->ns)
 		return;
+	if (p->site && look->symbols && profile_place_read(look->arena, look->symbols, &stack))
+		stack.count = 0;
 	emit_row(e);
 	emit_u64(e, "report", number_of(r));
 	emit_string(e, "call", call);
-	emit_string(e, "where", p->where[0] ? p->where : NULL);
+	print_where(e, p, &stack);
 	emit_i64(e, "pid", p->pid);
 	emit_i64(e, "tid", p->tid);
 	emit_time(e, "time", p->ns);
+	print_stack(e, &stack);
 	emit_row_end(e);
+	profile_place_free(&stack);
 }
 
 static int print(const struct call *call, const struct reach *reach, const struct debug_report *reports, size_t n)
 {
 	const struct arena *a = &reach->arena;
+	struct look look = { a, symbols_open() };
 	struct emit e;
 
 	emit_begin(&e, stdout, call->json);
@@ -68,11 +102,12 @@ static int print(const struct call *call, const struct reach *reach, const struc
 	emit_table_end(&e);
 	emit_table(&e, "calls", call_columns);
 	for (size_t i = 0; i < n; i++) {
-		print_point(&e, &reports[i], "allocated", &reports[i].allocated);
-		print_point(&e, &reports[i], "freed", &reports[i].released);
-		print_point(&e, &reports[i], "found", &reports[i].found);
+		print_point(&e, &look, &reports[i], "allocated", &reports[i].allocated);
+		print_point(&e, &look, &reports[i], "freed", &reports[i].released);
+		print_point(&e, &look, &reports[i], "found", &reports[i].found);
 	}
 	emit_table_end(&e);
+	symbols_close(look.symbols);
 	return tool_finish(&e, TOOL_OK);
 }
 

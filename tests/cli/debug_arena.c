@@ -18,6 +18,31 @@ static void spoil(int64_t at)
 	last[at] ^= 0x5a;
 }
 
+/* Calls that say nothing of where they are: their stack tells, by the names of these. */
+__attribute__((noinline)) static int64_t far_alloc(uint64_t size, unsigned flags)
+{
+	int64_t h = (int64_t)(shma_alloc)(arena, size, flags);
+
+	__asm__ volatile("");
+	return h;
+}
+
+__attribute__((noinline)) static int64_t far_free(uint64_t h)
+{
+	int64_t r = (shma_free)(arena, h);
+
+	__asm__ volatile("");
+	return r;
+}
+
+__attribute__((noinline)) static int64_t far_release(uint64_t h)
+{
+	int64_t r = (shma_release)(arena, h);
+
+	__asm__ volatile("");
+	return r;
+}
+
 /* The line of the call, for who compares it with what is told. */
 static void do_line(const char *verb, uint64_t x, int64_t y)
 {
@@ -28,6 +53,14 @@ static void do_line(const char *verb, uint64_t x, int64_t y)
 		r = (int64_t)shma_alloc(arena, x, (unsigned)y), line = __LINE__;
 	else if (!strcmp(verb, "free"))
 		r = shma_free(arena, x), line = __LINE__;
+	else if (!strcmp(verb, "far_alloc"))
+		r = far_alloc(x, (unsigned)y);
+	else if (!strcmp(verb, "far_free"))
+		r = far_free(x);
+	else if (!strcmp(verb, "far_release"))
+		r = far_release(x);
+	else if (!strcmp(verb, "retain"))
+		r = shma_retain(arena, x), line = __LINE__;
 	else if (!strcmp(verb, "ptr"))
 		last = shma_ptr(arena, x), r = last ? 0 : -errno, line = __LINE__;
 	else if (!strcmp(verb, "write"))

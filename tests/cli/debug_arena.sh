@@ -37,11 +37,11 @@ told()
 	line=$(tail -n 1 "$dir/$1.out" | sed 's/.*line=//')
 }
 
-# report WHAT : its part of the JSON, which must be there once; checked with $1's python over r (report) and c (its calls).
+# report WHAT CONDITION : of object $h: its part of the JSON, which must be there once; checked with $1's python over r (report) and c (its calls).
 report()
 {
-	json_has "len([r for r in d['reports'] if r['what'] == '$1']) == 1"
-	json_has "[1 for r in d['reports'] if r['what'] == '$1' for c in [{c['call']: c for c in d['calls'] if c['report'] == r['report']}] if $2]"
+	json_has "len([r for r in d['reports'] if r['what'] == '$1' and int(r['handle'], 0) == $h]) == 1"
+	json_has "[1 for r in d['reports'] if r['what'] == '$1' and int(r['handle'], 0) == $h for c in [{c['call']: c for c in d['calls'] if c['report'] == r['report']}] if $2]"
 }
 
 shared=2
@@ -77,19 +77,39 @@ told A ptr "$h" 0
 used=$line
 [ "$result" = -116 ] || fail "a stale handle gives $result"
 
+# Calls that say nothing: by their stacks, by both. Held by both, and freed by the one who lets go last.
+told A far_alloc 200 $shared
+far=$result
+told B far_free "$far" 0
+[ "$result" = 0 ] || fail "free gives $result"
+told A far_free "$far" 0
+told A far_alloc 300 0
+held=$result
+told A retain "$held" 0
+[ "$result" = 0 ] || fail "retain gives $result"
+told B retain "$held" 0
+[ "$result" = 0 ] || fail "retain gives $result"
+told A far_release "$held" 0
+told B far_release "$held" 0
+[ "$result" = 0 ] || fail "release gives $result"
+told B ptr "$held" 0
+[ "$result" = -116 ] || fail "what nobody holds gives $result"
+
 # Both die; all is told by then.
 kill -9 "$a" "$b"
 wait "$a" "$b" 2>/dev/null
 exec 3>&- 4>&-
 expect 0 --embedded debug "$id" --json
 json_valid
+json_has "[1 for r in d['reports'] for c in [{c['call']: c['stack'] or '' for c in d['calls'] if c['report'] == r['report']}] if r['what'] == 'double-free' and int(r['handle'], 0) == $far and c['allocated'].startswith('far_alloc < ') and c['freed'].startswith('far_free < ') and c['found'].startswith('far_free < ')]"
+json_has "[1 for r in d['reports'] for c in [{c['call']: c['stack'] or '' for c in d['calls'] if c['report'] == r['report']}] if r['what'] == 'use-after-free' and int(r['handle'], 0) == $held and c['allocated'].startswith('far_alloc < ') and c['freed'].startswith('far_release < ')]"
 for what in "double-free:$again" "use-after-free:$used"; do
 	report "${what%:*}" "c['allocated']['pid'] == $a and c['allocated']['where'].endswith('debug_arena.c:$allocated') and c['freed']['pid'] == $b and c['freed']['where'].endswith('debug_arena.c:$freed') and c['found']['pid'] == $a and c['found']['where'].endswith('debug_arena.c:${what#*:}') and c['allocated']['time'] <= c['freed']['time'] <= c['found']['time']"
 done
 expect 0 --embedded debug "$id"
 out_has 'double-free'
 expect 0 --embedded log cat "$id" --level 3
-out_lines 3
+out_lines 5
 out_has "an object was freed a second time: allocated at .*debug_arena.c:$allocated by $a, freed at .*debug_arena.c:$freed by $b, found at .*debug_arena.c:$again by $a"
 expect 0 --embedded arena check "$id"
 expect 0 --embedded arena destroy "$id"

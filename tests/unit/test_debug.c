@@ -191,6 +191,72 @@ START_TEST(a_second_free_names_three_places)
 }
 END_TEST
 
+/* Macros say nothing here. */
+START_TEST(who_says_nothing_is_told_by_a_stack)
+{
+	shma_handle h = (shma_alloc)(heap, 100, 0);
+	struct shma_debug_report r;
+	char text[400] = "", cut[9];
+	int calls;
+
+	ck_assert_int_eq((shma_free)(heap, h), 0);
+	ck_assert_int_eq((shma_free)(heap, h), -ESTALE);
+	r = last_of(1);
+	ck_assert_uint_ne(r.allocated.stack, 0);
+	ck_assert_uint_ne(r.freed.stack, 0);
+	ck_assert_uint_ne(r.found.stack, 0);
+	ck_assert_uint_ne(r.allocated.stack, r.freed.stack);
+	calls = shma_debug_stack(heap, r.allocated.stack, text, sizeof(text));
+	ck_assert_int_gt(calls, 1);
+	ck_assert_ptr_nonnull(strstr(text, "test_debug+0x"));
+	ck_assert_int_eq(shma_debug_stack(heap, r.allocated.stack, cut, sizeof(cut)), calls);
+	ck_assert_uint_eq(strlen(cut), sizeof(cut) - 1);
+	ck_assert_int_eq(strncmp(cut, text, strlen(cut)), 0);
+	ck_assert_int_eq(shma_debug_stack(heap, r.allocated.stack, NULL, 0), calls);
+	ck_assert_int_eq(shma_debug_stack(heap, 0, text, sizeof(text)), -ENOENT);
+	ck_assert_int_eq(shma_debug_stack(heap, UINT32_MAX, text, sizeof(text)), -ENOENT);
+}
+END_TEST
+
+/* As free does: into quarantine, filled, with both places. */
+START_TEST(the_last_release_of_a_hold_is_a_free)
+{
+	size_t size = sizes[_i];
+	shma_handle h = shma_alloc(heap, size, 0), again;
+	char *p = shma_ptr(heap, h);
+	struct shma_debug_report r;
+	int line;
+
+	ck_assert_int_eq(shma_retain(heap, h), 0);
+	ck_assert_int_eq(shma_retain(heap, h), 0);
+	ck_assert_int_eq(shma_release(heap, h), 0);
+	p[size] = 7;
+	line = __LINE__ + 1;
+	ck_assert_int_eq(shma_release(heap, h), 0);
+	r = last_of(1);
+	ck_assert_int_eq(r.what, SHMA_DEBUG_OVERRUN);
+	ck_assert_int_eq(shma_release(heap, h), -ESTALE);
+	r = last_of(2);
+	ck_assert_int_eq(r.what, SHMA_DEBUG_USE_AFTER_FREE);
+	ck_assert_str_eq(r.call, "shma_release");
+	assert_where(&r.freed, line);
+	assert_where(&r.found, line + 3);
+	assert_where(&r.allocated, line - 10);
+	/* Its place is kept, and given out only when quarantine ends. */
+	for (int i = 0; i < 3; i++) {
+		again = shma_alloc(heap, size, 0);
+		ck_assert_ptr_ne(shma_ptr(heap, again), p);
+		ck_assert_int_eq(shma_free(heap, again), 0);
+	}
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+	ck_assert_int_eq(heap_findings(&heap->arena), 0);
+	debug_object_release_all(&heap->arena, thread_peek(&heap->arena));
+	ck_assert_uint_eq(heap_stats(heap).live_objects, 0);
+	ck_assert_int_eq(heap_findings(&heap->arena), 0);
+	last_of(2);
+}
+END_TEST
+
 START_TEST(any_use_of_a_stale_handle_is_told)
 {
 	static const char *const calls[] = { "shma_ptr", "shma_read", "shma_size", "shma_share", "shma_take",
@@ -645,6 +711,8 @@ int main(void)
 	tcase_add_loop_test(tc, one_byte_before_is_found_at_free_and_by_the_check, 0, LENGTH(sizes));
 	tcase_add_test(tc, a_head_that_is_gone_is_told_of_and_harms_nothing);
 	tcase_add_test(tc, a_second_free_names_three_places);
+	tcase_add_test(tc, who_says_nothing_is_told_by_a_stack);
+	tcase_add_loop_test(tc, the_last_release_of_a_hold_is_a_free, 0, LENGTH(sizes));
 	tcase_add_test(tc, any_use_of_a_stale_handle_is_told);
 	tcase_add_test(tc, what_is_written_after_free_is_found_by_the_check_and_when_it_leaves_quarantine);
 	tcase_add_test(tc, what_is_written_later_is_found_when_the_place_is_given_out_again);
