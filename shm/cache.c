@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "profile.h"
 #include "quota.h"
 #include "slab.h"
 #include "stop_point.h"
@@ -344,6 +345,7 @@ uint64_t cache_refill(struct arena *a, struct thread_block *t, uint32_t class, i
 		return 0;
 	drawn_add(t, (int64_t)(got * bytes));
 	cache_set_count(c, got - 1);
+	profile_refilled(a, class, got);
 	return cache_slot(a, c->slots)[got - 1];
 }
 

@@ -231,7 +231,8 @@ struct zone {
 	_Atomic uint64_t pending;
 	_Atomic uint32_t ready; /* INDEX. W: lock holder. The index has been built once */
 	uint32_t reserved32;
-	uint64_t reserved[4];
+	_Atomic uint64_t busy; /* tries that found the lock taken, and went elsewhere. W: fetch_add, anyone. R: statistics */
+	uint64_t reserved[3];
 };
 _Static_assert(sizeof(struct zone) == 128, "zone");
 
@@ -797,10 +798,13 @@ struct profile_sample {
 };
 _Static_assert(sizeof(struct profile_sample) == 64, "profile sample");
 
-/* What was allocated of a size class, estimated from samples. W: fetch_add, anyone. */
+/* What was allocated of a size class, estimated from samples; counted, how often a thread's cache was empty then, and
+ * what it was filled with. W: fetch_add, anyone. */
 struct profile_class {
 	_Atomic uint64_t objects_1024; /* objects x 1,024 */
 	_Atomic uint64_t bytes;
+	_Atomic uint64_t refills;
+	_Atomic uint64_t refilled; /* objects */
 };
 
 struct profile_header {

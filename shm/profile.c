@@ -225,6 +225,16 @@ static void count_class(struct arena *a, uint64_t size, double weight)
 	count(&c->bytes, (uint64_t)(weight * (double)size));
 }
 
+void profile_refilled(struct arena *a, uint32_t class, uint32_t objects)
+{
+	struct profile_class *c = &profile_header(a)->classes[class];
+
+	if (!profile_rate(a))
+		return;
+	count(&c->refills, 1);
+	count(&c->refilled, objects);
+}
+
 void profile_sample(struct arena *a, uint64_t handle, uint64_t size, uint64_t rate, const uint64_t *frames,
 		    uint32_t n)
 {

@@ -50,6 +50,8 @@ void profile_sample(struct arena *a, uint64_t handle, uint64_t size, uint64_t ra
 		    uint32_t count);
 /* How many objects one of that size, sampled at that rate, stands for. */
 double profile_weight(uint64_t size, uint64_t rate);
+/* A thread's cache of a size class was empty, and got so many. Counts while the arena is profiled. */
+void profile_refilled(struct arena *a, uint32_t class, uint32_t objects);
 /* A call took so long. */
 void profile_latency(struct arena *a, uint64_t ns);
 
@@ -83,6 +85,7 @@ bool profile_binary(const struct arena *a, uint32_t module, struct profile_binar
 struct profile_totals {
 	uint64_t rate, since_ns, samples, lost_samples, lost_sites, lost_modules, timed;
 	double objects[CLASSES + 1], bytes[CLASSES + 1]; /* allocated, estimated */
+	uint64_t refills[CLASSES + 1], refilled[CLASSES + 1]; /* of threads' caches, and objects that they got */
 	uint64_t latencies[PROFILE_LATENCIES];
 };
 /* False: the arena was never profiled. */

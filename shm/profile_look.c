@@ -123,6 +123,8 @@ bool profile_totals(const struct arena *a, struct profile_totals *ret)
 	for (uint32_t i = 0; i <= CLASSES; i++) {
 		ret->objects[i] = (double)load(&h->classes[i].objects_1024) / 1024;
 		ret->bytes[i] = (double)load(&h->classes[i].bytes);
+		ret->refills[i] = load(&h->classes[i].refills);
+		ret->refilled[i] = load(&h->classes[i].refilled);
 	}
 	for (uint32_t i = 0; i < PROFILE_LATENCIES; i++)
 		ret->latencies[i] = load(&h->latencies[i]);

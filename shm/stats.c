@@ -8,6 +8,7 @@
 #include "shmalloc.h"
 #include "stack.h"
 #include "walk.h"
+#include "zone.h"
 
 /* What one walk gathers. Owned counts cached objects too; they are taken off at the end. */
 struct count {
@@ -137,7 +138,7 @@ static void count_stack(struct count *c, const struct walk_item *item)
 		c->st->stack_high_bytes = v.below + v.high;
 }
 
-static struct stats_zone *zone_of(const struct count *c, uint64_t page)
+static struct stats_zone *counted_zone(const struct count *c, uint64_t page)
 {
 	uint64_t zone = page / c->a->g.zone_pages;
 
@@ -146,7 +147,7 @@ static struct stats_zone *zone_of(const struct count *c, uint64_t page)
 
 static void count_free(const struct count *c, const struct walk_item *item)
 {
-	struct stats_zone *zone = zone_of(c, item->page);
+	struct stats_zone *zone = counted_zone(c, item->page);
 
 	if (!zone)
 		return;
@@ -230,6 +231,7 @@ static void count_zones(struct count *c)
 		zone->active = z < active;
 		zone->pages = geometry_zone_span(&c->a->g, z);
 		zone->high = zone->active ? walk_high(c->a, z) : 0;
+		zone->busy = atomic_load_explicit(&zone_of(c->a, (uint32_t)z)->busy, memory_order_relaxed);
 		if (!zone->active)
 			zone->free_pages = zone->largest_free = zone->pages;
 	}

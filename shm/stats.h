@@ -39,6 +39,7 @@ struct stats_zone {
 	uint64_t free_pages;
 	uint64_t largest_free; /* longest run of free pages */
 	uint64_t committed_pages;
+	uint64_t busy; /* tries that found its lock taken */
 	bool active;
 };
 

@@ -178,8 +178,11 @@ int zone_trylock(struct arena *a, uint32_t zone)
 	struct zone *z = zone_of(a, zone);
 	int r = lock_try(z);
 
-	if (r == EBUSY)
+	if (r == EBUSY) {
+		/* Crash: one that is killed before is not counted. */
+		atomic_fetch_add_explicit(&z->busy, 1, memory_order_relaxed);
 		return -EBUSY;
+	}
 	STOP_POINT(zone_locked);
 	if (r == EOWNERDEAD) {
 		/* Says only that one thread died, not that its process did: the index is made anew,

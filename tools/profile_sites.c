@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sizeclass.h"
+
 #define OWN_CALLS 16u /* the innermost ones, that may be the library's */
 
 /* ---- by site ---- */
@@ -49,6 +51,7 @@ static int add_samples(struct arena *a, const struct profile_choice *choice, str
 	while (profile_next(a, &at, &o)) {
 		double weight = profile_weight(o.size, o.rate);
 		struct profile_place *place;
+		uint32_t class;
 
 		if (!is_chosen(choice, &o))
 			continue;
@@ -58,6 +61,9 @@ static int add_samples(struct arena *a, const struct profile_choice *choice, str
 		place->samples++;
 		place->objects += weight;
 		place->bytes += weight * (double)o.size;
+		class = o.size && o.size <= SIZECLASS_MAX_BYTES ? sizeclass_of(o.size) : CLASSES;
+		p->class_objects[class] += weight;
+		p->class_bytes[class] += weight * (double)o.size;
 		p->samples++;
 		p->objects += weight;
 		p->bytes += weight * (double)o.size;

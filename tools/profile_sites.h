@@ -28,6 +28,7 @@ struct profile_places {
 	struct profile_place *list; /* most bytes first */
 	size_t count;
 	double objects, bytes;
+	double class_objects[CLASSES + 1], class_bytes[CLASSES + 1]; /* by size class; the last: of none */
 	uint64_t samples;
 	struct symbols *symbols;
 };

@@ -10,7 +10,8 @@
 #include "reach.h"
 #include "sizeclass.h"
 
-static const char *const class_columns[] = { "class_bytes", "allocated_objects", "allocated_bytes", NULL };
+static const char *const class_columns[] = { "class_bytes", "allocated_objects", "allocated_bytes", "freed_objects",
+					     "live_objects", "rounding_percent", "cache_hit_percent", NULL };
 
 static int set_rate(const struct call *call, const char *text)
 {
@@ -70,20 +71,46 @@ static void print_latencies(struct emit *e, const struct profile_totals *t)
 	emit_section_end(e);
 }
 
-static void print_classes(struct emit *e, const struct profile_totals *t)
+/* Bytes of live objects that nobody asked for, since sizes come in classes. */
+static double rounding(const struct profile_places *p, uint32_t class)
+{
+	double taken = p->class_objects[class] * sizeclass_table[class].bytes;
+
+	return 100 * (taken - p->class_bytes[class]) / taken;
+}
+
+/* All is estimated from samples but for the refills; what lived before the profile began is not in it. */
+static void print_class(struct emit *e, const struct profile_totals *t, const struct profile_places *p, uint32_t class)
+{
+	double freed = t->objects[class] - p->class_objects[class];
+	double hits = 100 * (1 - (double)t->refills[class] / t->objects[class]);
+
+	emit_row(e);
+	if (class < CLASSES)
+		emit_bytes(e, "class_bytes", sizeclass_table[class].bytes);
+	else
+		emit_none(e, "class_bytes");
+	emit_u64(e, "allocated_objects", (uint64_t)t->objects[class]);
+	emit_bytes(e, "allocated_bytes", (uint64_t)t->bytes[class]);
+	emit_u64(e, "freed_objects", freed > 0 ? (uint64_t)freed : 0);
+	emit_u64(e, "live_objects", (uint64_t)p->class_objects[class]);
+	if (class < CLASSES && p->class_objects[class] > 0)
+		emit_percent(e, "rounding_percent", rounding(p, class));
+	else
+		emit_none(e, "rounding_percent");
+	if (class < CLASSES && hits >= 0)
+		emit_percent(e, "cache_hit_percent", hits);
+	else
+		emit_none(e, "cache_hit_percent");
+	emit_row_end(e);
+}
+
+static void print_classes(struct emit *e, const struct profile_totals *t, const struct profile_places *p)
 {
 	emit_table(e, "classes", class_columns);
 	for (uint32_t i = 0; i <= CLASSES; i++) {
-		if (t->objects[i] < 1)
-			continue;
-		emit_row(e);
-		if (i < CLASSES)
-			emit_bytes(e, "class_bytes", sizeclass_table[i].bytes);
-		else
-			emit_none(e, "class_bytes");
-		emit_u64(e, "allocated_objects", (uint64_t)t->objects[i]);
-		emit_bytes(e, "allocated_bytes", (uint64_t)t->bytes[i]);
-		emit_row_end(e);
+		if (t->objects[i] >= 1)
+			print_class(e, t, p, i);
 	}
 	emit_table_end(e);
 }
@@ -105,7 +132,7 @@ static int print(const struct call *call, const struct reach *r, const struct pr
 	emit_u64(&e, "lost_sites", t->lost_sites);
 	emit_u64(&e, "lost_modules", t->lost_modules);
 	print_latencies(&e, t);
-	print_classes(&e, t);
+	print_classes(&e, t, p);
 	profile_show_places(&e, p);
 	return tool_finish(&e, TOOL_OK);
 }

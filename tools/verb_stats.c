@@ -149,8 +149,10 @@ static void print_zones(struct emit *e, const struct reach *r, const struct stat
 					       "touched_bytes",
 					       "free_bytes",
 					       "largest_free_bytes",
+					       "fragmentation_percent",
 					       "committed_bytes",
 					       "in_use",
+					       "lock_busy",
 					       "node",
 					       NULL };
 
@@ -167,8 +169,12 @@ static void print_zones(struct emit *e, const struct reach *r, const struct stat
 		emit_bytes(e, "touched_bytes", z->high << PAGE_SHIFT);
 		emit_bytes(e, "free_bytes", z->free_pages << PAGE_SHIFT);
 		emit_bytes(e, "largest_free_bytes", z->largest_free << PAGE_SHIFT);
+		/* Of what is free, what is not in one piece. */
+		emit_percent(e, "fragmentation_percent",
+			     100.0 * (double)tool_less(z->free_pages, z->largest_free) / (double)z->free_pages);
 		emit_bytes(e, "committed_bytes", z->committed_pages << PAGE_SHIFT);
 		emit_bool(e, "in_use", z->active);
+		emit_u64(e, "lock_busy", z->busy);
 		if (placement_node_of_zone(&r->arena, i) >= 0)
 			emit_u64(e, "node", (uint64_t)placement_node_of_zone(&r->arena, i));
 		else

@@ -108,6 +108,27 @@ START_TEST(what_finds_no_room_is_counted)
 }
 END_TEST
 
+START_TEST(what_caches_are_filled_with_is_counted_while_it_is_on)
+{
+	uint32_t class = sizeclass_of(512);
+	struct profile_totals t;
+	uint64_t refilled;
+
+	ck_assert_int_eq(shma_profile(heap, PROFILE_RATE_MAX), 0);
+	for (int i = 0; i < 1000; i++)
+		ck_assert_uint_ne(shma_alloc(heap, 512, 0), SHMA_NULL);
+	ck_assert(profile_totals(&heap->arena, &t));
+	refilled = t.refilled[class];
+	ck_assert_uint_ge(refilled, 900);
+	ck_assert(t.refills[class] > 1 && t.refills[class] <= refilled);
+	ck_assert_int_eq(shma_profile(heap, 0), 0);
+	for (int i = 0; i < 1000; i++)
+		ck_assert_uint_ne(shma_alloc(heap, 512, 0), SHMA_NULL);
+	ck_assert(profile_totals(&heap->arena, &t));
+	ck_assert_uint_eq(t.refilled[class], refilled);
+}
+END_TEST
+
 START_TEST(a_stack_is_listed_once)
 {
 	struct profile_object first = { .handle = 0 }, second = { .handle = 0 };
@@ -322,6 +343,7 @@ int main(void)
 	tcase_add_test(tc, a_sample_lives_as_long_as_its_object);
 	tcase_add_test(tc, the_place_of_one_that_is_gone_serves_again);
 	tcase_add_test(tc, what_finds_no_room_is_counted);
+	tcase_add_test(tc, what_caches_are_filled_with_is_counted_while_it_is_on);
 	tcase_add_test(tc, a_stack_is_listed_once);
 	tcase_add_test(tc, a_module_is_listed_once_and_by_its_build);
 	tcase_add_test(tc, what_a_killed_writer_left_is_not_shown_and_taken_over);

@@ -85,6 +85,7 @@ START_TEST(a_held_lock_is_busy_and_not_waited_for)
 	r = zone_trylock_patiently(&arena, ZONE);
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	ck_assert_int_eq(r, -EBUSY);
+	ck_assert_uint_ge(atomic_load(&zone_of(&arena, ZONE)->busy), 1);
 	ck_assert_int_lt(after.tv_sec - before.tv_sec, 60); /* not for ever */
 	child_kill(pid);
 }
