@@ -7,6 +7,7 @@ cd "$top_builddir/tests/fuzz"
 ./fuzz_protocol --mutate 30000
 ./fuzz_text --mutate 30000
 ./fuzz_fields --mutate 30000
+./fuzz_position --mutate 3000
 ./fuzz_segment --mutate 2000
 ./fuzz_repair --mutate 30
 ./fuzz_snapshot --mutate 300

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 shift $(($# > 0 ? 1 : 0))
-[ $# -gt 0 ] || set -- protocol text fields segment snapshot repair
+[ $# -gt 0 ] || set -- protocol text fields position segment snapshot repair
 for tool in clang pkg-config; do
 	command -v $tool >/dev/null || { echo "the fuzzer is built with $tool, which is not installed"; exit 77; }
 done
