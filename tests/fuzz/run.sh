@@ -14,7 +14,7 @@ done
 build="build-fuzz"
 mkdir -p "$build/found"
 
-flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 '-DPKGLIBDIR="/usr/lib"' -fno-omit-frame-pointer
+flags=(-std=gnu11 -g -O1 -pthread -D_GNU_SOURCE -DSHM_DEBUG=1 '-DPKGLIBDIR="/usr/lib"' '-DPKGLIBEXECDIR="/usr/libexec"' -fno-omit-frame-pointer
 	-DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPACKAGE_STRING='"shmalloc 0"'
 	-Ishm -Ilibclient -Ilibclient/ondisk -Idaemon -Itools -Itests/unit -Itests/fuzz -w
 	"-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
