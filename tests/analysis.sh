@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 tools/packages.sh gcc cppcheck shellcheck
 status=0
 mapfile -t sources < <(find shm libclient daemon tools -name '*.c')
-defines=(-D_GNU_SOURCE -DNDEBUG -DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPKGLIBDIR='"/usr/lib"' -Ishm -Ilibclient -Ilibclient/ondisk -Idaemon -Itools)
+defines=(-D_GNU_SOURCE -DNDEBUG -DPACKAGE_NAME='"shmalloc"' -DPACKAGE_VERSION='"0"' -DPKGLIBDIR='"/usr/lib"' -DPKGLIBEXECDIR='"/usr/libexec"' -Ishm -Ilibclient -Ilibclient/ondisk -Idaemon -Itools)
 
 echo "cppcheck: ${#sources[@]} files"
 # It takes the bytes of a struct, read through another pointer once they are copied there, for unset.

@@ -148,7 +148,7 @@ int suite_read(char *const *argv, suite_visit visit, void *context)
 		return -ENAMETOOLONG;
 	if (!mkdtemp(dir))
 		return -errno;
-	while (argv[n] && n < SUITE_ARGS_MAX - 5) {
+	while (n < SUITE_ARGS_MAX - 5 && argv[n]) {
 		all[n] = argv[n];
 		n++;
 	}
