@@ -47,6 +47,7 @@ struct bench_peer peers[] = {
 	/* By name only: no bar is theirs. */
 	{.name = "shmalloc-debug", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .by_name = true},
 	{.name = "shmalloc-sampled", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .by_name = true},
+	{.name = "shmalloc-profile", .plugin = "peer_shmalloc", .can = NEEDS_SHARED, .by_name = true},
 };
 const int npeers = (int)(sizeof(peers) / sizeof(peers[0]));
 

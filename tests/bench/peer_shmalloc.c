@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Six peers:
+ * peer_shmalloc.c - this project's library by its public calls alone, in an embedded arena. Its peers:
  *  shmalloc         for a program that holds pointers, as a user of malloc does: shma_alloc_ptr() and
  *                   shma_free_ptr(), which finds the handle anew;
  *  shmalloc-of      the same by one call each: shma_alloc() and shma_ptr(); shma_handle_of() and shma_free(),
@@ -8,7 +8,8 @@
  *  shmalloc-handle  for a program that holds handles: it pays a checked shma_ptr() at each use;
  *  shmalloc-coarse  a log whose records have a coarse time;
  *  shmalloc-debug   as shmalloc, in a debug arena;
- *  shmalloc-sampled as shmalloc, in an arena that watches one allocation in 5,000.
+ *  shmalloc-sampled as shmalloc, in an arena that watches one allocation in 5,000;
+ *  shmalloc-profile as shmalloc, in an arena that is profiled, a sample each 512 KiB.
  */
 #include "peer.h"
 
@@ -126,6 +127,8 @@ static uint64_t arena_clients(void)
 static const char *arena_name;
 
 static int debug_mode;
+
+#define PROFILE_RATE 524288u /* bytes */
 
 static int open_arena(shma **ret, const char *name, uint64_t capacity, int create)
 {
@@ -373,6 +376,8 @@ const struct peer_ops *peer_open(const struct peer_config *config, char *err, si
 
 	if (!r)
 		r = find_heap();
+	if (!r && !strcmp(config->variant, "shmalloc-profile"))
+		r = shma_profile(arena, PROFILE_RATE);
 	if (r) {
 		snprintf(err, err_size, "shma_open(%s): %s", config->arena, shma_strerror(r));
 		return NULL;
