@@ -23,6 +23,8 @@ static void fail(struct draining *p, int err)
 		msg_error("arena %s: its log cannot be written to %s: %s%s", p->store.name, p->store.dir,
 			  strerror(-err),
 			  gone ? "" : "; writers go on, what they overwrite is counted");
+	if (!p->down)
+		p->down_ns = clock_real();
 	p->retry_ns = gone ? 0 : 2 * p->retry_ns;
 	if (!gone && p->retry_ns < RETRY_MIN_NS)
 		p->retry_ns = RETRY_MIN_NS;

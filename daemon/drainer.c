@@ -279,3 +279,13 @@ void drainer_start(struct loop *loop, struct registry *registry, const struct co
 	drainer.registry = registry;
 	drainer.config = config;
 }
+
+int drainer_trouble(const struct served *s, uint64_t *since_ns)
+{
+	const struct draining *p = s->draining;
+
+	if (!p || !p->down)
+		return 0;
+	*since_ns = p->down_ns;
+	return p->down;
+}

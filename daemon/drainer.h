@@ -20,4 +20,7 @@ void drainer_start(struct loop *loop, struct registry *registry, const struct co
 void drainer_adopt(struct served *s);
 void drainer_forget(struct served *s, bool usable);
 
+/* Why its log cannot be written, -errno, and since when; 0: it can. */
+int drainer_trouble(const struct served *s, uint64_t *since_ns);
+
 #endif

@@ -66,6 +66,7 @@ struct draining {
 	bool consumer;
 	bool busy_told;	    /* that another is the consumer */
 	int down;	    /* why nothing can be written, -errno; 0: it can */
+	uint64_t down_ns;   /* since; CLOCK_REALTIME */
 	bool turn;	    /* the next batch goes to a new segment */
 	bool unmarked;	    /* the segment has blocks written from the mapping, and no mark behind them */
 	bool only_close, sync_closed;

@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "deaths.h"
+#include "drainer.h"
 #include "msg.h"
 #include "peer.h"
 #include "purger.h"
 #include "reaper.h"
+#include "ship.h"
 #include "shmalloc.h"
 
 #define ACCEPT_PAUSE UINT64_C(100000000) /* when descriptors or memory have run out */
@@ -215,6 +217,14 @@ static int on_deaths(struct session *s, const struct request *request)
 	return err;
 }
 
+static void tell_trouble(const struct served *served, struct log_trouble *ret)
+{
+	const char *ship = ship_trouble(served, &ret->ship_ns);
+
+	ret->disk = drainer_trouble(served, &ret->disk_ns);
+	snprintf(ret->ship, sizeof ret->ship, "%s", ship ? ship : "");
+}
+
 /* The directory need not be there yet. */
 static int on_log(struct session *s, const struct request *request)
 {
@@ -231,6 +241,7 @@ static int on_log(struct session *s, const struct request *request)
 	if (dir[0] && snprintf(reply.log_dir, sizeof reply.log_dir, "%s/%s", dir, request->name) >=
 			      (int)sizeof reply.log_dir)
 		return answer(s, request, -ENAMETOOLONG);
+	tell_trouble(served, &reply.log);
 	return send_reply(s, &reply, NULL, 0);
 }
 

@@ -34,6 +34,8 @@ struct shipping {
 	uint64_t begun_at, retry_ns;
 	char line[LINE_BYTES];
 	size_t length;
+	char trouble[LINE_BYTES]; /* the last warning; "": none since it ships */
+	uint64_t trouble_ns;	  /* of the first since then; CLOCK_REALTIME */
 };
 
 static struct {
@@ -58,10 +60,21 @@ static void free_if_done(struct shipping *p)
 
 /* ---- what a child says ---- */
 
+static void keep_trouble(struct shipping *p, const char *text)
+{
+	if (!p->trouble[0])
+		p->trouble_ns = clock_real();
+	snprintf(p->trouble, sizeof p->trouble, "%s", text);
+}
+
 static void take_line(struct shipping *p)
 {
 	p->line[p->length] = 0;
 	p->length = 0;
+	if (p->line[0] == 'w')
+		keep_trouble(p, p->line + 1);
+	else
+		p->trouble[0] = 0;
 	if (p->line[0])
 		msg_print(p->line[0] == 'w' ? LOG_WARNING : LOG_NOTICE, "arena %s: %s", p->name,
 			  p->line + 1);
@@ -132,6 +145,7 @@ static void end_done(struct loop_op *op, int result)
 	p->pid = 0;
 	if (!p->forgotten) {
 		tell_end(p, status);
+		keep_trouble(p, "its shipper has ended, and is begun again");
 		begin_later(p);
 	}
 	free_if_done(p);
@@ -293,4 +307,14 @@ void ship_start(struct loop *loop, const struct config *config)
 		ship.config = config;
 	else
 		msg_error("ship = …: there is no log directory to ship from: no log is shipped");
+}
+
+const char *ship_trouble(const struct served *s, uint64_t *since_ns)
+{
+	const struct shipping *p = s->shipping;
+
+	if (!p || !p->trouble[0])
+		return NULL;
+	*since_ns = p->trouble_ns;
+	return p->trouble;
 }

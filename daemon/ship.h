@@ -17,4 +17,7 @@ void ship_start(struct loop *loop, const struct config *config);
 void ship_adopt(struct served *s);
 void ship_forget(struct served *s);
 
+/* What its child said last of why it does not ship, and since when; NULL: it ships. */
+const char *ship_trouble(const struct served *s, uint64_t *since_ns);
+
 #endif

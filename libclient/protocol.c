@@ -180,7 +180,9 @@ int protocol_reply_check(const void *bytes, size_t length, struct reply *ret)
 	if (!text_padded(ret->arena.name, sizeof ret->arena.name) ||
 	    !text_padded(ret->status.io, sizeof ret->status.io) ||
 	    !text_padded(ret->status.release, sizeof ret->status.release) ||
-	    !text_padded(ret->log_dir, sizeof ret->log_dir))
+	    !text_padded(ret->log_dir, sizeof ret->log_dir) || !text_padded(ret->log.ship, sizeof ret->log.ship))
+		return -EBADMSG;
+	if (ret->log.disk > 0 || ret->log.disk < -4095)
 		return -EBADMSG;
 	return 0;
 }

@@ -32,7 +32,7 @@ enum request_type {
 	REQUEST_ARENA_PRESENT =
 		9, /* name, descriptors: a lost memfd arena, handed back by a client */
 	REQUEST_CLIENT_DEATHS = 10, /* name; ARENA_FD_FILE: reports of deaths, if there are any */
-	REQUEST_ARENA_LOG = 11, /* name; reply.log_dir */
+	REQUEST_ARENA_LOG = 11, /* name; reply.log_dir, reply.log */
 	REQUEST_TYPES
 };
 
@@ -126,6 +126,15 @@ struct daemon_status {
 };
 _Static_assert(sizeof(struct daemon_status) == 104, "daemon status");
 
+/* What keeps an arena's log from the disk, and from the engine beyond it; 0 and "": nothing. */
+struct log_trouble {
+	int32_t disk; /* -errno */
+	int32_t reserved;
+	uint64_t disk_ns, ship_ns; /* since; CLOCK_REALTIME */
+	char ship[168];
+};
+_Static_assert(sizeof(struct log_trouble) == 192, "log trouble");
+
 #define PROTOCOL_LOG_BYTES 200 /* a longer path is -ENAMETOOLONG */
 
 struct reply {
@@ -133,8 +142,9 @@ struct reply {
 	struct arena_info arena;
 	struct daemon_status status;
 	char log_dir[PROTOCOL_LOG_BYTES]; /* where the arena's log is drained to; "": nowhere */
+	struct log_trouble log;
 };
-_Static_assert(sizeof(struct reply) == 512, "reply");
+_Static_assert(sizeof(struct reply) == 704, "reply");
 
 /* All zeros but the head, and the name if not NULL: -ENAMETOOLONG, -EINVAL. */
 int protocol_request(struct request *ret, enum request_type type, const char *name);

@@ -366,7 +366,7 @@ int reach_attach(const struct call *call, const char *what, unsigned flags, shma
 	return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
 }
 
-int reach_log_directory(const struct call *call, const char *name, char path[REACH_LOG_BYTES])
+int reach_log(const struct call *call, const char *name, char path[REACH_LOG_BYTES], struct log_trouble *ret)
 {
 	struct request request;
 	struct reply reply;
@@ -388,9 +388,18 @@ int reach_log_directory(const struct call *call, const char *name, char path[REA
 		return TOOL_OK;
 	}
 	code = answered(r, &reply, name);
-	if (!code)
+	if (!code) {
 		memcpy(path, reply.log_dir, REACH_LOG_BYTES);
+		*ret = reply.log;
+	}
 	return code;
+}
+
+int reach_log_directory(const struct call *call, const char *name, char path[REACH_LOG_BYTES])
+{
+	struct log_trouble trouble;
+
+	return reach_log(call, name, path, &trouble);
 }
 
 /* ---- all of them ---- */

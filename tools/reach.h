@@ -42,6 +42,8 @@ int reach_attach(const struct call *call, const char *what, unsigned flags, shma
 /* Where the daemon drains an arena's log to; "": nowhere, or its path is too long to be told, which is said. */
 #define REACH_LOG_BYTES PROTOCOL_LOG_BYTES
 int reach_log_directory(const struct call *call, const char *name, char path[REACH_LOG_BYTES]);
+/* The same, and what keeps the log from there. */
+int reach_log(const struct call *call, const char *name, char path[REACH_LOG_BYTES], struct log_trouble *ret);
 
 /* All arenas in order of name, those that are lost or refused too. Not TOOL_OK from visit: ends. */
 typedef int (*reach_visit)(void *context, const struct arena_info *info);

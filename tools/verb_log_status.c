@@ -126,8 +126,17 @@ static void print_stored(struct emit *e, const char *dir, const struct stored *s
 	}
 }
 
+static void print_error(struct emit *e, const char *key, const char *since_key, const char *text, uint64_t since_ns)
+{
+	emit_string(e, key, text && *text ? text : NULL);
+	if (text && *text)
+		emit_time(e, since_key, since_ns);
+	else
+		emit_none(e, since_key);
+}
+
 static int print(const struct call *call, const char *dir, const struct stored *s, const struct ring_survey *survey,
-		 uint64_t waiting)
+		 uint64_t waiting, const struct log_trouble *trouble)
 {
 	struct emit e;
 
@@ -138,6 +147,8 @@ static int print(const struct call *call, const char *dir, const struct stored *
 	emit_u64(&e, "waiting", waiting);
 	emit_bool(&e, "drained", survey->consumer != 0);
 	print_stored(&e, dir, s);
+	print_error(&e, "disk_error", "disk_error_since", trouble->disk ? strerror(-trouble->disk) : NULL, trouble->disk_ns);
+	print_error(&e, "ship_error", "ship_error_since", trouble->ship, trouble->ship_ns);
 	return tool_finish(&e, TOOL_OK);
 }
 
@@ -145,6 +156,7 @@ int verb_log_status(const struct call *call)
 {
 	char dir[REACH_LOG_BYTES] = "";
 	struct stored stored = { .segments = 0 };
+	struct log_trouble trouble = { 0 };
 	struct ring_survey survey;
 	uint64_t waiting = 0;
 	shma *arena;
@@ -160,8 +172,8 @@ int verb_log_status(const struct call *call)
 		tool_errno(call->argv[0], r);
 		return r == -EUCLEAN ? TOOL_DAMAGE : TOOL_FAILED;
 	}
-	code = reach_needs_daemon(call, call->argv[0]) ? reach_log_directory(call, call->argv[0], dir) : TOOL_OK;
+	code = reach_needs_daemon(call, call->argv[0]) ? reach_log(call, call->argv[0], dir, &trouble) : TOOL_OK;
 	if (!code && dir[0])
 		code = look_at_segments(dir, &stored);
-	return code ? code : print(call, dir, &stored, &survey, waiting);
+	return code ? code : print(call, dir, &stored, &survey, waiting, &trouble);
 }

@@ -45,11 +45,17 @@ more 20 75 "and goes on"
 for one in 0 1 2; do
 	crash $one
 done
+status_says()
+{
+	"$SHMCTL" log status "$name" --json | tr -d '\n' | grep -q "$1"
+}
+eventually 30 status_says '"ship_error": "[^"]*not shipped.*"ship_error_since": "20' || fail "log status does not know"
 for one in 0 1 2; do
 	server $one
 done
 more 30 125 "all were killed"
 
+eventually 30 status_says '"ship_error": null' || fail "log status knows of it still"
 finish
 once 2
 stop

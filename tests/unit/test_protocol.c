@@ -216,6 +216,14 @@ START_TEST(a_reply_repeats_its_request_and_is_checked)
 	reply.log_dir[7] = 0;
 	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), -EBADMSG);
 	memset(reply.log_dir, 0, sizeof reply.log_dir);
+	memset(reply.log.ship, 'x', sizeof reply.log.ship);
+	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), -EBADMSG);
+	memset(reply.log.ship, 0, sizeof reply.log.ship);
+	reply.log.disk = 1;
+	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), -EBADMSG);
+	reply.log.disk = -ENOSPC;
+	ck_assert_int_eq(protocol_reply_check(&reply, sizeof reply, &out), 0);
+	reply.log.disk = 0;
 	ck_assert_uint_eq(out.head.serial, 4711);
 	ck_assert_int_eq(out.head.error, -ENOENT);
 	ck_assert_uint_eq(out.head.type, REQUEST_ARENA_SHOW);
