@@ -85,7 +85,7 @@ SLOW static void *alloc_ptr_slow(struct shma *s, size_t size, shma_handle *h)
 
 FAST void *shma_stack_alloc_ptr(shma *s, size_t size, shma_handle *h)
 {
-	void *start;
+	void *start = NULL; /* for compilers that do not see through the fast path */
 	uint64_t handle = stack_alloc_fast(&s->arena, size, &start);
 
 	if (__builtin_expect(handle == 0, 0))

@@ -96,6 +96,31 @@ static bool freed(void)
 	return result == 0;
 }
 
+/* ---- let go ---- */
+
+static void retain_thing(void)
+{
+	if (shma_retain(self, thing_at(thing)->handle))
+		broken("cannot hold object %u", thing);
+}
+
+static void one_held(void)
+{
+	one();
+	retain_thing();
+}
+
+static void one_large_held(void)
+{
+	one_large();
+	retain_thing();
+}
+
+static void release(void)
+{
+	result = shma_release(self, thing_at(thing)->handle);
+}
+
 /* ---- leaving quarantine ---- */
 
 static void one_kept(void)
@@ -146,6 +171,8 @@ const struct op debug_ops[] = {
 	OP_SO(OP_DEBUG, "free", "watched", one, free_thing, freed),
 	OP_SO(OP_DEBUG, "free", "watched, a page behind it", one_large, free_thing, freed),
 	OP_SO(OP_DEBUG, "free", "watched, another's", anothers, free_thing, freed),
+	OP_SO(OP_DEBUG, "release", "watched, last", one_held, release, freed),
+	OP_SO(OP_DEBUG, "release", "watched, last, a page behind it", one_large_held, release, freed),
 	OP_SO(OP_DEBUG, "free", "out of quarantine", one_kept, leave, freed),
 	OP_SO(OP_DEBUG, "free", "out of quarantine, large", one_large_kept, leave, freed),
 	OP_SO(OP_DEBUG, "free", "a second time, reported", one_gone, free_again, was_told),
