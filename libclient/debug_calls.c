@@ -58,18 +58,17 @@ static void copy_end(struct debug_caller *caller, const char *from, size_t lengt
 static void locate_by_stack(struct arena *a, struct debug_caller *caller)
 {
 	uint64_t frames[PROFILE_FRAMES];
-	struct profile_stack stack;
 	uint32_t count, site;
+	uintptr_t nearest;
 
 	if (a->readonly || profile_prepare(a))
 		return;
-	count = profile_binaries_stack(a, frames);
+	count = profile_binaries_stack(a, frames, &nearest);
 	site = count ? profile_site(a, frames, count) : PROFILE_NONE;
-	if (site == PROFILE_NONE || !profile_stack(a, site, &stack))
-		return;
-	caller->site = site + 1;
-	if (!profile_binaries_program())
-		frame_text(a, &stack, 0, caller->where, sizeof(caller->where));
+	if (site != PROFILE_NONE)
+		caller->site = site + 1;
+	if (nearest)
+		profile_binaries_text(nearest, caller->where, sizeof(caller->where));
 }
 
 static void locate(struct arena *a, struct debug_caller *caller)

@@ -2,7 +2,9 @@
 #include "profile_binaries.h"
 
 #include <elf.h>
+#include <inttypes.h>
 #include <link.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -154,11 +156,12 @@ bool profile_binaries_own(uintptr_t call)
 	return b && !b->is_program && call >= b->from && call < b->to;
 }
 
-bool profile_binaries_program(void)
+void profile_binaries_text(uintptr_t call, char *to, size_t size)
 {
-	const struct binary *b = find((uintptr_t)profile_binaries_own);
+	const struct binary *b = find(call);
+	const char *slash = b ? strrchr(b->path, '/') : NULL;
 
-	return !b || b->is_program;
+	snprintf(to, size, "%.24s+%#" PRIxPTR, slash ? slash + 1 : b ? b->path : "?", b ? call - b->bias : call);
 }
 
 /* ---- stacks ---- */
@@ -191,13 +194,15 @@ static uint32_t own_calls(const struct trace *t)
 	return n < t->count ? n : 0;
 }
 
-uint32_t profile_binaries_stack(struct arena *a, uint64_t frames[PROFILE_FRAMES])
+uint32_t profile_binaries_stack(struct arena *a, uint64_t frames[PROFILE_FRAMES], uintptr_t *nearest)
 {
 	struct trace t = { .count = 0 };
-	uint32_t n = 0;
+	uint32_t n = 0, own;
 
 	_Unwind_Backtrace(add_call, &t);
-	for (uint32_t i = own_calls(&t); i < t.count && n < PROFILE_FRAMES; i++)
+	own = own_calls(&t);
+	*nearest = own ? t.calls[own] : 0;
+	for (uint32_t i = own; i < t.count && n < PROFILE_FRAMES; i++)
 		frames[n++] = profile_binaries_frame(a, t.calls[i]);
 	return n;
 }

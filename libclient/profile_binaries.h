@@ -10,9 +10,10 @@
 uint64_t profile_binaries_frame(struct arena *a, uintptr_t call);
 /* Whether it lies in the library that this function is in, which is no program. */
 bool profile_binaries_own(uintptr_t call);
-/* Whether this function is in the program itself. */
-bool profile_binaries_program(void);
-/* The calls that lead here, innermost first, the library's own left out where it is no program: how many. */
-uint32_t profile_binaries_stack(struct arena *a, uint64_t frames[PROFILE_FRAMES]);
+/* The calls that lead here, innermost first, the library's own left out where it is no program: how many.
+ * *nearest: the address of the first, 0 where it may be one of the library's. */
+uint32_t profile_binaries_stack(struct arena *a, uint64_t frames[PROFILE_FRAMES], uintptr_t *nearest);
+/* A call as "module+0x1234". */
+void profile_binaries_text(uintptr_t call, char *to, size_t size);
 
 #endif

@@ -76,7 +76,8 @@ static void adapt(struct thread_cell *cell)
 static void record(struct shma *s, uint64_t handle, uint64_t size, uint64_t mean)
 {
 	uint64_t frames[PROFILE_FRAMES];
-	uint32_t n = profile_binaries_stack(&s->arena, frames);
+	uintptr_t nearest;
+	uint32_t n = profile_binaries_stack(&s->arena, frames, &nearest);
 
 	profile_sample(&s->arena, handle, size, mean, frames, n);
 }

@@ -511,8 +511,7 @@ struct shma_debug_report {
  * -EOPNOTSUPP: not a debug arena. Async-signal-safe. */
 SHMA_API int shma_debug_report(shma *a, uint64_t *cursor, struct shma_debug_report *ret);
 /* The calls of a stack, innermost first, as "module+0x1234 < module+0x5678 …" (module and offset are good when the process
- * is gone; `shmctl-tool debug` has names). Cut to size, 0 at its end. How many calls; -ENOENT: no such stack; -EOPNOTSUPP.
- * Async-signal-safe. */
+ * is gone; `shmctl-tool debug` has names). Cut to size, 0 at its end. How many calls; -ENOENT: no such stack; -EOPNOTSUPP. */
 SHMA_API int shma_debug_stack(shma *a, uint32_t stack, char *text, size_t size);
 /* fn is called by whichever thread of this process finds something, at the end of the call that found it; it may use
  * the arena. NULL: nobody is. -EOPNOTSUPP. */
