@@ -8,6 +8,7 @@
 #include "nodes.h"
 #include "parse.h"
 #include "placement.h"
+#include "profile.h"
 #include "reach.h"
 
 /* The place of a value in a list of words, or -EINVAL. */
@@ -188,11 +189,41 @@ static void tell_shortfall(const struct call *call, const struct arena_terms *te
 	reach_close(&r);
 }
 
+/* From the start, but for an arena that somebody attached to in between. */
+static int begin_profile(const struct call *call, uint64_t rate)
+{
+	shma *arena;
+	int code = reach_attach(call, call->argv[0], 0, &arena), err;
+
+	if (code)
+		return code;
+	err = shma_profile(arena, rate);
+	shma_close(arena);
+	if (!err)
+		return TOOL_OK;
+	tool_errno("profile", err);
+	return TOOL_FAILED;
+}
+
+/* 0: none is asked for. */
+static int parse_profile(const struct call *call, uint64_t *ret)
+{
+	const char *text = call_option(call, "profile");
+	int err = text ? parse_size(text, ret) : 0;
+
+	if (!err && text && (*ret < PROFILE_RATE_MIN || *ret > PROFILE_RATE_MAX))
+		err = -EINVAL;
+	return err ? tool_bad_value(call, "profile", err) : TOOL_OK;
+}
+
 int verb_arena_create(const struct call *call)
 {
 	struct arena_terms terms;
+	uint64_t rate = 0;
 	int code = parse_terms(call, &terms);
 
+	if (!code)
+		code = parse_profile(call, &rate);
 	if (code)
 		return code;
 	code = call->embedded ? create_embedded(call->argv[0], &terms)
@@ -201,5 +232,5 @@ int verb_arena_create(const struct call *call)
 		explain_bind(call->argv[0]);
 	if (!code)
 		tell_shortfall(call, &terms);
-	return code;
+	return code || !rate ? code : begin_profile(call, rate);
 }

@@ -34,6 +34,7 @@ static const struct verb_option create_options[] = {
 	{ "quota", 0, "SIZE", "that one client may own; default none", false },
 	{ "debug", 0, NULL, "watch all objects: red zones, quarantine, who allocated and freed them", false },
 	{ "debug-sample", 0, "N", "watch about one allocation in N, in pages of its own", false },
+	{ "profile", 0, "SIZE", "sample one allocation in SIZE bytes from the start, as the verb profile does later", false },
 	{ NULL, 0, NULL, NULL, false },
 };
 

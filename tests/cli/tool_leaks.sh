@@ -46,6 +46,12 @@ expect 0 --embedded leaks "$id-none" --json
 json_has "d['unreached_objects'] == 0 and d['objects'] == []"
 expect 1 --embedded leaks "$id-none" --collapsed
 err_has 'not profiled'
+expect 0 --embedded arena create "$id-some" --size 16M --profile 64K
+expect 0 --embedded profile "$id-some" --json
+json_has "d['rate_bytes'] == 65536"
+expect 0 --embedded leaks "$id-some" --collapsed
+expect 2 --embedded arena create "$id-more" --size 16M --profile 1
+expect 1 --embedded arena show "$id-more"
 expect 2 --embedded leaks "$id" --before sometime
 expect 2 --embedded leaks "$id" --limit many
 expect 1 --embedded leaks "$id-never"
