@@ -44,7 +44,21 @@ static void show_figure(void *context, const struct suite_figure *f)
 	emit_row_end(all->e);
 }
 
-static int show_json(char *const *argv)
+/* Whether a list, of names between commas, has it. */
+static bool asked(const char *peers, const char *name)
+{
+	size_t n = strlen(name), word;
+
+	for (const char *at = peers;; at += word + 1) {
+		word = strcspn(at, ",");
+		if (word == n && !strncmp(at, name, n))
+			return true;
+		if (!at[word])
+			return false;
+	}
+}
+
+static int show_json(char *const *argv, const char *peers)
 {
 	static const char *const columns[] = { "workload", "trace",  "metric", "unit",		  "peer",
 					       "runs",	   "failed", "median", "to_best_private", NULL };
@@ -59,7 +73,7 @@ static int show_json(char *const *argv)
 	emit_table_end(&e);
 	emit_table(&e, "not_installed", missing);
 	for (size_t i = 0; suite_mallocs[i]; i++) {
-		if (all.seen[i])
+		if (all.seen[i] || !asked(peers, suite_mallocs[i]))
 			continue;
 		emit_row(&e);
 		emit_string(&e, "malloc", suite_mallocs[i]);
@@ -107,7 +121,7 @@ int verb_bench(const struct call *call)
 	n += pass(call, "trace", "--trace", NULL, argv + n);
 	argv[n] = NULL;
 	if (call->json)
-		return show_json(argv);
+		return show_json(argv, call_option(call, "peers") ? call_option(call, "peers") : SHORT_PEERS);
 	result = suite_show(argv);
 	if (result < 0)
 		tool_errno("bench", result);

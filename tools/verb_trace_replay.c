@@ -326,10 +326,12 @@ static int replay(struct replay *r)
 #define OTHERS "glibc,jemalloc,mimalloc,tcmalloc"
 #define OTHERS_MAX 8
 
-/* Figures of who took part; less than 0: none. */
+/* Figures of who took part; less than 0: none. Who is not installed is not even seen; a run may fail of who is. */
 struct beside {
 	const char *names[OTHERS_MAX];
 	double ns[OTHERS_MAX], above[OTHERS_MAX];
+	bool seen[OTHERS_MAX];
+	unsigned failed[OTHERS_MAX];
 	size_t count;
 };
 
@@ -338,9 +340,13 @@ static void note(void *context, const struct suite_figure *f)
 	struct beside *b = context;
 
 	for (size_t i = 0; i < b->count; i++) {
-		if (strcmp(b->names[i], f->peer) || strcmp(f->workload, "trace") || !f->runs)
+		if (strcmp(b->names[i], f->peer) || strcmp(f->workload, "trace"))
 			continue;
-		*(strcmp(f->metric, "ns") ? &b->above[i] : &b->ns[i]) = f->median;
+		b->seen[i] = true;
+		if (f->failed > b->failed[i])
+			b->failed[i] = f->failed;
+		if (f->runs)
+			*(strcmp(f->metric, "ns") ? &b->above[i] : &b->ns[i]) = f->median;
 	}
 }
 
@@ -366,7 +372,8 @@ static int measure_beside(const struct replay *r, struct beside *b)
 
 static void print_beside(struct emit *e, const struct beside *b)
 {
-	static const char *const columns[] = { "malloc", "installed", "ns_per_event", "above_live_percent", NULL };
+	static const char *const columns[] = { "malloc", "installed", "failed", "ns_per_event",
+					       "above_live_percent", NULL };
 
 	if (!b->count)
 		return;
@@ -374,14 +381,16 @@ static void print_beside(struct emit *e, const struct beside *b)
 	for (size_t i = 0; i < b->count; i++) {
 		emit_row(e);
 		emit_string(e, "malloc", b->names[i]);
-		emit_bool(e, "installed", b->ns[i] >= 0);
-		if (b->ns[i] < 0) {
+		emit_bool(e, "installed", b->seen[i]);
+		emit_u64(e, "failed", b->failed[i]);
+		if (b->ns[i] < 0)
 			emit_none(e, "ns_per_event");
-			emit_none(e, "above_live_percent");
-		} else {
+		else
 			emit_real(e, "ns_per_event", b->ns[i], 2);
+		if (b->above[i] < 0)
+			emit_none(e, "above_live_percent");
+		else
 			emit_percent(e, "above_live_percent", b->above[i]);
-		}
 		emit_row_end(e);
 	}
 	emit_table_end(e);

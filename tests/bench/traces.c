@@ -53,6 +53,19 @@ static int unpack(const char *path)
 	return -1;
 }
 
+/* By what it begins with, as the tool has it: its name may be any. */
+static bool is_packed(const char *path)
+{
+	static const unsigned char magic[4] = {0x28, 0xb5, 0x2f, 0xfd};
+	unsigned char first[4];
+	FILE *f = fopen(path, "re");
+	bool packed = f && fread(first, sizeof(first), 1, f) == 1 && !memcmp(first, magic, sizeof(magic));
+
+	if (f)
+		fclose(f);
+	return packed;
+}
+
 static void trace_add(const char *path)
 {
 	char copy[4096];
@@ -67,7 +80,7 @@ static void trace_add(const char *path)
 	snprintf(copy, sizeof(copy), "%s", path);
 	snprintf(opt.trace_names[t], sizeof(opt.trace_names[t]), "%.31s", basename(copy));
 	opt.trace_names[t][strcspn(opt.trace_names[t], ".")] = '\0';
-	if (strlen(path) > 4 && !strcmp(path + strlen(path) - 4, ".zst")) {
+	if (is_packed(path)) {
 		int fd = unpack(path);
 
 		if (fd < 0)

@@ -47,6 +47,27 @@ if [ "${SANITIZERS:-no}" = no ]; then
 	json_has "[m['malloc'] for m in d['beside']] == ['shmalloc', 'glibc', 'jemalloc', 'mimalloc', 'tcmalloc']"
 	json_has "all(m['installed'] and m['ns_per_event'] > 0 for m in d['beside'][:2])"
 	json_has "all((m['ns_per_event'] is None) != m['installed'] for m in d['beside'])"
+	json_has "all(m['failed'] == 0 for m in d['beside'])"
+	# A malloc that is there and fails is not called missing.
+	mkdir "$dir/bad"
+	if ${CC:-cc} -shared -fPIC -o "$dir/bad/libjemalloc.so.2" -x c - 2>/dev/null <<-'EOF'
+		#include <stdlib.h>
+		void *malloc(size_t n) { (void)n; abort(); }
+		void free(void *p) { (void)p; }
+	EOF
+	then
+		before=${LD_LIBRARY_PATH-}
+		LD_LIBRARY_PATH=$dir/bad${before:+:$before}
+		export LD_LIBRARY_PATH
+		expect 0 trace replay "$dir/good.trace" --json
+		LD_LIBRARY_PATH=$before
+		[ -n "$before" ] || unset LD_LIBRARY_PATH
+		err_has 'FAILED: trace on jemalloc'
+		json_valid
+		json_has "[m for m in d['beside'] if m['malloc'] == 'jemalloc'][0]['installed'] is True"
+		json_has "[m for m in d['beside'] if m['malloc'] == 'jemalloc'][0]['failed'] > 0"
+		json_has "[m for m in d['beside'] if m['malloc'] == 'jemalloc'][0]['ns_per_event'] is None"
+	fi
 fi
 
 header 0 1 >"$dir/empty.trace"
@@ -58,6 +79,12 @@ if command -v zstd >/dev/null; then
 	zstd -q "$dir/good.trace" -o "$dir/good.trace.zst"
 	expect 0 trace replay "$dir/good.trace.zst" --alone --json
 	json_has "d['events'] == 553 and 'beside' not in d"
+	# What it is shows in the file, not in its name; so for those beside the arena, too.
+	if [ "${SANITIZERS:-no}" = no ]; then
+		cp "$dir/good.trace.zst" "$dir/packed"
+		expect 0 trace replay "$dir/packed" --json
+		json_has "all(m['installed'] and m['ns_per_event'] > 0 for m in d['beside'][:2])"
+	fi
 	# Two frames in one file are one trace.
 	head -c 1000 "$dir/good.trace" | zstd -q >"$dir/two.zst"
 	tail -c +1001 "$dir/good.trace" | zstd -q >>"$dir/two.zst"
