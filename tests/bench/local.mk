@@ -67,7 +67,7 @@ bench_shared = -fPIC -fno-plt -shared -pthread -ftls-model=initial-exec -fvisibi
 %D%/peer_shmalloc.so: %D%/peer_shmalloc.c %D%/peer.h libclient/shmalloc.h libshmalloc.la
 	$(AM_V_at)$(MKDIR_P) %D%
 	$(AM_V_CCLD)if test -f .libs/libshmalloc.so; then \
-		lib="-L.libs -Wl,-rpath,\$$ORIGIN/../../.libs:$(libdir) -lshmalloc"; \
+		lib="-L.libs -Wl,-rpath,$(libdir) -lshmalloc"; \
 	else \
 		lib=".libs/libshmalloc.a $(NUMA_LIBS) $(ZSTD_LIBS)"; \
 	fi; \
