@@ -12,7 +12,7 @@ suite_DATA = $(bench_plugins)
 	%D%/report.c %D%/report.h %D%/report_table.c %D%/bars.c %D%/machine.c \
 	%D%/work.c %D%/work.h \
 	%D%/work_one.c %D%/work_latency.c %D%/gang.c %D%/gang.h %D%/work_many.c %D%/work_log.c %D%/work_memory.c \
-	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c %D%/work_purge.c %D%/work_stack.c %D%/work_object.c \
+	%D%/work_scale.c %D%/work_trace.c %D%/work_recovery.c %D%/work_huge.c %D%/work_purge.c %D%/work_stack.c %D%/work_object.c %D%/work_file.c \
 	%D%/peer.h
 # Flags are part of what instructions are counted for.
 %C%_bench_CPPFLAGS = $(AM_CPPFLAGS) -DBENCH_CFLAGS='"$(CFLAGS)"'

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +42,8 @@ struct peer_object {
 	int (*release)(peer_ref ref);
 	peer_ref (*pack)(peer_ref ref, int level); /* in its place; 0: no memory */
 	peer_ref (*unpack)(peer_ref ref);
+	peer_ref (*map_file)(const char *path); /* 0: errno */
+	ssize_t (*read)(peer_ref ref, size_t offset, void *to, size_t len);
 };
 
 struct peer_ops {

@@ -308,7 +308,20 @@ static peer_ref object_unpack(peer_ref ref)
 	return shma_unpack(arena, ref);
 }
 
-static const struct peer_object objects = { object_retain, object_release, object_pack, object_unpack };
+static peer_ref object_map_file(const char *path)
+{
+	shma_handle h;
+
+	return shma_map_file(arena, path, &h, NULL) ? 0 : h;
+}
+
+static ssize_t object_read(peer_ref ref, size_t offset, void *to, size_t len)
+{
+	return shma_read(arena, ref, offset, to, len);
+}
+
+static const struct peer_object objects = { object_retain, object_release,  object_pack,
+					    object_unpack, object_map_file, object_read };
 static const struct peer_stack pointer_stack = { stack_mark, stack_pointer, stack_reset };
 static const struct peer_stack handle_stack = { stack_mark, stack_handle, stack_reset };
 static const struct peer_stack handle_scope = { scope_mark, NULL, scope_reset };

@@ -266,6 +266,8 @@ int work_roads(struct run *r);
 /* work_object.c */
 int work_hold(struct run *r);
 int work_pack(struct run *r); /* arg: bytes */
+/* work_file.c: arg: bytes */
+int work_file(struct run *r);
 /* work_recovery.c: arg: percent of all objects that the dead one had */
 int work_recovery(struct run *r);
 
