@@ -87,7 +87,7 @@ static void print_classes(struct emit *e, const struct stats_detail *d)
 
 static bool owns_something(const struct stats_client *c)
 {
-	return c->owned_objects || c->bookkeeping_bytes || c->extents || c->threads;
+	return c->owned_objects || c->bookkeeping_bytes || c->extents || c->threads || c->holds;
 }
 
 static void print_client(struct emit *e, const struct reach *r, uint32_t number,
@@ -113,6 +113,8 @@ static void print_client(struct emit *e, const struct reach *r, uint32_t number,
 	emit_bytes(e, "cached_bytes", c->cached_bytes);
 	emit_bytes(e, "bookkeeping_bytes", c->bookkeeping_bytes);
 	emit_u64(e, "extents", c->extents);
+	emit_u64(e, "held_objects", c->held_objects);
+	emit_u64(e, "holds", c->holds);
 	emit_row_end(e);
 }
 
@@ -128,6 +130,8 @@ static void print_clients(struct emit *e, const struct reach *r, const struct st
 					       "cached_bytes",
 					       "bookkeeping_bytes",
 					       "extents",
+					       "held_objects",
+					       "holds",
 					       NULL };
 
 	/* In JSON "clients" is the number of them: the detail is called "owners". */

@@ -23,6 +23,8 @@ lost=$(sed -n 's/^lost //p' "$dir/said" | tr '\n' ' ')
 json_has "{int(o['handle'], 16) for o in d['objects']} == {int(h, 16) for h in '$lost'.split()}"
 json_has "d['objects'][0]['bytes'] >= 200000 and d['objects'][0]['allocated'] and d['objects'][0]['pid'] > 0"
 json_has "'lose' in d['objects'][0]['calls'] or '+0x' in d['objects'][0]['calls']"
+expect 0 --embedded stats "$id" --json
+json_has "[(o['held_objects'], o['holds']) for o in d['owners'] if o['holds']] == [(1, 1)] and d['holds'] == 1"
 expect 0 --embedded leaks "$id" -n 1
 out_has '^unreached objects: *2$'
 expect 0 --embedded leaks "$id" --collapsed
