@@ -112,6 +112,7 @@ static void print_held(FILE *f, struct arena *a, uint32_t client)
 	arena_refresh(a); /* zones that were put into use since */
 	held_count(a, client, REGIONS, h);
 	fprintf(f, "threads=%" PRIu64 "\nregions=%" PRIu64 "\nwhole=%d\n", h->threads, h->regions, h->whole);
+	fprintf(f, "kept=%" PRIu64 "\nholds=%" PRIu64 "\n", h->kept, h->holds);
 	for (uint32_t i = 0; i < CLASSES; i++) {
 		const struct held_size *s = &h->sizes[i];
 

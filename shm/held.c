@@ -5,6 +5,7 @@
 
 #include "cache.h"
 #include "client.h"
+#include "hold.h"
 #include "slab.h"
 #include "walk.h"
 
@@ -99,6 +100,25 @@ static void count_threads(const struct arena *a, uint32_t client, struct held *h
 	}
 }
 
+/* As many pages of records as there may be regions. */
+static void count_holds(const struct arena *a, uint32_t client, uint64_t pages_max, struct held *h)
+{
+	uint64_t left = pages_max * HOLD_PAGE_RECORDS;
+
+	for (uint64_t at = 0; left-- && (at = hold_scan(a, at)) != HOLD_NONE; at++) {
+		const struct hold_record *r = hold_record_at(a, at);
+
+		for (uint32_t i = 0; i < HOLD_SLOTS; i++) {
+			uint32_t slot = atomic_load_explicit(&r->slots[i], memory_order_relaxed);
+
+			if (!hold_slot_count(slot) || hold_slot_client(slot) != client)
+				continue;
+			h->kept++;
+			h->holds += hold_slot_count(slot);
+		}
+	}
+}
+
 void held_count(const struct arena *a, uint32_t client, uint64_t regions_max, struct held *ret)
 {
 	uint64_t known = atomic_load_explicit(&a->pages_known, memory_order_relaxed);
@@ -106,6 +126,7 @@ void held_count(const struct arena *a, uint32_t client, uint64_t regions_max, st
 
 	memset(ret, 0, sizeof(*ret));
 	count_threads(a, client, ret);
+	count_holds(a, client, regions_max, ret);
 	while ((region = client_marks_next(a, client, region)) != CLIENT_NO_REGION) {
 		if (region * REGION_PAGES >= known)
 			break;

@@ -22,6 +22,7 @@ struct held {
 	uint64_t large_bytes;
 	uint64_t extents, extent_bytes; /* raw ones: under way, or threads' own */
 	uint64_t threads;
+	uint64_t kept, holds; /* objects that it kept alive with others perhaps, and how often: see hold.h */
 	uint64_t regions; /* looked at */
 	bool whole;	  /* there were no more */
 };

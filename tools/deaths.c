@@ -135,6 +135,10 @@ static int take_line(struct death *d, const char *key, const char *value)
 		d->uid = strtoull(value, NULL, 10);
 	else if (!strcmp(key, "threads"))
 		d->threads = strtoull(value, NULL, 10);
+	else if (!strcmp(key, "kept"))
+		d->kept = strtoull(value, NULL, 10);
+	else if (!strcmp(key, "holds"))
+		d->holds = strtoull(value, NULL, 10);
 	else if (!strcmp(key, "attached"))
 		d->attached_ns = strtoull(value, NULL, 10);
 	else if (!strcmp(key, "died"))

@@ -30,6 +30,7 @@ struct death {
 	uint64_t uid, threads;
 	bool counted, whole; /* what it held; all of it */
 	uint64_t objects, bytes; /* that programs had */
+	uint64_t kept, holds;	 /* objects that it kept alive with others perhaps, and how often */
 	struct death_size *sizes;
 	struct death_record *records;
 	struct profile_place *calls; /* most bytes first; estimated from samples */

@@ -128,6 +128,8 @@ static void print_whole(struct emit *e, const struct death *d)
 	emit_bool(e, "whole", d->whole);
 	emit_bytes(e, "live", d->bytes);
 	emit_u64(e, "objects", d->objects);
+	emit_u64(e, "held_objects", d->kept);
+	emit_u64(e, "holds", d->holds);
 	print_held(e, d);
 	print_calls(e, d);
 	print_records(e, d);

@@ -45,6 +45,7 @@ r=$(report "$pid")
 expect "a killed one's signal" "$(field "$r" ended)" "signal 9"
 expect "whose client it was" "$(field "$r" arena) $(field "$r" command)" "$name *mourned*"
 expect "what it held: 200 of 112 bytes, 20 of 1008 or more, 1 MiB" "$(field "$r" objects)" 221
+expect "and one by two holds" "$(field "$r" held_objects) $(field "$r" holds)" "1 2"
 sizes=$(printf '%s\n' "$r" | tr -d ' \n' | grep -o '{"object_bytes":[0-9]*,"private_objects":[0-9]*,"shared_objects":[0-9]*')
 expect "objects by size, shared ones apart" "$sizes" '*"object_bytes":1[0-9]*,"private_objects":[0-9]*,"shared_objects":20*'
 expect "its last 50 records" "$(printf '%s\n' "$r" | grep -c '"text"')" 50

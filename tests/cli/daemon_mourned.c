@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * daemon_mourned SOCKET ARENA HOW RECORDS : a client that holds 300 private objects of 100 bytes, 20 shared ones of 1000
- * and one of 1 MiB, frees a third of the small ones, logs, and ends: "exit", "abort", or "wait" for somebody to kill it.
+ * and one of 1 MiB, frees a third of the small ones, keeps another by two holds, logs, and ends: "exit", "abort", or "wait" for somebody to kill it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,9 @@ static void must(int ok, const char *what)
 
 static void hold(void)
 {
-	shma_handle h[300];
+	shma_handle h[300], kept = shma_alloc(a, 64, 0);
+
+	must(kept && !shma_retain(a, kept) && !shma_retain(a, kept), "retain");
 
 	for (int i = 0; i < 300; i++)
 		must((h[i] = shma_alloc(a, 100, 0)) != SHMA_NULL, "alloc");
