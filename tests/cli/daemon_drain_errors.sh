@@ -51,14 +51,14 @@ disk_fails()
 	sleep 0.3
 	eval "$2"
 	eventually 10 said 'cannot be written' || fail "$1: not said"
-	status_says '"disk_error": "[A-Z].*"disk_error_since": "20' || fail "$1: log status does not know"
+	eventually 20 status_says '"disk_error": "[A-Z].*"disk_error_since": "20' || fail "$1: log status does not know"
 	most=$(($(logged) + 12000)) # more than the ring holds
 	eventually 20 goes_on || fail "$1: writers do not go on"
 	finish
 	echo "ok: $1: said, and writers went on, $written records"
 	eval "$3"
 	eventually 20 said 'is written again' || fail "$1: not resumed"
-	status_says '"disk_error": null' || fail "$1: log status knows of it still"
+	eventually 20 status_says '"disk_error": null' || fail "$1: log status knows of it still"
 	eventually 20 caught_up || {
 		(look) || true
 		fail "$1: $written were written, not all are there or counted"
