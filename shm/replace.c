@@ -7,6 +7,7 @@
 #include "object_word.h"
 #include "pagemap.h"
 #include "slab.h"
+#include "stop_point.h"
 #include "words.h"
 
 #define ATTEMPTS 64
@@ -84,6 +85,7 @@ static int claim(struct arena *a, const struct thread_block *t, struct persist_i
 		atomic_store_explicit(&intent->armed, INTENT_NONE, memory_order_relaxed);
 		if (state_kind(*state) == OBJECT_PERSISTENT)
 			arm(intent);
+		STOP_POINT(replace_armed);
 		/* Crash: before, the old one as it was, and the new one returns with us; after, the old one does. */
 		r = object_claim(a, o, *state, object_next_gen(t, o->gen));
 	}
@@ -102,9 +104,11 @@ int replace_object(struct arena *a, struct thread_block *t, uint64_t from, uint6
 	t->intent.cell = to;
 	t->intent.gen = object_next_gen(t, o.gen);
 	r = claim(a, t, &t->intent, &o, &state);
+	STOP_POINT(replace_claimed);
 	/* Crash: before, recovery does this; after, there is nothing more for it to do. */
 	if (!r)
 		give_kind(a, to, state, a->client);
+	STOP_POINT(replace_given);
 	disarm(&t->intent);
 	if (!r)
 		object_put_claimed(a, t, from, &o, state);
@@ -141,6 +145,7 @@ void replace_recover(struct arena *a, const struct thread_block *tb, uint32_t cl
 	if (atomic_load_explicit(&tb->intent.armed, memory_order_acquire) != INTENT_REPLACE ||
 	    handle_tag(intent.cell) != a->tag || !is_claimed(a, intent.handle, intent.gen, client))
 		return;
+	STOP_POINT(replace_recovering);
 	/* Crash: before, the next recoverer does it; after, it finds the new one no longer private. Armed is only for
 	 * what was the arena's. */
 	give_kind(a, intent.cell, state_make(OBJECT_PERSISTENT, 0, 0), client);

@@ -161,6 +161,11 @@
 	X(persist_stored, "a cell holds an object that is its client's still") \
 	X(persist_worded, "an object is persistent, its persist armed") \
 	X(persist_recovering, "a dead client's handle is to leave its cell") \
+	/* replace.c */ \
+	X(replace_armed, "an object is about to be replaced by another") \
+	X(replace_claimed, "an object is its replacer's, the other is private still") \
+	X(replace_given, "an object is replaced, its place not free yet") \
+	X(replace_recovering, "a dead client's replacement is to become the arena's") \
 	/* stack.h */ \
 	X(stack_object_written, "temporary memory is written, its region's top below it") \
 	/* stack.c */ \

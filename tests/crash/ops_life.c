@@ -359,6 +359,7 @@ const struct op life_ops[] = {
 	RECOVERY("free", "another's span", 1, 2),
 	RECOVERY("resize", "moving, small to large", 1, 2),
 	RECOVERY("resize", "in place, large trimmed", 1, 2),
+	RECOVERY("pack", "persistent", 11, 12),
 	RECOVERY("take", "span of zones", 1, 1),
 	RECOVERY("publish", "small", 2, 3),
 	RECOVERY("publish", "small", 11, 12),
