@@ -261,6 +261,7 @@ static int find_what_stays(struct repair_run *r)
 	if (err)
 		return err;
 	repair_find_slabs(r);
+	repair_exchanges(r);
 	err = repair_log(r);
 	if (err)
 		return err;

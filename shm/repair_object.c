@@ -283,6 +283,64 @@ void repair_each_published(struct repair_run *r,
 	}
 }
 
+/* ---- one in another's place (replace.h) ---- */
+
+static bool word_of(struct repair_run *r, uint64_t handle, struct repair_word *ret)
+{
+	uint64_t offset = handle_offset(handle), page = offset >> PAGE_SHIFT;
+
+	if (handle_tag(handle) != r->a.tag || page >= r->pages)
+		return false;
+	if (r->use[page])
+		return repair_word_at(r, offset, ret);
+	*ret = (struct repair_word){ .entry = &r->a.pages[page] };
+	return offset % PAGE_SIZE == 0;
+}
+
+static bool is_word(const struct repair_word *w, uint64_t entry, uint32_t state)
+{
+	uint64_t w0;
+
+	if (w->slab)
+		return atomic_load_explicit(w->slab, memory_order_relaxed) == state;
+	w0 = atomic_load_explicit(&w->entry->w0, memory_order_relaxed);
+	return entry ? w0 == entry : pw0_is_object(w0) && pw0_state(w0) == state;
+}
+
+/* Crash: before, the next run does it; after, the new one is the arena's, and no longer private: nothing is to be
+ * done. The old one, the dead client's by then, goes with its other things, after this. */
+static void finish_exchange(struct repair_run *r, const struct persist_intent *intent, uint32_t client)
+{
+	uint32_t from = intent->gen & 0xffff, to = handle_gen(intent->cell);
+	struct repair_word w;
+
+	if (word_of(r, intent->handle, &w) &&
+	    is_word(&w, pw0_make(PAGE_RAW, client, from, RAW_PLAIN), state_make(OBJECT_PRIVATE, client, from)) &&
+	    word_of(r, intent->cell, &w) && is_word(&w, 0, state_make(OBJECT_PRIVATE, client, to)))
+		repair_word_set(&w, state_make(OBJECT_PERSISTENT, 0, to));
+}
+
+static bool intent_at(struct repair_run *r, uint32_t index, uint64_t word, enum intent_kind kind,
+		      struct thread_block *ret)
+{
+	return thread_word_state(word) == THREAD_LIVE && repair_in_file(r, thread_word_page(word), 1) &&
+	       repair_unused(r, thread_word_page(word), 1) && walk_thread(&r->a, index, word, ret) &&
+	       atomic_load_explicit(&ret->intent.armed, memory_order_relaxed) == kind;
+}
+
+void repair_exchanges(struct repair_run *r)
+{
+	const _Atomic uint64_t *words = arena_at(&r->a, r->a.g.thread_words);
+	struct thread_block block;
+
+	for (uint32_t i = 0; i < THREADS_MAX; i++) {
+		uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
+
+		if (intent_at(r, i, word, INTENT_REPLACE, &block))
+			finish_exchange(r, &block.intent, thread_word_client(word));
+	}
+}
+
 /* ---- shma_persist() ---- */
 
 static int keep_intent(struct repair_run *r, const struct thread_block *block, uint32_t client,
@@ -315,11 +373,7 @@ int repair_intents_read(struct repair_run *r)
 		uint64_t word = atomic_load_explicit(&words[i], memory_order_acquire);
 		struct thread_block block;
 
-		if (thread_word_state(word) == THREAD_LIVE &&
-		    repair_in_file(r, thread_word_page(word), 1) &&
-		    repair_unused(r, thread_word_page(word), 1) &&
-		    walk_thread(&r->a, i, word, &block) &&
-		    atomic_load_explicit(&block.intent.armed, memory_order_relaxed) == 1)
+		if (intent_at(r, i, word, INTENT_PERSIST, &block))
 			err = keep_intent(r, &block, thread_word_client(word),
 					  thread_word_page(word));
 	}

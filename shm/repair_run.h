@@ -102,6 +102,8 @@ void repair_word_set(const struct repair_word *w, uint32_t state);
 /* Visits every published object: its handle. */
 void repair_each_published(struct repair_run *r,
 			   void (*visit)(struct repair_run *r, uint64_t handle));
+/* Exchanges of objects that their threads did not live to finish. Before who is not to stay is known; after slabs. */
+void repair_exchanges(struct repair_run *r);
 /* Intents of shma_persist(), read before their threads go; finished when all else is right. */
 int repair_intents_read(struct repair_run *r);
 void repair_intents_finish(struct repair_run *r);

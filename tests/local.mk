@@ -60,6 +60,7 @@ unit_tests = \
 	%D%/unit/test_quota \
 	%D%/unit/test_record \
 	%D%/unit/test_repair \
+	%D%/unit/test_replace \
 	%D%/unit/test_recovery \
 	%D%/unit/test_ring \
 	%D%/unit/test_ring_drain \
